@@ -1,0 +1,8 @@
+//! What tests share: where test data lives, a visible "skipped" line, an HTTP client and a
+//! server guard. A dev-dependency only; nothing here is shipped.
+
+pub mod http;
+pub mod places;
+pub mod process;
+
+pub use places::{golden_models, repository_root, shared_data, skipped, smollm2};

@@ -1,0 +1,68 @@
+//! Where test data is found, and the visible line that a test prints when it is not there.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// The file name of the real model that tests and the demo use.
+pub const SMOLLM2_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+
+/// The root of this repository (the folder of the workspace's `Cargo.toml`).
+pub fn repository_root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_path_buf()
+}
+
+/// Third-party test data: `$FREEHOLD_SHARED/data` or `../shared/data` beside the repository.
+pub fn shared_data() -> Option<PathBuf> {
+    let root = match std::env::var_os("FREEHOLD_SHARED") {
+        Some(path) => PathBuf::from(path),
+        None => repository_root().parent()?.join("shared"),
+    };
+    let data = if root.ends_with("data") { root } else { root.join("data") };
+    data.is_dir().then_some(data)
+}
+
+/// The tiny checkpoints with reference logits that the repository carries, in name order.
+pub fn golden_models() -> Vec<PathBuf> {
+    let folder = repository_root().join("testdata/models");
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut models: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    models.sort();
+    models
+}
+
+/// The data folder that `freehold` itself uses: `$FREEHOLD_HOME`, else the platform's own.
+pub fn freehold_home() -> Option<PathBuf> {
+    let from = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    if let Some(home) = from("FREEHOLD_HOME") {
+        return Some(home);
+    }
+    if cfg!(target_os = "macos") {
+        return Some(from("HOME")?.join("Library/Application Support/freehold"));
+    }
+    if cfg!(windows) {
+        return Some(from("LOCALAPPDATA")?.join("freehold"));
+    }
+    Some(
+        from("XDG_DATA_HOME")
+            .or_else(|| Some(from("HOME")?.join(".local/share")))?
+            .join("freehold"),
+    )
+}
+
+/// SmolLM2-135M-Instruct as GGUF: `$FREEHOLD_SMOLLM2`, else where `cargo xtask test` and
+/// `cargo xtask demo` unpack it.
+pub fn smollm2() -> Option<PathBuf> {
+    let path = match std::env::var_os("FREEHOLD_SMOLLM2") {
+        Some(path) => PathBuf::from(path),
+        None => freehold_home()?.join("demo").join(SMOLLM2_FILE),
+    };
+    path.is_file().then_some(path)
+}
+
+/// Says on the real standard error, past the test harness's capture, that a test did not run.
+pub fn skipped(why: &str) {
+    // A closed standard error is no reason to fail a test.
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
+}

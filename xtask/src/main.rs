@@ -1,0 +1,49 @@
+//! The repository's own commands, run as `cargo xtask NAME`: tests, tidiness, the demo.
+
+mod demo;
+mod shell;
+mod smollm2;
+mod test;
+mod tidy;
+
+use anyhow::Result;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+Usage: cargo xtask COMMAND
+
+  test              everything a change must pass: tidy, tests, documentation
+  tidy [--shrink]   formatting, clippy, dependency direction, size limits, text rules
+                    (--shrink lowers the recorded sizes of functions that got smaller)
+  demo [--once]     get a small model, serve it, ask it a question
+                    (--once stops the server after the answer; --port N, default 8080)
+";
+
+/// A command: its arguments in, an error for a message and exit code 1.
+type Action = fn(&[String]) -> Result<()>;
+
+const COMMANDS: &[(&str, Action)] =
+    &[("test", test::run), ("tidy", tidy::run), ("demo", demo::run)];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = args.split_first() else {
+        eprint!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    if matches!(name.as_str(), "help" | "--help" | "-h") {
+        print!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    let Some((_, action)) = COMMANDS.iter().find(|(known, _)| known == name) else {
+        eprint!("error: no command `{name}`\n\n{USAGE}");
+        return ExitCode::from(2);
+    };
+    match action(rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

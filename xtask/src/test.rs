@@ -1,0 +1,86 @@
+//! `cargo xtask test`: the one command that a change must pass.
+
+use crate::{shell, smollm2, tidy};
+use anyhow::{Context as _, Result, bail};
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Instant;
+
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    if let Some(arg) = args.first() {
+        bail!("`test` takes no arguments, not `{arg}`");
+    }
+    let begun = Instant::now();
+    tidy::run(&[])?;
+    documentation()?;
+    let freehold = shell::build_freehold("dev")?;
+    let model = smollm2::get(&freehold)?;
+    let counts = tests(&model)?;
+    println!(
+        "{} passed, {} failed, {} ignored in {:.0} s",
+        counts.passed,
+        counts.failed,
+        counts.ignored,
+        begun.elapsed().as_secs_f64()
+    );
+    if counts.failed > 0 || !counts.all_ran {
+        bail!("the tests failed");
+    }
+    Ok(())
+}
+
+fn documentation() -> Result<()> {
+    let mut command = shell::cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
+    shell::run(command.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+#[derive(Default)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+    /// cargo itself ended well: everything compiled and ran.
+    all_ran: bool,
+}
+
+/// Runs every test of the workspace, shows cargo's lines and sums its result lines.
+fn tests(model: &Path) -> Result<Counts> {
+    let mut command = shell::cargo(&["test", "--workspace", "--no-fail-fast"]);
+    command.env("FREEHOLD_SMOLLM2", model).stdout(Stdio::piped());
+    eprintln!("$ {}", shell::shown(&command));
+    let mut child = command.spawn().context("cannot start `cargo test`")?;
+    let stdout = child.stdout.take().context("standard output was asked for")?;
+    let mut counts = Counts::default();
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        println!("{line}");
+        if let Some(result) = line.strip_prefix("test result: ") {
+            counts.passed += count(result, "passed");
+            counts.failed += count(result, "failed");
+            counts.ignored += count(result, "ignored");
+        }
+    }
+    counts.all_ran = child.wait()?.success();
+    Ok(counts)
+}
+
+/// The number before `word` in a line such as `ok. 3 passed; 0 failed; 1 ignored; …`.
+fn count(line: &str, word: &str) -> u64 {
+    let words: Vec<&str> = line.split([' ', ';', '.']).filter(|part| !part.is_empty()).collect();
+    words.windows(2).find(|pair| pair[1] == word).and_then(|pair| pair[0].parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count;
+
+    #[test]
+    fn counts_are_read_from_the_result_line() {
+        let line = "FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out";
+        assert_eq!(count(line, "passed"), 12);
+        assert_eq!(count(line, "failed"), 3);
+        assert_eq!(count(line, "ignored"), 1);
+        assert_eq!(count(line, "skipped"), 0);
+    }
+}
