@@ -1,0 +1,142 @@
+//! Whole-row loops of the sampler: maximum, exponential, selection of the largest.
+
+/// Lanes that the compiler may turn into vector registers; the result does not depend on it.
+const LANES: usize = 16;
+
+/// The largest value of `row`, or `None` where the row is empty or holds a NaN.
+pub(crate) fn max_or_nan(row: &[f32]) -> Option<f32> {
+    let mut best = [f32::NEG_INFINITY; LANES];
+    let mut nan = [false; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            let x = chunk[lane];
+            best[lane] = if x > best[lane] { x } else { best[lane] };
+            nan[lane] |= x.is_nan();
+        }
+    }
+    for (lane, &x) in rest.iter().enumerate() {
+        best[lane] = if x > best[lane] { x } else { best[lane] };
+        nan[lane] |= x.is_nan();
+    }
+    if row.is_empty() || nan.contains(&true) {
+        return None;
+    }
+    Some(best.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b)))
+}
+
+/// e^x for x ≤ 0, relative error below 3e-7; 0 where the result would be subnormal.
+///
+/// Plain arithmetic only, so that every machine draws the same token from the same logits.
+/// Method: x = n·ln2 + r with |r| ≤ ln2/2, Taylor polynomial of degree 6 in r, exponent by bits.
+#[inline]
+pub(crate) fn exp_nonpositive(x: f32) -> f32 {
+    const LOG2_E: f32 = std::f32::consts::LOG2_E;
+    // ln 2 in two parts: the first has trailing zero bits, so n · LN2_HIGH is exact.
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    const SMALLEST: f32 = -87.0;
+    let clamped = x.max(SMALLEST);
+    let n = (clamped * LOG2_E - 0.5) as i32;
+    let nf = n as f32;
+    let r = (clamped - nf * LN2_HIGH) - nf * LN2_LOW;
+    let poly = 1.0
+        + r * (1.0
+            + r * (0.5
+                + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0))))));
+    let scale = f32::from_bits(((n + 127) as u32) << 23);
+    if x < SMALLEST { 0.0 } else { poly * scale }
+}
+
+/// A token with its logit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Candidate {
+    pub(crate) logit: f32,
+    pub(crate) token: u32,
+}
+
+/// Larger logits first, lower ids first among equals; logits are never NaN here.
+fn by_rank(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
+    b.logit
+        .partial_cmp(&a.logit)
+        .unwrap_or(std::cmp::Ordering::Equal)
+        .then_with(|| a.token.cmp(&b.token))
+}
+
+/// Replaces `top` by the `count` largest of `row` in rank order; −∞ (masked) is never among them.
+///
+/// One pass: what does not beat the smallest kept value costs one comparison, the rest is kept
+/// in a buffer of 2·count that is cut back to count when full.
+pub(crate) fn select_top(row: &[f32], count: usize, top: &mut Vec<Candidate>) {
+    top.clear();
+    if count == 0 {
+        return;
+    }
+    let limit = count.saturating_mul(2).max(64);
+    let mut threshold = f32::NEG_INFINITY;
+    for (token, &logit) in row.iter().enumerate() {
+        // Strict: a later id never displaces an earlier one with the same logit.
+        if logit > threshold {
+            top.push(Candidate { logit, token: token as u32 });
+            if top.len() >= limit {
+                top.select_nth_unstable_by(count - 1, by_rank);
+                top.truncate(count);
+                threshold = top[count - 1].logit;
+            }
+        }
+    }
+    top.sort_unstable_by(by_rank);
+    top.truncate(count);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{exp_nonpositive, max_or_nan, select_top};
+    use crate::philox::uniform;
+
+    #[test]
+    fn exp_is_within_its_bound() {
+        let mut worst = 0.0f64;
+        for i in 0..200_000 {
+            let x = -(i as f32) * 87.0 / 200_000.0;
+            let exact = f64::from(x).exp();
+            worst = worst.max((f64::from(exp_nonpositive(x)) - exact).abs() / exact);
+        }
+        assert!(worst < 3e-7, "{worst}");
+        assert_eq!(exp_nonpositive(0.0), 1.0);
+        assert_eq!(exp_nonpositive(-1e30), 0.0);
+        assert_eq!(exp_nonpositive(f32::NEG_INFINITY), 0.0);
+    }
+
+    #[test]
+    fn max_finds_the_largest_and_refuses_nan() {
+        for length in 0..70 {
+            let row: Vec<f32> = (0..length).map(|i| uniform(1, 0, i) as f32).collect();
+            let expect = row.iter().copied().reduce(f32::max);
+            assert_eq!(max_or_nan(&row), expect);
+            for at in 0..row.len() {
+                let mut bad = row.clone();
+                bad[at] = f32::NAN;
+                assert_eq!(max_or_nan(&bad), None);
+            }
+        }
+    }
+
+    #[test]
+    fn selection_equals_a_full_sort() {
+        for (length, count) in [(0, 3), (5, 5), (5, 9), (1000, 1), (1000, 40), (3000, 500)] {
+            // Few distinct values, so that ties are common.
+            let row: Vec<f32> =
+                (0..length).map(|i| (uniform(2, 0, i) * 50.0).floor() as f32).collect();
+            let mut expect: Vec<(f32, u32)> =
+                row.iter().enumerate().map(|(i, &x)| (x, i as u32)).collect();
+            expect.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            expect.truncate(count);
+            let mut top = Vec::new();
+            select_top(&row, count, &mut top);
+            let got: Vec<(f32, u32)> = top.iter().map(|c| (c.logit, c.token)).collect();
+            assert_eq!(got, expect, "length {length}, count {count}");
+        }
+    }
+}
