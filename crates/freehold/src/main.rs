@@ -1,2 +1,54 @@
-//! The one binary.
-fn main() {}
+//! The one binary: commands, configuration and wiring. What is worth a unit test of its own
+//! lives in the crates below.
+
+mod cli;
+mod commands;
+mod home;
+mod machine;
+mod output;
+mod settings;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+use std::io;
+use std::process::ExitCode;
+
+/// Exit code for a command line that makes no sense.
+const WRONG_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let command = match settings::apply(cli::Cli::command()) {
+        Ok(command) => command,
+        Err(error) => return report(&error, WRONG_USAGE),
+    };
+    let parsed = command.try_get_matches().and_then(|matches| cli::Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help that cannot be printed has nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG_USAGE));
+        }
+    };
+    match commands::run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader of a pipe may leave when it has seen enough: `freehold show m | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if error.is::<commands::WrongUsage>() => report(&error, WRONG_USAGE),
+        Err(error) => report(&error, 1),
+    }
+}
+
+/// One message: what failed, then line by line the reasons below it.
+fn report(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("error: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  because: {cause}");
+    }
+    ExitCode::from(code)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,379 @@
+//! The command line: every command, its flags and its examples. What a flag means is said
+//! here once; where its default may come from is the table in `settings`.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+const LOOP: &str = "\
+Begin with:
+  freehold pull smollm2:135m              fetch a small open model
+  freehold run smollm2:135m               talk to it
+  freehold serve smollm2:135m             the OpenAI API on http://127.0.0.1:8080/v1
+
+MODEL is a path (a GGUF file or a Hugging Face folder), owner/repo[:QUANT], or a name from the
+catalogue such as smollm2:135m. Models live in the data folder ($FREEHOLD_HOME).
+Every flag that shows [env: …] can also be set there or as a key in freehold.toml.
+Exit codes: 0 done, 1 failed, 2 wrong usage.";
+
+/// Own your AI: pull open models, examine them, run them, serve them.
+#[derive(Debug, Parser)]
+#[command(name = "freehold", version, after_help = LOOP, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// The data folder: models, history, configuration
+    #[arg(long, global = true, value_name = "FOLDER", hide_env_values = true)]
+    pub(crate) home: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Pull(Pull),
+    List(List),
+    Rm(Remove),
+    Show(Show),
+    Run(Run),
+    Serve(Serve),
+    Bench(Bench),
+    Trace(Trace),
+    Tokenize(Tokenize),
+    Render(Render),
+}
+
+/// Fetch a model: resumable, verified, with progress
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  freehold pull smollm2:135m
+  freehold pull Qwen/Qwen3-0.6B-GGUF:Q8_0
+  freehold pull Qwen/Qwen3-0.6B
+  freehold pull https://example.org/model.gguf
+  HF_ENDPOINT=https://mirror.example.org freehold pull smollm2:135m
+
+HF_TOKEN unlocks gated repositories. An interrupted pull goes on where it stopped.")]
+pub(crate) struct Pull {
+    /// owner/repo[:QUANT], a catalogue name, a URL or a path
+    pub(crate) model: String,
+    /// Print one JSON object: model, path, files and bytes
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// List the models on this machine
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  freehold list
+  freehold list --catalogue        what short names there are
+  freehold list --json | jq .bytes")]
+pub(crate) struct List {
+    /// List the short names of the catalogue instead
+    #[arg(long)]
+    pub(crate) catalogue: bool,
+    /// Print one JSON object per row
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Remove a model from this machine
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    /// The model, as `freehold list` names it
+    pub(crate) model: String,
+    /// Print one JSON object: model and bytes freed
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Examine a model without loading it: architecture, tensors, template, licence, memory
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  freehold show smollm2:135m
+  freehold show model.gguf --tensors
+  freehold show ./Qwen3-0.6B --json | jq .memory
+  freehold show model.gguf --template > chat_template.jinja")]
+pub(crate) struct Show {
+    /// The model
+    pub(crate) model: String,
+    /// List every tensor with its type and shape
+    #[arg(long)]
+    pub(crate) tensors: bool,
+    /// Print the chat template alone
+    #[arg(long, conflicts_with_all = ["tensors", "json"])]
+    pub(crate) template: bool,
+    /// Print one JSON object (with --tensors it has a list of them)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Chat in the terminal
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  freehold run smollm2:135m
+  freehold run smollm2:135m \"Write a haiku about owning things\"
+  git diff | freehold run qwen3:0.6b \"Explain this change:\"
+  freehold run model.gguf --system \"Answer in French\" --temperature 0.2
+
+In the chat: /help lists the commands, Ctrl-C stops an answer, Ctrl-D ends the chat,
+a line that ends in \\ goes on, and \"\"\" begins and ends a text of several lines.")]
+pub(crate) struct Run {
+    /// The model
+    pub(crate) model: String,
+    /// Answer this and end; with input from a pipe, the input follows the prompt
+    pub(crate) prompt: Option<String>,
+    /// The system message
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    #[command(flatten)]
+    pub(crate) compute: Compute,
+    /// Do not print tokens and speed after an answer
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+/// How the next token is chosen; what is not given comes from the model's own defaults
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct Sampling {
+    /// 0 takes the likeliest token, higher is livelier
+    #[arg(long, value_name = "T")]
+    pub(crate) temperature: Option<f32>,
+    /// Choose among the K likeliest tokens only (0: all)
+    #[arg(long, value_name = "K")]
+    pub(crate) top_k: Option<u32>,
+    /// Choose among the likeliest tokens that together have this probability
+    #[arg(long, value_name = "P")]
+    pub(crate) top_p: Option<f32>,
+    /// Choose among tokens at least this probable, relative to the likeliest
+    #[arg(long, value_name = "P")]
+    pub(crate) min_p: Option<f32>,
+    /// Divide the logits of tokens that already occurred (1: off)
+    #[arg(long, value_name = "R")]
+    pub(crate) repetition_penalty: Option<f32>,
+    /// Lower the logits of tokens that already occurred
+    #[arg(long, value_name = "A", allow_negative_numbers = true)]
+    pub(crate) presence_penalty: Option<f32>,
+    /// Lower the logits of tokens by how often they occurred
+    #[arg(long, value_name = "A", allow_negative_numbers = true)]
+    pub(crate) frequency_penalty: Option<f32>,
+    /// The same seed gives the same text
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// The longest answer in tokens
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tokens: Option<u32>,
+}
+
+/// How the model computes
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Computing")]
+pub(crate) struct Compute {
+    /// Threads [default: one for each physical core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Number type of the KV cache
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "f16")]
+    pub(crate) kv: Kv,
+    /// Activations against quantized weights: int8 blocks, or exact
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "quantized")]
+    pub(crate) activations: Activations,
+    /// The longest context in tokens [default: the model's, within the memory for the KV cache]
+    #[arg(long, value_name = "N")]
+    pub(crate) context: Option<u32>,
+}
+
+/// Number type of the KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kv {
+    F16,
+    F32,
+}
+
+/// What a product with quantized weights does to its other factor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Activations {
+    /// Rounded to int8 in blocks of 32
+    Quantized,
+    /// Kept in f32
+    F32,
+}
+
+/// Serve the APIs over HTTP
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  freehold serve smollm2:135m
+  freehold serve model.gguf --host 0.0.0.0 --port 9000
+
+Then, from any OpenAI client with base URL http://127.0.0.1:8080/v1, or:
+  curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
+    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'
+
+GET /health answers 200 when the server is ready.")]
+pub(crate) struct Serve {
+    /// The model
+    pub(crate) model: String,
+    /// The address to listen on; 0.0.0.0 is every network of this machine
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: String,
+    /// The port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 8080)]
+    pub(crate) port: u16,
+    /// The name that /v1/models lists [default: the model as given]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) alias: Option<String>,
+    /// Requests computed together
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) parallel: u16,
+    /// Requests that may wait; one more is refused with status 429
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) queue: u16,
+    #[command(flatten)]
+    pub(crate) compute: Compute,
+}
+
+/// Measure prefill and decode speed, memory and load time
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  freehold bench smollm2:135m
+  freehold bench model.gguf --prompt 512 --generate 64 --threads 2 --repeat 3 --json
+  freehold bench model.gguf --depth 4096        on a context that is already that long
+  freehold bench model.gguf --batch 8           eight sequences decoded together
+
+Prefill and decode are measured apart; the figures are medians over the repeats.")]
+pub(crate) struct Bench {
+    /// The model; it needs no tokenizer
+    pub(crate) model: String,
+    /// Tokens of prefill
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub(crate) prompt: u32,
+    /// Tokens of decode
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) generate: u32,
+    /// Tokens already in the context
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) depth: u32,
+    /// Sequences decoded together; the decode speed is their sum
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) batch: u32,
+    /// Repeats, after one that warms up
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) repeat: u32,
+    #[command(flatten)]
+    pub(crate) compute: Compute,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Dump hidden states and logits; compare models or precisions
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  freehold trace model.gguf --tokens 1,2,3 --out logits.safetensors
+  freehold trace ./checkpoint --tokens 1,2,3 --layers --out all.safetensors
+  freehold trace model-q4.gguf --tokens 1,2,3 --against model-f16.gguf
+  freehold trace model-q4.gguf --text book.txt --chunks 16
+  freehold trace model-q4.gguf --text book.txt --against model-f16.gguf
+
+--out writes `logits` (tokens, vocabulary) and with --layers `hidden.0` (the embeddings) to
+`hidden.N` (the last layer, before the final norm), all f32.
+--against compares the same states and logits of two models, layer by layer.
+--text measures perplexity, and the divergence of the next-token distributions from a
+reference: the model of --against, else the same file with f32 activations and KV cache.
+The text is cut into chunks of --context tokens; the second half of each is scored.")]
+#[command(group = clap::ArgGroup::new("input").required(true).args(["tokens", "text"]))]
+pub(crate) struct Trace {
+    /// The model; with --tokens it needs no tokenizer
+    pub(crate) model: String,
+    /// Token ids, separated by commas
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    pub(crate) tokens: Vec<u32>,
+    /// A text to measure perplexity and divergence on
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["out", "layers"])]
+    pub(crate) text: Option<PathBuf>,
+    /// The safetensors file to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Also write the hidden states of every layer
+    #[arg(long, requires = "out")]
+    pub(crate) layers: bool,
+    /// The model to compare with
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) against: Option<String>,
+    /// Tokens per chunk of --text
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) context: u32,
+    /// Measure this many chunks of --text only
+    #[arg(long, value_name = "N", requires = "text")]
+    pub(crate) chunks: Option<u32>,
+    /// Threads [default: one for each physical core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Number type of the KV cache
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
+    pub(crate) kv: Kv,
+    /// Activations against quantized weights: int8 blocks, or exact
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "quantized")]
+    pub(crate) activations: Activations,
+    /// Print JSON: one object, with --against and --tokens one per layer
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Print the exact token ids of a text
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  freehold tokenize smollm2:135m \"Hello, world\"
+  freehold tokenize model.gguf --file prompt.txt --json
+  cat prompt.txt | freehold tokenize model.gguf
+
+Needs no weights: a vocabulary-only GGUF or a folder with a tokenizer is enough.")]
+pub(crate) struct Tokenize {
+    /// The model
+    pub(crate) model: String,
+    /// The text; standard input where neither this nor --file is given
+    #[arg(conflicts_with = "file")]
+    pub(crate) text: Option<String>,
+    /// Read the text from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Add no begin or end token
+    #[arg(long)]
+    pub(crate) no_special: bool,
+    /// Print {"tokens":[…]}
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Print the exact prompt that a model's chat template makes
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  freehold render smollm2:135m --messages messages.json
+  freehold render model.gguf --messages messages.json --tools tools.json
+  freehold render model.gguf --messages messages.json --template-kwargs '{\"enable_thinking\": false}'
+
+messages.json is a list: [{\"role\": \"user\", \"content\": \"Hello\"}]. Needs no weights.")]
+pub(crate) struct Render {
+    /// The model
+    pub(crate) model: String,
+    /// A JSON file with a list of messages
+    #[arg(long, value_name = "FILE")]
+    pub(crate) messages: PathBuf,
+    /// A JSON file with a list of tools
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tools: Option<PathBuf>,
+    /// Do not open the assistant's turn at the end
+    #[arg(long)]
+    pub(crate) no_generation_prompt: bool,
+    /// Further template variables as a JSON object
+    #[arg(long, value_name = "JSON")]
+    pub(crate) template_kwargs: Option<String>,
+}
