@@ -1,0 +1,117 @@
+//! From a path to a checkpoint, whichever format lies there.
+
+use crate::{Gguf, HfFolder, Tensor, WeightsError};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// A model's weights on disk.
+#[derive(Debug)]
+pub enum Checkpoint {
+    /// A GGUF file, or all parts of a split one.
+    Gguf(Gguf),
+    /// A Hugging Face folder, or a single safetensors file.
+    Folder(HfFolder),
+}
+
+impl Checkpoint {
+    /// Opens the GGUF file (any part of a split one), the safetensors file or the Hugging Face folder at `path`.
+    ///
+    /// Files are told apart by their first bytes, because content-addressed stores give them no extension.
+    ///
+    /// # Errors
+    /// Nothing readable is there, it is something else, or it is malformed.
+    pub fn open(path: &Path) -> Result<Checkpoint, WeightsError> {
+        let metadata = std::fs::metadata(path).map_err(|e| WeightsError::io("open", path, e))?;
+        if metadata.is_dir() {
+            return open_folder(path);
+        }
+        let not_a_model =
+            |found: &str| WeightsError::NotAModel { path: path.into(), found: found.into() };
+        if !metadata.is_file() {
+            return Err(not_a_model("something that is not a regular file"));
+        }
+        let mut start = [0; 16];
+        let n = File::open(path)
+            .and_then(|file| read_up_to(file, &mut start))
+            .map_err(|e| WeightsError::io("read", path, e))?;
+        let named = |extension: &str| path.extension().is_some_and(|e| e == extension);
+        match &start[..n] {
+            [b'G', b'G', b'U', b'F', ..] => Ok(Checkpoint::Gguf(Gguf::open(path)?)),
+            // The length of a safetensors header, then the header itself.
+            [_, _, _, _, _, _, 0, 0, b'{', ..] => {
+                Ok(Checkpoint::Folder(HfFolder::open_file(path)?))
+            }
+            [] => Err(not_a_model("an empty file")),
+            b"version https://" => {
+                Err(not_a_model("a Git LFS pointer: the file itself was not downloaded"))
+            }
+            [b'P', b'K', 3, 4, ..] => {
+                Err(not_a_model("a zip archive, as PyTorch's .bin and .pt files are"))
+            }
+            [b'l' | b'f', b'm', b'g', b'g', ..] | [b't', b'j', b'g', b'g', ..] => {
+                Err(not_a_model("a file of the formats before GGUF"))
+            }
+            // The reader of the format that the name claims says what is wrong.
+            _ if named("gguf") => Ok(Checkpoint::Gguf(Gguf::open(path)?)),
+            _ if named("safetensors") => Ok(Checkpoint::Folder(HfFolder::open_file(path)?)),
+            other => Err(not_a_model(&format!("a file that begins with the bytes {other:02x?}"))),
+        }
+    }
+
+    /// The tensor with this name.
+    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
+        match self {
+            Checkpoint::Gguf(gguf) => gguf.tensor(name),
+            Checkpoint::Folder(folder) => folder.tensor(name),
+        }
+    }
+
+    /// All tensors, in the order of their files.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = &Tensor> {
+        let slice = match self {
+            Checkpoint::Gguf(gguf) => gguf.table().all(),
+            Checkpoint::Folder(folder) => folder.table().all(),
+        };
+        slice.iter()
+    }
+
+    /// Size of all weight files together, in bytes.
+    pub fn file_bytes(&self) -> u64 {
+        match self {
+            Checkpoint::Gguf(gguf) => gguf.file_bytes(),
+            Checkpoint::Folder(folder) => folder.file_bytes(),
+        }
+    }
+}
+
+fn open_folder(path: &Path) -> Result<Checkpoint, WeightsError> {
+    let folder = HfFolder::open(path)?;
+    // Some files that only a folder with a model has; a template alone is enough for a reader of templates.
+    let known = ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
+    if folder.tensors().len() > 0 || known.iter().any(|name| folder.file(name).is_some()) {
+        return Ok(Checkpoint::Folder(folder));
+    }
+    let gguf = std::fs::read_dir(path)
+        .map_err(|e| WeightsError::io("list", path, e))?
+        .filter_map(Result::ok)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(".gguf"))
+        .min();
+    let found = match gguf {
+        Some(name) => format!("a folder of GGUF files: name one of them, such as {name}"),
+        None => "a folder with neither config.json nor weights".into(),
+    };
+    Err(WeightsError::NotAModel { path: path.into(), found })
+}
+
+fn read_up_to(mut file: File, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut n = 0;
+    while n < buffer.len() {
+        match file.read(&mut buffer[n..])? {
+            0 => break,
+            more => n += more,
+        }
+    }
+    Ok(n)
+}

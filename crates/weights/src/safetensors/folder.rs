@@ -1,0 +1,258 @@
+//! A Hugging Face folder: its JSON files, its paths, and its tensors from one or many safetensors files.
+
+use super::open_file;
+use crate::tensor::TensorTable;
+use crate::{FolderError, Tensor, WeightsError};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+
+/// Largest `config.json` or `generation_config.json`, in bytes; published ones are below 100 kB.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
+/// Largest `model.safetensors.index.json`, in bytes; those of trillion-parameter models are about 20 MB.
+const MAX_INDEX_BYTES: u64 = 256 << 20;
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// A Hugging Face folder, or a single safetensors file with the folder around it.
+///
+/// Every file is optional here: a reader of templates needs no weights, a tracer of logits no tokenizer.
+/// What a caller needs and does not find, it reports by [`HfFolder::need`].
+#[derive(Debug)]
+pub struct HfFolder {
+    path: PathBuf,
+    config: Value,
+    generation_config: Option<Value>,
+    tensors: TensorTable,
+    files: Vec<PathBuf>,
+    file_bytes: u64,
+}
+
+impl HfFolder {
+    /// Opens the folder at `path` with its weights, if it has any.
+    ///
+    /// # Errors
+    /// A file that is there cannot be read or is malformed, or a file that the weight index names is missing.
+    pub fn open(path: &Path) -> Result<HfFolder, WeightsError> {
+        let mut folder = HfFolder::open_without_weights(path)?;
+        if folder.file(INDEX).is_some() {
+            folder.add_indexed()?;
+        } else if let Some(single) = folder.file(SINGLE) {
+            folder.add_file(single)?;
+        }
+        Ok(folder)
+    }
+
+    /// Opens the folder at `path` for its configuration and text files alone: weights may be absent or incomplete.
+    ///
+    /// # Errors
+    /// A configuration that is there cannot be read or is malformed.
+    pub fn open_without_weights(path: &Path) -> Result<HfFolder, WeightsError> {
+        let config = read_json(path, "config.json", MAX_CONFIG_BYTES)?;
+        Ok(HfFolder {
+            path: path.into(),
+            config: config.unwrap_or(Value::Null),
+            generation_config: read_json(path, "generation_config.json", MAX_CONFIG_BYTES)?,
+            tensors: TensorTable::default(),
+            files: Vec::new(),
+            file_bytes: 0,
+        })
+    }
+
+    /// Opens one safetensors file; configuration and text files are looked for beside it.
+    ///
+    /// # Errors
+    /// The file or a configuration beside it cannot be read or is malformed.
+    pub fn open_file(path: &Path) -> Result<HfFolder, WeightsError> {
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+        let mut folder = HfFolder::open_without_weights(parent.unwrap_or(Path::new(".")))?;
+        folder.add_file(path.into())?;
+        Ok(folder)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The content of `config.json`; null if there is none.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// The content of `generation_config.json`, if there is one.
+    pub fn generation_config(&self) -> Option<&Value> {
+        self.generation_config.as_ref()
+    }
+
+    /// The path of the file called `name` in this folder, if it is there.
+    pub fn file(&self, name: &str) -> Option<PathBuf> {
+        Some(self.path.join(name)).filter(|path| path.is_file())
+    }
+
+    /// The path of the file called `name` in this folder.
+    ///
+    /// # Errors
+    /// It is not there; the error names folder and file.
+    pub fn need(&self, name: &str) -> Result<PathBuf, WeightsError> {
+        self.file(name).ok_or_else(|| self.error(FolderError::Missing(name.to_owned())))
+    }
+
+    /// The path of `tokenizer.json`, if it is there.
+    pub fn tokenizer_json_path(&self) -> Option<PathBuf> {
+        self.file("tokenizer.json")
+    }
+
+    /// The path of `tokenizer_config.json`, if it is there.
+    pub fn tokenizer_config_path(&self) -> Option<PathBuf> {
+        self.file("tokenizer_config.json")
+    }
+
+    /// The path of `chat_template.jinja`, if it is there.
+    pub fn chat_template_path(&self) -> Option<PathBuf> {
+        self.file("chat_template.jinja")
+    }
+
+    /// The tensor with this name.
+    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.find(name)
+    }
+
+    /// All tensors, file after file in the order of their data.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = &Tensor> {
+        self.tensors.all().iter()
+    }
+
+    pub(crate) fn table(&self) -> &TensorTable {
+        &self.tensors
+    }
+
+    /// The weight files.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// Size of the weight files together, in bytes.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    fn error(&self, source: FolderError) -> WeightsError {
+        WeightsError::folder(&self.path, source)
+    }
+
+    fn add_file(&mut self, file: PathBuf) -> Result<(), WeightsError> {
+        let (tensors, bytes) = open_file(&file)?;
+        self.tensors = table(&self.path, tensors)?;
+        self.files.push(file);
+        self.file_bytes += bytes;
+        Ok(())
+    }
+
+    fn add_indexed(&mut self) -> Result<(), WeightsError> {
+        let mut missing = read_index(&self.path)?;
+        let mut shards: Vec<String> = missing.values().cloned().collect();
+        shards.sort_unstable();
+        shards.dedup();
+        let mut all = Vec::new();
+        for shard in shards {
+            let file = shard_path(&self.path, &shard)?;
+            let (tensors, bytes) = open_file(&file)?;
+            for tensor in tensors {
+                match missing.get(&tensor.name) {
+                    // The index has it from another file.
+                    Some(other) if *other != shard => continue,
+                    _ => missing.remove(&tensor.name),
+                };
+                all.push(tensor);
+            }
+            self.files.push(file);
+            self.file_bytes += bytes;
+        }
+        if let Some((tensor, shard)) = missing.into_iter().next() {
+            let reason = format!("{INDEX} has it in {shard}, which does not hold it");
+            return Err(self.error(FolderError::Index { tensor, reason }));
+        }
+        self.tensors = table(&self.path, all)?;
+        Ok(())
+    }
+}
+
+fn table(folder: &Path, tensors: Vec<Tensor>) -> Result<TensorTable, WeightsError> {
+    TensorTable::new(tensors).map_err(|tensor| {
+        let reason = "it is in two files".into();
+        WeightsError::folder(folder, FolderError::Index { tensor, reason })
+    })
+}
+
+/// The JSON file `name`, or none if there is no such file.
+fn read_json(folder: &Path, name: &str, limit: u64) -> Result<Option<Value>, WeightsError> {
+    let path = folder.join(name);
+    let metadata = match std::fs::metadata(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|e| WeightsError::io("read", &path, e))?,
+    };
+    let file = || name.to_owned();
+    if metadata.len() > limit {
+        let found = metadata.len();
+        return Err(WeightsError::folder(
+            folder,
+            FolderError::TooLarge { file: file(), found, limit },
+        ));
+    }
+    let text = std::fs::read(&path).map_err(|e| WeightsError::io("read", &path, e))?;
+    let parsed = serde_json::from_slice(&text);
+    parsed.map(Some).map_err(|e| {
+        WeightsError::folder(folder, FolderError::Json { file: file(), reason: e.to_string() })
+    })
+}
+
+/// Tensor names and the shard that holds each.
+fn read_index(folder: &Path) -> Result<HashMap<String, String>, WeightsError> {
+    let json = |reason: &str| {
+        let (file, reason) = (INDEX.to_owned(), reason.to_owned());
+        WeightsError::folder(folder, FolderError::Json { file, reason })
+    };
+    let index = read_json(folder, INDEX, MAX_INDEX_BYTES)?;
+    let Some(Value::Object(mut index)) = index else {
+        return Err(json("expected an object"));
+    };
+    let Some(Value::Object(weight_map)) = index.remove("weight_map") else {
+        return Err(json("expected an object under weight_map"));
+    };
+    let pairs = weight_map.into_iter().map(|(tensor, shard)| match shard {
+        Value::String(shard) => Ok((tensor, shard)),
+        _ => Err(json(&format!("expected a file name for tensor {tensor}"))),
+    });
+    pairs.collect()
+}
+
+/// The path of a shard that the index names: a plain file name, and a file that lies where weights may lie.
+fn shard_path(folder: &Path, name: &str) -> Result<PathBuf, WeightsError> {
+    let refuse = |reason| {
+        WeightsError::folder(folder, FolderError::ShardName { file: name.to_owned(), reason })
+    };
+    // The backslash and the colon separate on other systems: refused everywhere, so that a folder means the same everywhere.
+    if name.is_empty() || name.contains(['/', '\\', ':', '\0']) || name.starts_with('.') {
+        return Err(refuse("expected the plain name of a file in this folder"));
+    }
+    if !name.ends_with(".safetensors") {
+        return Err(refuse("expected a name that ends in .safetensors"));
+    }
+    let path = folder.join(name);
+    if !path.exists() {
+        return Err(WeightsError::folder(folder, FolderError::Missing(name.to_owned())));
+    }
+    let real = |p: &Path| p.canonicalize().map_err(|e| WeightsError::io("open", p, e));
+    let (target, home) = (real(&path)?, real(folder)?);
+    // Caches that keep content once link to it in a folder called `blobs`.
+    let in_blobs = target
+        .parent()
+        .is_some_and(|p| p.components().any(|c| c == Component::Normal("blobs".as_ref())));
+    if !target.starts_with(&home) && !in_blobs {
+        return Err(refuse(
+            "it is a link to a place outside this folder that is not a cache's blobs",
+        ));
+    }
+    Ok(path)
+}

@@ -1,0 +1,34 @@
+//! Safetensors files and the Hugging Face folders that hold them.
+//!
+//! Source: the format description of the safetensors project.
+//! The header is read here and not by the `safetensors` crate, because that one takes the last of two tensors of one name,
+//! fails on an unknown type without naming the tensor, and bounds neither ranks nor names.
+
+mod folder;
+mod header;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use folder::HfFolder;
+pub use write::{write_safetensors, write_safetensors_typed};
+
+use crate::{Bytes, SafetensorsError, Tensor, WeightsError, map::FileMap};
+use std::path::Path;
+
+/// Reads a safetensors file from memory: its tensors in the order of their data.
+///
+/// # Errors
+/// The bytes are malformed.
+pub fn from_bytes(bytes: &Bytes) -> Result<Vec<Tensor>, SafetensorsError> {
+    header::read(bytes).map(crate::tensor::TensorTable::into_vec)
+}
+
+/// Maps a safetensors file; also returns its size in bytes.
+fn open_file(path: &Path) -> Result<(Vec<Tensor>, u64), WeightsError> {
+    let map = FileMap::open(path).map_err(|e| WeightsError::io("open", path, e))?;
+    let bytes = Bytes::from_map(map);
+    let tensors = from_bytes(&bytes)
+        .map_err(|source| WeightsError::Safetensors { path: path.into(), source })?;
+    Ok((tensors, bytes.len() as u64))
+}
