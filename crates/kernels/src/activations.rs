@@ -1,0 +1,204 @@
+//! A batch of inputs in the formats that weights ask for.
+//!
+//! Three formats, chosen by the weight's layout and by nothing else:
+//!
+//! - **I8** for weights of at most 5 bits: blocks of 32 with one f32 scale,
+//!   `q = round(x · 127 / max|x|)`.
+//! - **I16** for weights of 6 and 8 bits: the same with 32767, which costs no more on
+//!   AVX2 (one `vpmaddwd` either way) and leaves no visible error. Each four values
+//!   lie in the order k0 k2 k1 k3, so that a shift pair splits the weight bytes.
+//! - **F32** for float weights, and for all weights when exact products are asked for.
+//!
+//! A column is one token: the quantized values, then one [`Record`] a block. Column
+//! strides are an odd number of cache lines so that columns spread over cache sets.
+
+use crate::aligned::{AlignedBytes, SharedMut};
+use crate::dispatch::kernels;
+use crate::layout::BLOCK;
+use crate::matrix::{ActivationFormat, Matrix};
+use crate::pool::Pool;
+use crate::simd::{LANES, Simd, max_lanes};
+
+/// What a product needs of one block besides its values.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Record {
+    /// `x ≈ q · scale`.
+    pub(crate) scale: f32,
+    /// `scale · Σq`, for weights with a minimum.
+    pub(crate) scaled_sum: f32,
+    /// `Σq` of the block, and of its first half.
+    pub(crate) sum: i32,
+    pub(crate) sum_low: i32,
+}
+
+/// One input batch, quantized once and shared by all weights that read it.
+#[derive(Default)]
+pub struct Activations {
+    tokens: usize,
+    cols: usize,
+    formats: [AlignedBytes; 3],
+    present: [bool; 3],
+}
+
+impl ActivationFormat {
+    const ALL: [ActivationFormat; 3] =
+        [ActivationFormat::I8, ActivationFormat::I16, ActivationFormat::F32];
+
+    fn value_bytes(self) -> usize {
+        match self {
+            ActivationFormat::I8 => 1,
+            ActivationFormat::I16 => 2,
+            ActivationFormat::F32 => 4,
+        }
+    }
+
+    /// Bytes from one column to the next.
+    pub(crate) fn stride(self, cols: usize) -> usize {
+        let records = match self {
+            ActivationFormat::F32 => 0,
+            _ => cols.div_ceil(BLOCK) * size_of::<Record>(),
+        };
+        let lines = (cols * self.value_bytes() + records).div_ceil(64);
+        (lines | 1) * 64
+    }
+}
+
+impl Activations {
+    /// An empty batch.
+    pub fn new() -> Activations {
+        Activations::default()
+    }
+
+    /// Tokens in the batch.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Values of each token.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Takes `x` (tokens, cols) in the formats that `users` ask for. Buffers are kept
+    /// from call to call.
+    ///
+    /// # Panics
+    /// If `x` is not whole columns or a user has another number of columns.
+    pub fn set(&mut self, pool: &Pool, x: &[f32], cols: usize, users: &[&Matrix]) {
+        assert!(cols > 0 && x.len() % cols == 0, "activations are whole columns");
+        self.tokens = x.len() / cols;
+        self.cols = cols;
+        self.present = [false; 3];
+        for format in ActivationFormat::ALL {
+            if users.iter().any(|m| m.activation_format() == format) {
+                self.fill(pool, x, format);
+            }
+        }
+        assert!(users.iter().all(|m| m.cols() == cols), "weights take {cols} columns");
+    }
+
+    fn fill(&mut self, pool: &Pool, x: &[f32], format: ActivationFormat) {
+        let (cols, stride) = (self.cols, format.stride(self.cols));
+        let buffer = &mut self.formats[format as usize];
+        buffer.grow(self.tokens * stride);
+        self.present[format as usize] = true;
+        let out = SharedMut(buffer.as_mut_ptr());
+        let quantize = kernels().quantize;
+        let grain = (16_384 / cols).max(1);
+        pool.ranges(self.tokens, grain, |tokens| {
+            for t in tokens {
+                let x = &x[t * cols..(t + 1) * cols];
+                // SAFETY: column `t` is `stride` bytes of the buffer, written by this
+                // task alone; the kernel is the one of the CPU's instruction set.
+                unsafe { quantize(format, x, out.at(t * stride)) };
+            }
+        });
+    }
+
+    /// The start of column `token` in a format that `set` was asked for.
+    pub(crate) fn column(&self, format: ActivationFormat, token: usize) -> *const u8 {
+        assert!(self.present[format as usize], "activations were not set as {format:?}");
+        assert!(token < self.tokens, "column {token} of {}", self.tokens);
+        // SAFETY: the buffer holds `tokens` columns.
+        unsafe { self.formats[format as usize].as_ptr().add(token * format.stride(self.cols)) }
+    }
+}
+
+/// Writes one column: `x` in `format`.
+///
+/// # Safety
+/// `out` names `format.stride(x.len())` writable bytes; [`Simd`]'s contract.
+#[inline(always)]
+pub(crate) unsafe fn quantize<S: Simd>(format: ActivationFormat, x: &[f32], out: *mut u8) {
+    // SAFETY: by contract.
+    unsafe {
+        match format {
+            ActivationFormat::F32 => {
+                std::ptr::copy_nonoverlapping(x.as_ptr(), out.cast::<f32>(), x.len());
+            }
+            ActivationFormat::I8 => blocks::<S, i8>(x, out),
+            ActivationFormat::I16 => blocks::<S, i16>(x, out),
+        }
+    }
+}
+
+/// An integer that activations are rounded to.
+trait Quant: Copy {
+    const MAX: f32;
+    fn write(from: &[i32; BLOCK], to: *mut Self);
+}
+
+impl Quant for i8 {
+    const MAX: f32 = 127.0;
+    #[inline(always)]
+    fn write(from: &[i32; BLOCK], to: *mut i8) {
+        let narrow = from.map(|q| q as i8);
+        // SAFETY: the caller hands out 32 writable values.
+        unsafe { to.cast::<[i8; BLOCK]>().write_unaligned(narrow) };
+    }
+}
+
+impl Quant for i16 {
+    const MAX: f32 = 32767.0;
+    #[inline(always)]
+    fn write(from: &[i32; BLOCK], to: *mut i16) {
+        let mut narrow = [0i16; BLOCK];
+        for (four, out) in from.chunks_exact(4).zip(narrow.chunks_exact_mut(4)) {
+            out[0] = four[0] as i16;
+            out[1] = four[2] as i16;
+            out[2] = four[1] as i16;
+            out[3] = four[3] as i16;
+        }
+        // SAFETY: the caller hands out 32 writable values.
+        unsafe { to.cast::<[i16; BLOCK]>().write_unaligned(narrow) };
+    }
+}
+
+#[inline(always)]
+unsafe fn blocks<S: Simd, Q: Quant>(x: &[f32], out: *mut u8) {
+    let values = out.cast::<Q>();
+    let padded = x.len().div_ceil(BLOCK) * BLOCK;
+    // SAFETY: the column holds the values, then a record for each block.
+    unsafe {
+        let records = values.add(padded).cast::<Record>();
+        for (b, block) in x.chunks(BLOCK).enumerate() {
+            let mut full = [0f32; BLOCK];
+            full[..block.len()].copy_from_slice(block);
+            let (a, z) = (S::load(full.as_ptr()), S::load(full.as_ptr().add(LANES)));
+            let largest = max_lanes::<S>(S::max(S::abs(a), S::abs(z)));
+            let inverse = if largest > 0.0 { Q::MAX / largest } else { 0.0 };
+            let mut q = [0i32; BLOCK];
+            S::store_int(q.as_mut_ptr(), S::to_int(S::mul(a, S::splat(inverse))));
+            S::store_int(q.as_mut_ptr().add(LANES), S::to_int(S::mul(z, S::splat(inverse))));
+            let limit = Q::MAX as i32;
+            let q = q.map(|q| q.clamp(-limit, limit));
+            Q::write(&q, values.add(b * BLOCK));
+            let sum_low: i32 = q[..LANES].iter().sum();
+            let sum: i32 = sum_low + q[LANES..].iter().sum::<i32>();
+            let scale = largest / Q::MAX;
+            let scaled_sum = scale * sum as f32;
+            records.add(b).write_unaligned(Record { scale, scaled_sum, sum, sum_low });
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What can go wrong when weights are packed.
+
+use weights::DType;
+
+/// A tensor that cannot become a [`crate::Matrix`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// A matrix needs two dimensions.
+    #[error("tensor {tensor}: expected a matrix (rows, columns), got shape {shape:?}")]
+    NotAMatrix {
+        /// The tensor's name.
+        tensor: String,
+        /// The shape it has.
+        shape: Vec<usize>,
+    },
+    /// The data does not have the length that shape and type ask for.
+    #[error("tensor {tensor} ({dtype:?}, {rows}×{cols}): expected {expected} bytes, got {got}")]
+    Length {
+        /// The tensor's name.
+        tensor: String,
+        /// Its type.
+        dtype: DType,
+        /// Rows.
+        rows: usize,
+        /// Columns.
+        cols: usize,
+        /// Bytes that the shape asks for.
+        expected: usize,
+        /// Bytes that are there.
+        got: usize,
+    },
+    /// There is no packed layout for this type.
+    #[error("tensor {tensor}: weights of type {dtype:?} cannot be multiplied yet")]
+    Unsupported {
+        /// The tensor's name.
+        tensor: String,
+        /// Its type.
+        dtype: DType,
+    },
+}

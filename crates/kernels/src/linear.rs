@@ -1,0 +1,205 @@
+//! Matrix products over a batch: several weights on one input in one hand-off.
+
+use crate::activations::Activations;
+use crate::aligned::SharedMut;
+use crate::dispatch::kernels;
+use crate::layout::PANEL_ROWS;
+use crate::matrix::Matrix;
+use crate::pool::Pool;
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// Whether an output is replaced or added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// `out = W·x + bias`
+    Set,
+    /// `out = out + (W·x + bias)`, the residual.
+    Add,
+}
+
+/// One weight of a [`linear`] call.
+pub struct Linear<'a> {
+    /// The weight (rows × cols).
+    pub matrix: &'a Matrix,
+    /// A value for each row.
+    pub bias: Option<&'a [f32]>,
+    /// Replace or add.
+    pub write: Write,
+    /// (tokens, rows)
+    pub out: &'a mut [f32],
+}
+
+/// The two weights of a gated feed-forward network.
+pub struct Gated<'a> {
+    /// The weight behind the activation function.
+    pub gate: &'a Matrix,
+    /// The weight that is multiplied with it.
+    pub up: &'a Matrix,
+    /// A value for each row of `gate`.
+    pub gate_bias: Option<&'a [f32]>,
+    /// A value for each row of `up`.
+    pub up_bias: Option<&'a [f32]>,
+    /// (tokens, rows)
+    pub out: &'a mut [f32],
+}
+
+/// Starts of columns; the pointers are only read.
+pub(crate) struct Columns(pub(crate) Vec<*const u8>);
+// SAFETY: the columns are shared, read-only memory while a product runs.
+unsafe impl Sync for Columns {}
+
+impl Columns {
+    pub(crate) fn all(x: &Activations, matrix: &Matrix) -> Columns {
+        let format = matrix.activation_format();
+        Columns((0..x.tokens()).map(|t| x.column(format, t)).collect())
+    }
+}
+
+/// A stretch of panels of one part: what a task works on.
+pub(crate) struct Stretch {
+    pub(crate) part: usize,
+    pub(crate) panels: Range<usize>,
+}
+
+/// Weight bytes that make a task worth a hand-off with one column; more columns need
+/// fewer bytes.
+const TASK_BYTES: usize = 64 << 10;
+
+/// Cuts the panels of several parts into stretches of similar work, small enough that
+/// threads of uneven speed end together.
+pub(crate) fn stretches(
+    pool: &Pool,
+    parts: impl Iterator<Item = (usize, usize, usize)>,
+) -> Vec<Stretch> {
+    let parts: Vec<_> = parts.collect();
+    let work: usize = parts.iter().map(|(panels, bytes, cols)| panels * bytes * cols).sum();
+    let target = (work / (pool.threads() * 8)).max(TASK_BYTES);
+    let mut out = Vec::new();
+    for (part, &(panels, bytes, cols)) in parts.iter().enumerate() {
+        let grain = (target / (bytes * cols).max(1)).clamp(1, panels.max(1));
+        let mut start = 0;
+        while start < panels {
+            let end = (start + grain).min(panels);
+            out.push(Stretch { part, panels: start..end });
+            start = end;
+        }
+    }
+    out
+}
+
+thread_local! {
+    static SUMS: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+}
+
+/// Lends two buffers of at least `len` floats that the thread keeps.
+pub(crate) fn with_sums(len: usize, f: impl FnOnce(&mut [f32], &mut [f32])) {
+    SUMS.with_borrow_mut(|[a, b]| {
+        for v in [&mut *a, &mut *b] {
+            if v.len() < len {
+                v.resize(len, 0.0);
+            }
+        }
+        f(&mut a[..len], &mut b[..len]);
+    });
+}
+
+/// Multiplies every part with the same input.
+///
+/// # Panics
+/// If a part's shapes do not fit the input, or the input was not set for its format.
+pub fn linear(pool: &Pool, x: &Activations, parts: &mut [Linear<'_>]) {
+    for part in parts.iter() {
+        assert_eq!(part.matrix.cols(), x.cols(), "columns of weight and input");
+        assert_eq!(part.out.len(), x.tokens() * part.matrix.rows(), "room for the output");
+        assert!(part.bias.is_none_or(|b| b.len() == part.matrix.rows()), "a bias for each row");
+    }
+    let columns: Vec<_> = parts.iter().map(|p| Columns::all(x, p.matrix)).collect();
+    let outs: Vec<_> = parts.iter_mut().map(|p| SharedMut(p.out.as_mut_ptr())).collect();
+    let parts: &[Linear<'_>] = parts;
+    let sizes = parts.iter().map(|p| (p.matrix.panels(), p.matrix.panel_bytes(), x.tokens()));
+    let tasks = stretches(pool, sizes);
+    pool.run(tasks.len(), |task| {
+        let Stretch { part, panels } = &tasks[task];
+        let (part, columns, out) = (&parts[*part], &columns[*part], outs[*part]);
+        with_sums(x.tokens() * PANEL_ROWS, |sums, _| {
+            for panel in panels.clone() {
+                // SAFETY: columns fit the weight (asserted); a panel's rows of the
+                // output belong to this task.
+                unsafe {
+                    part.matrix.product(panel, &columns.0, sums);
+                    add_bias(part.bias, panel, sums);
+                    let rows = part.matrix.rows();
+                    write_panel(sums, panel, rows, 0..x.tokens(), part.write, out);
+                }
+            }
+        });
+    });
+}
+
+/// `silu(gate·x) · (up·x)`, the hidden values of a gated feed-forward network.
+///
+/// # Panics
+/// As [`linear`].
+pub fn gated(pool: &Pool, x: &Activations, part: Gated<'_>) {
+    let Gated { gate, up, gate_bias, up_bias, out } = part;
+    assert!(gate.cols() == x.cols() && up.cols() == x.cols(), "columns of weights and input");
+    assert_eq!(gate.rows(), up.rows(), "gate and up have the same rows");
+    assert_eq!(out.len(), x.tokens() * gate.rows(), "room for the output");
+    let columns = [Columns::all(x, gate), Columns::all(x, up)];
+    let rows = gate.rows();
+    let out = SharedMut(out.as_mut_ptr());
+    let bytes = gate.panel_bytes() + up.panel_bytes();
+    let tasks = stretches(pool, std::iter::once((gate.panels(), bytes, x.tokens())));
+    pool.run(tasks.len(), |task| {
+        with_sums(x.tokens() * PANEL_ROWS, |gates, ups| {
+            for panel in tasks[task].panels.clone() {
+                // SAFETY: as in `linear`; the kernels are those of this CPU.
+                unsafe {
+                    gate.product(panel, &columns[0].0, gates);
+                    up.product(panel, &columns[1].0, ups);
+                    add_bias(gate_bias, panel, gates);
+                    add_bias(up_bias, panel, ups);
+                    (kernels().silu_mul)(gates, ups);
+                    write_panel(gates, panel, rows, 0..x.tokens(), Write::Set, out);
+                }
+            }
+        });
+    });
+}
+
+fn add_bias(bias: Option<&[f32]>, panel: usize, sums: &mut [f32]) {
+    let Some(bias) = bias else { return };
+    let first = panel * PANEL_ROWS;
+    let bias = &bias[first..bias.len().min(first + PANEL_ROWS)];
+    for column in sums.chunks_exact_mut(PANEL_ROWS) {
+        for (sum, b) in column.iter_mut().zip(bias) {
+            *sum += b;
+        }
+    }
+}
+
+/// Writes the (columns, 16) sums of a panel to the output rows `to`.
+///
+/// # Safety
+/// `out` is a (tokens, rows) matrix that holds the rows `to`, and nobody else touches
+/// the columns of this panel in them.
+pub(crate) unsafe fn write_panel(
+    sums: &[f32],
+    panel: usize,
+    rows: usize,
+    to: impl Iterator<Item = usize>,
+    write: Write,
+    out: SharedMut<f32>,
+) {
+    let first = panel * PANEL_ROWS;
+    let count = PANEL_ROWS.min(rows - first);
+    for (token, sums) in to.zip(sums.chunks_exact(PANEL_ROWS)) {
+        // SAFETY: by contract.
+        let out = unsafe { out.slice(token * rows + first, count) };
+        match write {
+            Write::Set => out.copy_from_slice(&sums[..count]),
+            Write::Add => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! A weight matrix, packed for the kernels: it owns shape, layout and bytes.
+
+use crate::KernelError;
+use crate::aligned::{AlignedBytes, SharedMut};
+use crate::dispatch::kernels;
+use crate::layout::{self, BLOCK, Layout, PANEL_ROWS, block_at, pack_row, panel_bytes};
+use crate::pool::Pool;
+use crate::simd::Scalar;
+use weights::{DType, Tensor};
+
+/// What products of a weight do with their input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Inputs of quantized weights are rounded to 8 or 16 bits in blocks of 32, as the
+    /// weight's layout asks (see [`crate::activations`]).
+    Quantized,
+    /// Inputs stay f32: products with the exact decoded weights. Slow; a reference.
+    F32,
+}
+
+/// The form in which a weight takes its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActivationFormat {
+    /// 8-bit integers in blocks of 32.
+    I8,
+    /// 16-bit integers in blocks of 32.
+    I16,
+    /// Unchanged.
+    F32,
+}
+
+/// A packed layout; each is one [`Layout`] or float type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packing {
+    F32,
+    F16,
+    Bf16,
+    Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q8_0,
+    Q2K,
+    Q3K,
+    Q4K,
+    Q5K,
+    Q6K,
+    Iq4Nl,
+    Iq4Xs,
+}
+
+/// Calls a generic function with the layout of a packing; floats are handled before.
+macro_rules! with_layout {
+    ($packing:expr, $l:ident => $body:expr, float => $float:expr) => {
+        match $packing {
+            Packing::F32 | Packing::F16 | Packing::Bf16 => $float,
+            Packing::Q4_0 => {
+                type $l = layout::Q4_0;
+                $body
+            }
+            Packing::Q4_1 => {
+                type $l = layout::Q4_1;
+                $body
+            }
+            Packing::Q5_0 => {
+                type $l = layout::Q5_0;
+                $body
+            }
+            Packing::Q5_1 => {
+                type $l = layout::Q5_1;
+                $body
+            }
+            Packing::Q8_0 => {
+                type $l = layout::Q8_0;
+                $body
+            }
+            Packing::Q2K => {
+                type $l = layout::Q2K;
+                $body
+            }
+            Packing::Q3K => {
+                type $l = layout::Q3K;
+                $body
+            }
+            Packing::Q4K => {
+                type $l = layout::Q4K;
+                $body
+            }
+            Packing::Q5K => {
+                type $l = layout::Q5K;
+                $body
+            }
+            Packing::Q6K => {
+                type $l = layout::Q6K;
+                $body
+            }
+            Packing::Iq4Nl => {
+                type $l = layout::Iq4Nl;
+                $body
+            }
+            Packing::Iq4Xs => {
+                type $l = layout::Iq4Xs;
+                $body
+            }
+        }
+    };
+}
+
+impl Packing {
+    fn of(dtype: DType) -> Option<Packing> {
+        Some(match dtype {
+            DType::F32 => Packing::F32,
+            DType::F16 => Packing::F16,
+            DType::BF16 => Packing::Bf16,
+            DType::Q4_0 => Packing::Q4_0,
+            DType::Q4_1 => Packing::Q4_1,
+            DType::Q5_0 => Packing::Q5_0,
+            DType::Q5_1 => Packing::Q5_1,
+            DType::Q8_0 => Packing::Q8_0,
+            DType::Q2_K => Packing::Q2K,
+            DType::Q3_K => Packing::Q3K,
+            DType::Q4_K => Packing::Q4K,
+            DType::Q5_K => Packing::Q5K,
+            DType::Q6_K => Packing::Q6K,
+            DType::IQ4_NL => Packing::Iq4Nl,
+            DType::IQ4_XS => Packing::Iq4Xs,
+            _ => return None,
+        })
+    }
+
+    fn float_bytes(self) -> usize {
+        if self == Packing::F32 { 4 } else { 2 }
+    }
+
+    fn panel_bytes(self, cols: usize) -> usize {
+        with_layout!(self, L => panel_bytes::<L>(cols / BLOCK),
+            float => (cols * PANEL_ROWS * self.float_bytes()).next_multiple_of(64))
+    }
+
+    fn activation_format(self) -> ActivationFormat {
+        fn of<L: Layout>() -> ActivationFormat {
+            if <L::Shape as layout::Shape>::WIDE {
+                ActivationFormat::I16
+            } else {
+                ActivationFormat::I8
+            }
+        }
+        with_layout!(self, L => of::<L>(), float => ActivationFormat::F32)
+    }
+
+    fn pack_row(self, row: &[u8], lane: usize, cols: usize, panel: &mut [u8]) {
+        with_layout!(self, L => pack_row::<L>(row, lane, cols / BLOCK, panel),
+            float => pack_float_row(row, lane, self.float_bytes(), panel))
+    }
+
+    /// The columns from `32 · block` of one row of a panel.
+    fn decode(self, panel: &[u8], cols: usize, block: usize, to: &mut [f32; BLOCK * PANEL_ROWS]) {
+        // SAFETY: the panel has `cols / 32` blocks; the scalar kernels run anywhere.
+        with_layout!(self, L => unsafe {
+            let block = block_at::<L>(panel.as_ptr(), cols / BLOCK, block);
+            crate::product::decode::<Scalar, L>(&block, to)
+        }, float => decode_floats(self, panel, cols, block, to))
+    }
+}
+
+fn pack_float_row(row: &[u8], lane: usize, bytes: usize, panel: &mut [u8]) {
+    for (k, element) in row.chunks_exact(bytes).enumerate() {
+        let at = (k * PANEL_ROWS + lane) * bytes;
+        panel[at..at + bytes].copy_from_slice(element);
+    }
+}
+
+fn decode_floats(packing: Packing, panel: &[u8], cols: usize, block: usize, to: &mut [f32]) {
+    let bytes = packing.float_bytes();
+    let first = block * BLOCK * PANEL_ROWS;
+    let count = (cols * PANEL_ROWS - first).min(to.len());
+    let source = &panel[first * bytes..(first + count) * bytes];
+    for (out, b) in to.iter_mut().zip(source.chunks_exact(bytes)) {
+        *out = match packing {
+            Packing::F16 => half::f16::from_le_bytes([b[0], b[1]]).to_f32(),
+            Packing::Bf16 => half::bf16::from_le_bytes([b[0], b[1]]).to_f32(),
+            _ => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
+        };
+    }
+}
+
+/// Rows that are packed before their source pages are released: bounds how much of a
+/// weight is in memory twice.
+const RELEASE_BYTES: usize = 8 << 20;
+
+/// A weight (rows × cols) in packed panels of 16 rows.
+pub struct Matrix {
+    data: AlignedBytes,
+    packing: Packing,
+    exact: bool,
+    rows: usize,
+    cols: usize,
+}
+
+impl Matrix {
+    /// Packs a two-dimensional tensor and lets go of its pages as it proceeds, so that
+    /// at most a few MiB are in memory twice.
+    ///
+    /// # Errors
+    /// The tensor is not a matrix, has a type without layout, or its data has another
+    /// length than shape and type say.
+    pub fn pack(pool: &Pool, tensor: &Tensor, precision: Precision) -> Result<Matrix, KernelError> {
+        let (packing, row_bytes) = check(tensor)?;
+        let &[rows, cols] = tensor.shape.as_slice() else { unreachable!("checked") };
+        let panel_bytes = packing.panel_bytes(cols);
+        let panels = rows.div_ceil(PANEL_ROWS);
+        let mut data = AlignedBytes::zeroed(panels * panel_bytes);
+        let out = SharedMut(data.as_mut_ptr());
+        let source: &[u8] = &tensor.data;
+        let step = (RELEASE_BYTES / (row_bytes * PANEL_ROWS).max(1)).max(pool.threads());
+        for first in (0..panels).step_by(step) {
+            let count = step.min(panels - first);
+            pool.ranges(count, count.div_ceil(4 * pool.threads()), |range| {
+                for panel in range {
+                    let panel = first + panel;
+                    // SAFETY: each panel is written by one task.
+                    let to = unsafe { out.slice(panel * panel_bytes, panel_bytes) };
+                    for lane in 0..PANEL_ROWS.min(rows - panel * PANEL_ROWS) {
+                        let at = (panel * PANEL_ROWS + lane) * row_bytes;
+                        packing.pack_row(&source[at..at + row_bytes], lane, cols, to);
+                    }
+                }
+            });
+            let from = first * PANEL_ROWS * row_bytes;
+            let to = ((first + count) * PANEL_ROWS).min(rows) * row_bytes;
+            if let Some(done) = tensor.data.slice(from, to - from) {
+                done.release();
+            }
+        }
+        Ok(Matrix { data, packing, exact: precision == Precision::F32, rows, cols })
+    }
+
+    /// Outputs of a product.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Inputs of a product.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Bytes that the packed weight keeps in memory.
+    pub fn bytes(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Bytes that a tensor of this shape and type will keep in memory when packed, or
+    /// `None` for a type without layout or with broken rows.
+    pub fn packed_bytes(dtype: DType, rows: usize, cols: usize) -> Option<usize> {
+        let packing = Packing::of(dtype)?;
+        if cols % dtype.block_len() != 0 {
+            return None;
+        }
+        rows.div_ceil(PANEL_ROWS).checked_mul(packing.panel_bytes(cols))
+    }
+
+    /// The form in which products take their input.
+    pub fn activation_format(&self) -> ActivationFormat {
+        if self.exact { ActivationFormat::F32 } else { self.packing.activation_format() }
+    }
+
+    /// Decodes row `row` into `out` (cols values), bit-equal to the codec.
+    ///
+    /// # Panics
+    /// If there is no such row or `out` has another length.
+    pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
+        assert!(row < self.rows && out.len() == self.cols, "a row of {}×{}", self.rows, self.cols);
+        let panel_bytes = self.packing.panel_bytes(self.cols);
+        let panel = &self.bytes_of_panel(row / PANEL_ROWS)[..panel_bytes];
+        let lane = row % PANEL_ROWS;
+        let mut decoded = [0f32; BLOCK * PANEL_ROWS];
+        for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+            self.packing.decode(panel, self.cols, block, &mut decoded);
+            for (k, out) in out.iter_mut().enumerate() {
+                *out = decoded[k * PANEL_ROWS + lane];
+            }
+        }
+    }
+
+    fn bytes_of_panel(&self, panel: usize) -> &[u8] {
+        let bytes = self.packing.panel_bytes(self.cols);
+        // SAFETY: `data` holds `len` initialised bytes.
+        let all = unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.data.len()) };
+        &all[panel * bytes..(panel + 1) * bytes]
+    }
+
+    pub(crate) fn panels(&self) -> usize {
+        self.rows.div_ceil(PANEL_ROWS)
+    }
+
+    pub(crate) fn panel_bytes(&self) -> usize {
+        self.packing.panel_bytes(self.cols)
+    }
+
+    /// The sums of panel `panel` for some columns: (columns, 16) into `out`.
+    ///
+    /// # Safety
+    /// The columns are [`crate::Activations`] columns in [`Matrix::activation_format`]
+    /// with [`Matrix::cols`] values; `out` has 16 floats for each.
+    pub(crate) unsafe fn product(&self, panel: usize, columns: &[*const u8], out: &mut [f32]) {
+        assert!(out.len() >= columns.len() * PANEL_ROWS, "room for the sums");
+        let run = kernels().product(self.packing, self.exact);
+        let product = crate::product::Product {
+            panel: self.bytes_of_panel(panel).as_ptr(),
+            k: self.cols,
+            columns,
+            fresh: true,
+            out: out.as_mut_ptr(),
+        };
+        // SAFETY: the panel is whole, the rest is the caller's promise.
+        unsafe { run(&product) }
+    }
+}
+
+fn check(tensor: &Tensor) -> Result<(Packing, usize), KernelError> {
+    let name = || tensor.name.clone();
+    let &[rows, cols] = tensor.shape.as_slice() else {
+        return Err(KernelError::NotAMatrix { tensor: name(), shape: tensor.shape.clone() });
+    };
+    if rows == 0 || cols == 0 {
+        return Err(KernelError::NotAMatrix { tensor: name(), shape: tensor.shape.clone() });
+    }
+    let dtype = tensor.dtype;
+    let packing = Packing::of(dtype).filter(|_| cols % dtype.block_len() == 0);
+    let row_bytes = dtype.row_bytes(cols);
+    let (Some(packing), Some(row_bytes)) = (packing, row_bytes) else {
+        return Err(KernelError::Unsupported { tensor: name(), dtype });
+    };
+    let expected = rows.saturating_mul(row_bytes);
+    if expected != tensor.data.len() {
+        let got = tensor.data.len();
+        return Err(KernelError::Length { tensor: name(), dtype, rows, cols, expected, got });
+    }
+    Ok((packing, row_bytes))
+}

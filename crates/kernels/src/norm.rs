@@ -1,0 +1,114 @@
+//! Norms and other row-wise arithmetic.
+
+use crate::aligned::SharedMut;
+use crate::dispatch::kernels;
+use crate::pool::Pool;
+use crate::simd::{LANES, Simd, silu, sum_lanes};
+
+/// Elements of a row-wise operation that make a task worth a hand-off.
+pub(crate) const TASK_ELEMENTS: usize = 16_384;
+
+/// `out = x / sqrt(mean(x²) + eps) · weight` for every row of `weight.len()` values.
+///
+/// The sum of squares runs in 16 fixed lanes, merged in a fixed tree. Source: Zhang and
+/// Sennrich, "Root Mean Square Layer Normalization" (2019).
+///
+/// # Panics
+/// If `x` is not whole rows or `out` has another length.
+pub fn rms_norm(pool: &Pool, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    assert_eq!(x.len(), out.len(), "input and output rows");
+    let out = SharedMut(out.as_mut_ptr());
+    norm_rows(pool, x.len(), weight, |at, len| {
+        // SAFETY: each row is one task's; the kernel is the one of this CPU.
+        unsafe { (kernels().rms_norm)(&x[at..at + len], weight, eps, out.at(at)) };
+    });
+}
+
+/// [`rms_norm`] in place over every slice of `head_dim` values: the norm on queries and
+/// keys.
+///
+/// # Panics
+/// If `weight` has not `head_dim` values or `x` is not whole heads.
+pub fn head_rms_norm(pool: &Pool, x: &mut [f32], head_dim: usize, weight: &[f32], eps: f32) {
+    assert_eq!(weight.len(), head_dim, "a weight for each value of a head");
+    let len = x.len();
+    let x = SharedMut(x.as_mut_ptr());
+    norm_rows(pool, len, weight, |at, len| {
+        // SAFETY: each row is one task's; input and output may be the same row,
+        // because a row is read twice before each value is written once.
+        unsafe {
+            let row = std::slice::from_raw_parts(x.at(at).cast_const(), len);
+            (kernels().rms_norm)(row, weight, eps, x.at(at));
+        }
+    });
+}
+
+fn norm_rows(pool: &Pool, len: usize, weight: &[f32], row: impl Fn(usize, usize) + Sync) {
+    let cols = weight.len();
+    assert!(cols > 0 && len % cols == 0, "rows of {cols} values");
+    pool.ranges(len / cols, TASK_ELEMENTS / cols, |rows| {
+        rows.for_each(|r| row(r * cols, cols));
+    });
+}
+
+/// `x += y`
+///
+/// # Panics
+/// If the lengths differ.
+pub fn add(pool: &Pool, x: &mut [f32], y: &[f32]) {
+    assert_eq!(x.len(), y.len(), "two equal vectors");
+    let len = x.len();
+    let x = SharedMut(x.as_mut_ptr());
+    pool.ranges(len, TASK_ELEMENTS, |range| {
+        // SAFETY: the ranges are disjoint.
+        let x = unsafe { x.slice(range.start, range.len()) };
+        x.iter_mut().zip(&y[range]).for_each(|(x, y)| *x += y);
+    });
+}
+
+/// One row of [`rms_norm`].
+///
+/// # Safety
+/// `out` names `x.len()` floats and may be `x` itself; [`Simd`]'s contract.
+#[inline(always)]
+pub(crate) unsafe fn rms_norm_row<S: Simd>(x: &[f32], weight: &[f32], eps: f32, out: *mut f32) {
+    let n = x.len();
+    let whole = n / LANES * LANES;
+    // SAFETY: loads and stores stay within the row, or go through a padded copy.
+    unsafe {
+        let mut squares = S::splat(0.0);
+        for i in (0..whole).step_by(LANES) {
+            let v = S::load(x.as_ptr().add(i));
+            squares = S::fma(v, v, squares);
+        }
+        if whole < n {
+            let mut tail = [0f32; LANES];
+            tail[..n - whole].copy_from_slice(&x[whole..]);
+            let v = S::load(tail.as_ptr());
+            squares = S::fma(v, v, squares);
+        }
+        let inverse = 1.0 / (sum_lanes::<S>(squares) / n as f32 + eps).sqrt();
+        for i in (0..whole).step_by(LANES) {
+            let v = S::mul(S::load(x.as_ptr().add(i)), S::splat(inverse));
+            S::store(out.add(i), S::mul(v, S::load(weight.as_ptr().add(i))));
+        }
+        for i in whole..n {
+            *out.add(i) = x[i] * inverse * weight[i];
+        }
+    }
+}
+
+/// `gate = silu(gate) · up`, lengths a multiple of 16.
+///
+/// # Safety
+/// [`Simd`]'s contract.
+#[inline(always)]
+pub(crate) unsafe fn silu_mul<S: Simd>(gate: &mut [f32], up: &[f32]) {
+    for (g, u) in gate.chunks_exact_mut(LANES).zip(up.chunks_exact(LANES)) {
+        // SAFETY: both chunks have 16 values.
+        unsafe {
+            let activated = silu::<S>(S::load(g.as_ptr()));
+            S::store(g.as_mut_ptr(), S::mul(activated, S::load(u.as_ptr())));
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! A small fork-join pool: workers spin for a moment, then park.
+//!
+//! One call of [`Pool::run`] hands out the numbers `0..tasks` through one atomic
+//! counter; the caller works too. A worker that wakes up too late finds the door
+//! closed and is not waited for, so a parked or preempted worker never delays a
+//! short job. Which thread runs a task is not deterministic; a task's result must
+//! not depend on it.
+
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{JoinHandle, Thread};
+
+/// Spins before a waiting worker parks: some tens of microseconds, longer than the
+/// gap between two stages of a layer and far shorter than a scheduler's time slice.
+const SPINS_BEFORE_PARK: u32 = 20_000;
+/// Spins before a caller that waits for the last task gives its core away, which an
+/// oversubscribed machine needs to make progress.
+const SPINS_BEFORE_YIELD: u32 = 2_000;
+/// The most threads that a pool may have.
+pub const MAX_THREADS: usize = 256;
+
+type Task<'a> = dyn Fn(usize) + Sync + 'a;
+
+/// `generation << 32 | open << 31 | active`.
+const OPEN: u64 = 1 << 31;
+const ACTIVE: u64 = OPEN - 1;
+
+struct Shared {
+    state: AtomicU64,
+    next: AtomicUsize,
+    tasks: AtomicUsize,
+    job: UnsafeCell<Option<*const Task<'static>>>,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    sleepers: Box<[AtomicBool]>,
+    stop: AtomicBool,
+}
+
+// SAFETY: `job` is written only by the caller of `run`, while the door is closed and
+// no worker is active, and read only by workers that entered through the open door
+// (acquire on `state`); the pointer outlives the door (see `run`).
+unsafe impl Sync for Shared {}
+// SAFETY: nothing in `Shared` is tied to a thread; the raw pointer is covered above.
+unsafe impl Send for Shared {}
+
+/// A pool of threads for data-parallel loops.
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<(JoinHandle<()>, Thread)>,
+    one_at_a_time: Mutex<()>,
+}
+
+thread_local! {
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Pool {
+    /// A pool in which `threads` threads work, the caller among them (so `threads - 1`
+    /// are started). Clamped to 1 … [`MAX_THREADS`]; where the system refuses to start
+    /// a thread, the pool goes on with those it has.
+    pub fn new(threads: usize) -> Pool {
+        let wanted = threads.clamp(1, MAX_THREADS) - 1;
+        let shared = Arc::new(Shared {
+            state: AtomicU64::new(0),
+            next: AtomicUsize::new(0),
+            tasks: AtomicUsize::new(0),
+            job: UnsafeCell::new(None),
+            panic: Mutex::new(None),
+            sleepers: (0..wanted).map(|_| AtomicBool::new(false)).collect(),
+            stop: AtomicBool::new(false),
+        });
+        let mut workers = Vec::with_capacity(wanted);
+        for index in 0..wanted {
+            let shared = Arc::clone(&shared);
+            let started = std::thread::Builder::new()
+                .name(format!("kernel-{}", index + 1))
+                .spawn(move || worker(&shared, index));
+            let Ok(handle) = started else { break };
+            let thread = handle.thread().clone();
+            workers.push((handle, thread));
+        }
+        Pool { shared, workers, one_at_a_time: Mutex::new(()) }
+    }
+
+    /// Threads that work on a job, the caller included.
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Calls `task` once with every number below `tasks`, on any thread, in any order,
+    /// and returns when all calls have returned.
+    ///
+    /// # Panics
+    /// With the panic of a task, if one panicked, after all running tasks ended.
+    pub fn run(&self, tasks: usize, task: impl Fn(usize) + Sync) {
+        if tasks <= 1 || self.workers.is_empty() || INSIDE.get() {
+            (0..tasks).for_each(task);
+            return;
+        }
+        let _turn = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        self.open(tasks, &task);
+        let mine = catch_unwind(AssertUnwindSafe(|| work(&self.shared, &task)));
+        self.close();
+        let theirs = self.shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Err(panic) = mine {
+            resume_unwind(panic);
+        }
+        if let Some(panic) = theirs {
+            resume_unwind(panic);
+        }
+    }
+
+    /// Splits `0..items` into ranges of about `grain` and calls `body` with each.
+    pub fn ranges(&self, items: usize, grain: usize, body: impl Fn(std::ops::Range<usize>) + Sync) {
+        let grain = grain.max(1);
+        self.run(items.div_ceil(grain), |task| {
+            let start = task * grain;
+            body(start..items.min(start + grain));
+        });
+    }
+
+    fn open(&self, tasks: usize, task: &Task<'_>) {
+        let shared = &*self.shared;
+        let pointer: *const Task<'_> = task;
+        // SAFETY: only the lifetime changes. `run` closes the door and waits for every
+        // active worker before `task` goes out of scope, and workers do not keep it.
+        let pointer: *const Task<'static> = unsafe { std::mem::transmute(pointer) };
+        shared.next.store(0, Ordering::Relaxed);
+        shared.tasks.store(tasks, Ordering::Relaxed);
+        // SAFETY: the door is closed and nobody is active (`close` waited for it), and
+        // `one_at_a_time` keeps other callers out.
+        unsafe { *shared.job.get() = Some(pointer) };
+        let generation = (shared.state.load(Ordering::Relaxed) >> 32) + 1;
+        // Sequentially consistent with the sleepers' flags: either a worker sees the
+        // open door before it parks, or this thread sees its flag and wakes it.
+        shared.state.store(generation << 32 | OPEN, Ordering::SeqCst);
+        for (index, (_, thread)) in self.workers.iter().enumerate().take(tasks - 1) {
+            if shared.sleepers[index].load(Ordering::SeqCst) {
+                thread.unpark();
+            }
+        }
+    }
+
+    fn close(&self) {
+        let state = &self.shared.state;
+        state.fetch_and(!OPEN, Ordering::AcqRel);
+        let mut spins = 0;
+        while state.load(Ordering::Acquire) & ACTIVE != 0 {
+            spins += 1;
+            if spins < SPINS_BEFORE_YIELD {
+                std::hint::spin_loop();
+            } else {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        for (_, thread) in &self.workers {
+            thread.unpark();
+        }
+        for (handle, _) in self.workers.drain(..) {
+            let _ = handle.join();
+        }
+    }
+}
+
+/// Takes numbers until there are none.
+fn work(shared: &Shared, task: &Task<'_>) {
+    let tasks = shared.tasks.load(Ordering::Relaxed);
+    INSIDE.set(true);
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            INSIDE.set(false);
+        }
+    }
+    let _leave = Leave;
+    loop {
+        let number = shared.next.fetch_add(1, Ordering::Relaxed);
+        if number >= tasks {
+            return;
+        }
+        task(number);
+    }
+}
+
+fn worker(shared: &Shared, index: usize) {
+    let mut seen = 0;
+    while let Some(state) = wait_for_open_door(shared, index, seen) {
+        let entered = shared.state.compare_exchange_weak(
+            state,
+            state + 1,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        if entered.is_err() {
+            continue;
+        }
+        seen = state >> 32;
+        // SAFETY: this thread is active, so the caller of `run` waits in `close` and
+        // the job stays where it is.
+        let job = unsafe { (*shared.job.get()).map(|job| &*job) };
+        if let Some(job) = job {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(shared, job))) {
+                shared.next.store(usize::MAX / 2, Ordering::Relaxed);
+                *shared.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+            }
+        }
+        shared.state.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The state with an open door of a generation after `seen`; `None` to stop.
+fn wait_for_open_door(shared: &Shared, index: usize, seen: u64) -> Option<u64> {
+    let ready = || {
+        let state = shared.state.load(Ordering::SeqCst);
+        (state & OPEN != 0 && state >> 32 != seen).then_some(state)
+    };
+    loop {
+        for _ in 0..SPINS_BEFORE_PARK {
+            if let Some(state) = ready() {
+                return Some(state);
+            }
+            std::hint::spin_loop();
+        }
+        if shared.stop.load(Ordering::SeqCst) {
+            return None;
+        }
+        shared.sleepers[index].store(true, Ordering::SeqCst);
+        if ready().is_none() && !shared.stop.load(Ordering::SeqCst) {
+            std::thread::park();
+        }
+        shared.sleepers[index].store(false, Ordering::SeqCst);
+    }
+}

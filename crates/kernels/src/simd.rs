@@ -1,0 +1,165 @@
+//! Sixteen virtual lanes: the few vector operations that the kernels are written in.
+//!
+//! A kernel is one generic function over [`Simd`]; an instruction set is one
+//! implementation of the trait. Every implementation performs the same operation
+//! on each lane with the same rounding, so results are bit-equal between them.
+//!
+//! All functions are `unsafe` for one reason: they may only run on a CPU that has
+//! the instruction set (and pointers must be valid for the lanes they name). The
+//! `#[target_feature]` entry points in [`crate::dispatch`] establish it; everything
+//! here is `#[inline(always)]` into them.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
+pub(crate) use scalar::Scalar;
+
+/// Lanes of a vector: rows of a weight panel, keys of a block, dimensions of a head.
+pub(crate) const LANES: usize = 16;
+
+/// # Safety
+/// Each function needs a CPU with the implementation's instruction set, and
+/// pointers valid for the elements that its comment names (no alignment).
+#[allow(clippy::missing_safety_doc, reason = "one contract for the whole trait, above")]
+pub(crate) trait Simd: Copy {
+    /// 16 × f32.
+    type F: Copy;
+    /// 16 × i32.
+    type I: Copy;
+    /// 64 bytes: 16 lanes of four consecutive `k` each.
+    type B: Copy;
+    /// Running sums of u8 × i8 products, before they are widened to [`Simd::I`].
+    type Acc: Copy;
+
+    /// Columns that one tile of an integer product works on.
+    const COLS_INT: usize;
+    /// Columns that one tile of a float product works on.
+    const COLS_FLOAT: usize;
+
+    unsafe fn splat(x: f32) -> Self::F;
+    unsafe fn load(p: *const f32) -> Self::F;
+    unsafe fn store(p: *mut f32, x: Self::F);
+    /// 16 halves, exact.
+    unsafe fn load_f16(p: *const u16) -> Self::F;
+    /// 16 halves, round to nearest even.
+    unsafe fn store_f16(p: *mut u16, x: Self::F);
+    unsafe fn load_bf16(p: *const u16) -> Self::F;
+    /// 16 bytes as unsigned integers.
+    unsafe fn load_u8(p: *const u8) -> Self::F;
+    /// 16 bytes as signed integers.
+    unsafe fn load_i8(p: *const u8) -> Self::F;
+    unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn div(a: Self::F, b: Self::F) -> Self::F;
+    /// `a·b + c`, rounded once.
+    unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The larger; `b` where either is NaN.
+    unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
+    /// The smaller; `b` where either is NaN.
+    unsafe fn min(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn abs(a: Self::F) -> Self::F;
+    /// `value` where `x >= limit`, else 0 (0 for NaN).
+    unsafe fn keep_at_least(x: Self::F, limit: f32, value: Self::F) -> Self::F;
+    /// Round to nearest even.
+    unsafe fn to_int(x: Self::F) -> Self::I;
+    unsafe fn to_float(x: Self::I) -> Self::F;
+    /// `2^x` for -126 ≤ x ≤ 127.
+    unsafe fn pow2(x: Self::I) -> Self::F;
+
+    unsafe fn splat_int(x: i32) -> Self::I;
+    unsafe fn store_int(p: *mut i32, x: Self::I);
+    unsafe fn add_int(a: Self::I, b: Self::I) -> Self::I;
+    /// `a - (b << shift)`
+    unsafe fn sub_shifted(a: Self::I, b: Self::I, shift: u32) -> Self::I;
+
+    unsafe fn load_bytes(p: *const u8) -> Self::B;
+    unsafe fn store_bytes(p: *mut u8, x: Self::B);
+    unsafe fn or(a: Self::B, b: Self::B) -> Self::B;
+    /// `(x >> shift) & mask` in each byte; `shift < 8`, and `mask` clears what a
+    /// 16-bit shift drags in from the neighbour byte.
+    unsafe fn shr_and(x: Self::B, shift: u32, mask: u8) -> Self::B;
+    /// `(x << shift) & mask` in each byte, like [`Simd::shr_and`].
+    unsafe fn shl_and(x: Self::B, shift: u32, mask: u8) -> Self::B;
+    /// `x - y` in each byte, wrapping.
+    unsafe fn sub_bytes(x: Self::B, y: u8) -> Self::B;
+    /// `table[x]` in each byte; `x < 16`.
+    unsafe fn lookup(x: Self::B, table: &[i8; 16]) -> Self::B;
+
+    unsafe fn acc_zero() -> Self::Acc;
+    /// Adds four u8 × i8 products to each lane; `a` names four activations that
+    /// all lanes share. At most [`crate::layout::Layout::STEPS`] calls may follow
+    /// [`Simd::acc_zero`]: more could leave 16 bits.
+    unsafe fn acc_u8(acc: Self::Acc, w: Self::B, a: *const i8) -> Self::Acc;
+    unsafe fn acc_widen(acc: Self::Acc) -> Self::I;
+    /// Adds four i8 × i16 products to each lane; `a` names four activations in the
+    /// order k0 k2 k1 k3 (see [`crate::activations`]).
+    unsafe fn acc_i16(acc: Self::I, w: Self::B, a: *const i16) -> Self::I;
+
+    /// Asks for a line that will be read soon; any address is allowed.
+    unsafe fn prefetch(p: *const u8);
+}
+
+/// Adds the lanes in a fixed tree, the same for every instruction set.
+#[inline(always)]
+pub(crate) unsafe fn sum_lanes<S: Simd>(x: S::F) -> f32 {
+    let mut lanes = [0f32; LANES];
+    // SAFETY: `lanes` holds 16 floats.
+    unsafe { S::store(lanes.as_mut_ptr(), x) };
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// The largest lane.
+#[inline(always)]
+pub(crate) unsafe fn max_lanes<S: Simd>(x: S::F) -> f32 {
+    let mut lanes = [0f32; LANES];
+    // SAFETY: `lanes` holds 16 floats.
+    unsafe { S::store(lanes.as_mut_ptr(), x) };
+    lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// e^x to about 2 ulp; exactly 0 below -87.3, saturating above 88.
+///
+/// Cody–Waite reduction x = n·ln2 + r with a two-part ln2, then a degree-6
+/// polynomial (Taylor, enough for |r| ≤ ln2/2) and a shift of the exponent.
+#[inline(always)]
+pub(crate) unsafe fn exp<S: Simd>(x: S::F) -> S::F {
+    const LOWEST: f32 = -87.3;
+    // SAFETY: the caller's contract is the trait's.
+    unsafe {
+        let clamped = S::min(S::max(x, S::splat(LOWEST)), S::splat(88.0));
+        let n = S::to_int(S::mul(clamped, S::splat(std::f32::consts::LOG2_E)));
+        let nf = S::to_float(n);
+        let r = S::fma(nf, S::splat(-0.693_359_375), clamped);
+        let r = S::fma(nf, S::splat(2.121_944_4e-4), r);
+        let mut p = S::splat(1.0 / 720.0);
+        for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+            p = S::fma(p, r, S::splat(c));
+        }
+        S::keep_at_least(x, LOWEST, S::mul(p, S::pow2(n)))
+    }
+}
+
+/// x · σ(x)
+#[inline(always)]
+pub(crate) unsafe fn silu<S: Simd>(x: S::F) -> S::F {
+    // SAFETY: the caller's contract is the trait's.
+    unsafe {
+        let negative = S::sub(S::splat(0.0), x);
+        S::div(x, S::add(S::splat(1.0), exp::<S>(negative)))
+    }
+}

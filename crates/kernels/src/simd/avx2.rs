@@ -1,0 +1,289 @@
+//! AVX2 with FMA and F16C: sixteen lanes are two registers.
+//!
+//! u8 × i8 products go through `vpmaddubsw` and are summed in 16 bits for as many
+//! steps as the weights' range allows ([`crate::layout::Layout::STEPS`]), then
+//! widened once: no instruction saturates by construction.
+
+use super::{LANES, Simd};
+use std::arch::x86_64::*;
+
+/// Two 256-bit registers per vector.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2;
+
+type F = [__m256; 2];
+type I = [__m256i; 2];
+
+/// One intrinsic on both halves.
+macro_rules! both {
+    ($f:ident, $a:expr) => {{
+        let a = $a;
+        // SAFETY: the CPU has AVX2, FMA and F16C by the trait's contract.
+        unsafe { [$f(a[0]), $f(a[1])] }
+    }};
+    ($f:ident, $a:expr, $b:expr) => {{
+        let (a, b) = ($a, $b);
+        // SAFETY: as above.
+        unsafe { [$f(a[0], b[0]), $f(a[1], b[1])] }
+    }};
+    ($f:ident, $a:expr, $b:expr, $c:expr) => {{
+        let (a, b, c) = ($a, $b, $c);
+        // SAFETY: as above.
+        unsafe { [$f(a[0], b[0], c[0]), $f(a[1], b[1], c[1])] }
+    }};
+}
+
+/// An expression of intrinsics whose only condition is the trait's contract.
+macro_rules! simd {
+    ($e:expr) => {{
+        // SAFETY: the CPU has AVX2, FMA and F16C, and pointers are valid for the
+        // elements that the trait names.
+        unsafe { $e }
+    }};
+}
+
+impl Simd for Avx2 {
+    type F = F;
+    type I = I;
+    type B = I;
+    type Acc = I;
+
+    const COLS_INT: usize = 4;
+    const COLS_FLOAT: usize = 6;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> F {
+        simd!([_mm256_set1_ps(x); 2])
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> F {
+        simd!([_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))])
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, x: F) {
+        simd!({
+            _mm256_storeu_ps(p, x[0]);
+            _mm256_storeu_ps(p.add(8), x[1]);
+        })
+    }
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> F {
+        simd!([
+            _mm256_cvtph_ps(_mm_loadu_si128(p.cast())),
+            _mm256_cvtph_ps(_mm_loadu_si128(p.add(8).cast())),
+        ])
+    }
+    #[inline(always)]
+    unsafe fn store_f16(p: *mut u16, x: F) {
+        simd!({
+            _mm_storeu_si128(p.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x[0]));
+            _mm_storeu_si128(p.add(8).cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x[1]));
+        })
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u16) -> F {
+        simd!({
+            let widen = |q: *const u16| {
+                let x = _mm256_cvtepu16_epi32(_mm_loadu_si128(q.cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(x))
+            };
+            [widen(p), widen(p.add(8))]
+        })
+    }
+    #[inline(always)]
+    unsafe fn load_u8(p: *const u8) -> F {
+        simd!({
+            let x = _mm_loadu_si128(p.cast());
+            [
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(x)),
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128::<8>(x))),
+            ]
+        })
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const u8) -> F {
+        simd!({
+            let x = _mm_loadu_si128(p.cast());
+            [
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x)),
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(x))),
+            ]
+        })
+    }
+    #[inline(always)]
+    unsafe fn add(a: F, b: F) -> F {
+        both!(_mm256_add_ps, a, b)
+    }
+    #[inline(always)]
+    unsafe fn sub(a: F, b: F) -> F {
+        both!(_mm256_sub_ps, a, b)
+    }
+    #[inline(always)]
+    unsafe fn mul(a: F, b: F) -> F {
+        both!(_mm256_mul_ps, a, b)
+    }
+    #[inline(always)]
+    unsafe fn div(a: F, b: F) -> F {
+        both!(_mm256_div_ps, a, b)
+    }
+    #[inline(always)]
+    unsafe fn fma(a: F, b: F, c: F) -> F {
+        both!(_mm256_fmadd_ps, a, b, c)
+    }
+    #[inline(always)]
+    unsafe fn max(a: F, b: F) -> F {
+        both!(_mm256_max_ps, a, b)
+    }
+    #[inline(always)]
+    unsafe fn min(a: F, b: F) -> F {
+        both!(_mm256_min_ps, a, b)
+    }
+    #[inline(always)]
+    unsafe fn abs(a: F) -> F {
+        simd!({
+            let mask = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fff_ffff));
+            [_mm256_and_ps(a[0], mask), _mm256_and_ps(a[1], mask)]
+        })
+    }
+    #[inline(always)]
+    unsafe fn keep_at_least(x: F, limit: f32, value: F) -> F {
+        simd!({
+            let limit = _mm256_set1_ps(limit);
+            [
+                _mm256_and_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(x[0], limit), value[0]),
+                _mm256_and_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(x[1], limit), value[1]),
+            ]
+        })
+    }
+    #[inline(always)]
+    unsafe fn to_int(x: F) -> I {
+        both!(_mm256_cvtps_epi32, x)
+    }
+    #[inline(always)]
+    unsafe fn to_float(x: I) -> F {
+        both!(_mm256_cvtepi32_ps, x)
+    }
+    #[inline(always)]
+    unsafe fn pow2(x: I) -> F {
+        simd!({
+            let bias = _mm256_set1_epi32(127);
+            let shift = |x| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(x, bias)));
+            [shift(x[0]), shift(x[1])]
+        })
+    }
+    #[inline(always)]
+    unsafe fn splat_int(x: i32) -> I {
+        simd!([_mm256_set1_epi32(x); 2])
+    }
+    #[inline(always)]
+    unsafe fn store_int(p: *mut i32, x: I) {
+        simd!({
+            _mm256_storeu_si256(p.cast(), x[0]);
+            _mm256_storeu_si256(p.add(8).cast(), x[1]);
+        })
+    }
+    #[inline(always)]
+    unsafe fn add_int(a: I, b: I) -> I {
+        both!(_mm256_add_epi32, a, b)
+    }
+    #[inline(always)]
+    unsafe fn sub_shifted(a: I, b: I, shift: u32) -> I {
+        simd!({
+            let n = _mm_cvtsi32_si128(shift as i32);
+            [
+                _mm256_sub_epi32(a[0], _mm256_sll_epi32(b[0], n)),
+                _mm256_sub_epi32(a[1], _mm256_sll_epi32(b[1], n)),
+            ]
+        })
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(p: *const u8) -> I {
+        simd!([_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast())])
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(p: *mut u8, x: I) {
+        simd!({
+            _mm256_storeu_si256(p.cast(), x[0]);
+            _mm256_storeu_si256(p.add(32).cast(), x[1]);
+        })
+    }
+    #[inline(always)]
+    unsafe fn or(a: I, b: I) -> I {
+        both!(_mm256_or_si256, a, b)
+    }
+    #[inline(always)]
+    unsafe fn shr_and(x: I, shift: u32, mask: u8) -> I {
+        simd!({
+            let n = _mm_cvtsi32_si128(shift as i32);
+            let mask = _mm256_set1_epi8(mask as i8);
+            [
+                _mm256_and_si256(_mm256_srl_epi16(x[0], n), mask),
+                _mm256_and_si256(_mm256_srl_epi16(x[1], n), mask),
+            ]
+        })
+    }
+    #[inline(always)]
+    unsafe fn shl_and(x: I, shift: u32, mask: u8) -> I {
+        simd!({
+            let n = _mm_cvtsi32_si128(shift as i32);
+            let mask = _mm256_set1_epi8(mask as i8);
+            [
+                _mm256_and_si256(_mm256_sll_epi16(x[0], n), mask),
+                _mm256_and_si256(_mm256_sll_epi16(x[1], n), mask),
+            ]
+        })
+    }
+    #[inline(always)]
+    unsafe fn sub_bytes(x: I, y: u8) -> I {
+        simd!({
+            let y = _mm256_set1_epi8(y as i8);
+            [_mm256_sub_epi8(x[0], y), _mm256_sub_epi8(x[1], y)]
+        })
+    }
+    #[inline(always)]
+    unsafe fn lookup(x: I, table: &[i8; LANES]) -> I {
+        simd!({
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+            [_mm256_shuffle_epi8(table, x[0]), _mm256_shuffle_epi8(table, x[1])]
+        })
+    }
+    #[inline(always)]
+    unsafe fn acc_zero() -> I {
+        simd!([_mm256_setzero_si256(); 2])
+    }
+    #[inline(always)]
+    unsafe fn acc_u8(acc: I, w: I, a: *const i8) -> I {
+        simd!({
+            let a = _mm256_set1_epi32(a.cast::<i32>().read_unaligned());
+            [
+                _mm256_add_epi16(acc[0], _mm256_maddubs_epi16(w[0], a)),
+                _mm256_add_epi16(acc[1], _mm256_maddubs_epi16(w[1], a)),
+            ]
+        })
+    }
+    #[inline(always)]
+    unsafe fn acc_widen(acc: I) -> I {
+        simd!({
+            let ones = _mm256_set1_epi16(1);
+            [_mm256_madd_epi16(acc[0], ones), _mm256_madd_epi16(acc[1], ones)]
+        })
+    }
+    #[inline(always)]
+    unsafe fn acc_i16(acc: I, w: I, a: *const i16) -> I {
+        simd!({
+            let a02 = _mm256_set1_epi32(a.cast::<i32>().read_unaligned());
+            let a13 = _mm256_set1_epi32(a.add(2).cast::<i32>().read_unaligned());
+            let step = |acc, w| {
+                let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(w));
+                let odd = _mm256_srai_epi16::<8>(w);
+                let acc = _mm256_add_epi32(acc, _mm256_madd_epi16(even, a02));
+                _mm256_add_epi32(acc, _mm256_madd_epi16(odd, a13))
+            };
+            [step(acc[0], w[0]), step(acc[1], w[1])]
+        })
+    }
+    #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        simd!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
+    }
+}
