@@ -1,0 +1,48 @@
+//! The state that a model keeps of the sequences it has seen, in blocks of tokens.
+
+use kernels::{KvLayer, KvType};
+
+use crate::spec::{Mixer, Spec};
+
+/// State of all layers: a pool of blocks, handed to sequences by whoever schedules them.
+pub struct KvCache {
+    pub(crate) layers: Vec<LayerState>,
+    blocks: usize,
+    bytes: usize,
+}
+
+/// What one layer keeps.
+pub(crate) enum LayerState {
+    /// Keys and values of every position.
+    KeyValue(KvLayer),
+}
+
+impl KvCache {
+    pub(crate) fn new(spec: &Spec, kv: KvType, blocks: usize) -> KvCache {
+        let state = |mixer: &Mixer| match mixer {
+            Mixer::Attention(spec) => {
+                LayerState::KeyValue(KvLayer::new(blocks, spec.kv_heads, spec.head_dim, kv))
+            }
+        };
+        let layers = spec.layers.iter().map(|layer| state(&layer.mixer)).collect();
+        KvCache { layers, blocks, bytes: blocks * block_bytes(spec, kv) }
+    }
+
+    /// Number of blocks; valid block numbers are below it.
+    pub fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// Memory of all blocks.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Memory of one block in all layers.
+pub(crate) fn block_bytes(spec: &Spec, kv: KvType) -> usize {
+    let layer = |mixer: &Mixer| match mixer {
+        Mixer::Attention(spec) => KvLayer::block_bytes(spec.kv_heads, spec.head_dim, kv),
+    };
+    spec.layers.iter().map(|spec| layer(&spec.mixer)).sum()
+}

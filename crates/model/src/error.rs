@@ -1,0 +1,187 @@
+//! What can go wrong while a model is read, loaded or run: one small enum each.
+
+use thiserror::Error;
+
+/// A configuration that does not describe a model this crate can compute.
+#[derive(Debug, Error, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum SpecError {
+    /// The family is not in the table.
+    #[error("unknown model family: {key} is {got:?}, known are {known}")]
+    UnknownFamily {
+        /// Where the family was looked for.
+        key: String,
+        /// What stood there.
+        got: String,
+        /// The names that would have been understood.
+        known: String,
+    },
+    /// A key without which the shape is not known.
+    #[error("configuration key {key} is missing")]
+    MissingKey {
+        /// Full name of the key.
+        key: String,
+    },
+    /// A key of the wrong JSON or GGUF type.
+    #[error("configuration key {key}: expected {expected}, got {got}")]
+    WrongType {
+        /// Full name of the key.
+        key: String,
+        /// The type that was expected.
+        expected: &'static str,
+        /// The value, shortened.
+        got: String,
+    },
+    /// A number outside its named limits.
+    #[error("configuration key {key}: expected {expected}, got {got}")]
+    OutOfRange {
+        /// Full name of the key.
+        key: String,
+        /// The range or condition.
+        expected: String,
+        /// The value found.
+        got: String,
+    },
+    /// Mathematics that is not implemented, or a key that is not known.
+    #[error("configuration key {key} = {value} is not supported: {why}")]
+    Unsupported {
+        /// Full name of the key.
+        key: String,
+        /// The value, shortened.
+        value: String,
+        /// The reason in words.
+        why: &'static str,
+    },
+}
+
+/// A checkpoint that cannot become a model in memory.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The configuration was refused.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A tensor that the architecture needs is not in the checkpoint.
+    #[error("tensor {name} is missing")]
+    MissingTensor {
+        /// Name in the checkpoint's own form.
+        name: String,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error("tensor {name}: expected shape {expected:?}, got {got:?}")]
+    Shape {
+        /// Name in the checkpoint's own form.
+        name: String,
+        /// Rows before columns.
+        expected: Vec<usize>,
+        /// Rows before columns.
+        got: Vec<usize>,
+    },
+    /// A tensor for which the family has no slot; leaving it out would change the model.
+    #[error(
+        "{count} tensor(s) have no place in this architecture, the first is {first}; \
+         without them the model would compute something else"
+    )]
+    UnexpectedTensors {
+        /// How many.
+        count: usize,
+        /// The first of them in checkpoint order.
+        first: String,
+    },
+    /// Two tensors that must agree do not.
+    #[error("tensor {name} differs from {other}, but the configuration says that they are one")]
+    NotTied {
+        /// The output head.
+        name: String,
+        /// The embedding.
+        other: String,
+    },
+    /// A tensor could not be decoded.
+    #[error("tensor {name}: {why}")]
+    Decode {
+        /// Name in the checkpoint's own form.
+        name: String,
+        /// The codec's words.
+        why: String,
+    },
+    /// The file no longer holds what it held when it was opened, or the disk failed.
+    #[error("tensor {name} cannot be read: {source}")]
+    Read {
+        /// Name in the checkpoint's own form.
+        name: String,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// A matrix could not be packed.
+    #[error("tensor {name}: {source}")]
+    Pack {
+        /// Name in the checkpoint's own form.
+        name: String,
+        /// The kernel's refusal.
+        source: kernels::KernelError,
+    },
+}
+
+/// A batch that the model cannot run; nothing was written.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ForwardError {
+    /// A chunk without tokens.
+    #[error("chunk {chunk} of the batch has no tokens")]
+    EmptyChunk {
+        /// Index of the chunk.
+        chunk: usize,
+    },
+    /// A token id outside the vocabulary.
+    #[error(
+        "chunk {chunk}: token {token} at index {index} is outside the vocabulary of {vocab_size}"
+    )]
+    TokenOutOfRange {
+        /// Index of the chunk.
+        chunk: usize,
+        /// Index within the chunk.
+        index: usize,
+        /// The id.
+        token: u32,
+        /// Number of ids.
+        vocab_size: usize,
+    },
+    /// Positions beyond what the model was made for.
+    #[error("chunk {chunk}: position {position} is outside the context of {context_length} tokens")]
+    PositionPastContext {
+        /// Index of the chunk.
+        chunk: usize,
+        /// Position of the chunk's last token.
+        position: usize,
+        /// Number of positions.
+        context_length: usize,
+    },
+    /// The block table does not cover the chunk.
+    #[error("chunk {chunk}: the block table has {got} blocks, {expected} are needed")]
+    BlockTableTooShort {
+        /// Index of the chunk.
+        chunk: usize,
+        /// Blocks that positions 0 up to the last need.
+        expected: usize,
+        /// Blocks in the table.
+        got: usize,
+    },
+    /// The block table names a block that the cache does not have.
+    #[error("chunk {chunk}: block {block} does not exist, the cache has {blocks}")]
+    BlockOutOfRange {
+        /// Index of the chunk.
+        chunk: usize,
+        /// The block's number.
+        block: u32,
+        /// Blocks in the cache.
+        blocks: usize,
+    },
+    /// The cache was made for a model of another shape.
+    #[error("the KV cache has {got} layers, the model has {expected}")]
+    CacheMismatch {
+        /// Layers of the model.
+        expected: usize,
+        /// Layers of the cache.
+        got: usize,
+    },
+}

@@ -1,0 +1,405 @@
+//! What the families share in reading a Hugging Face `config.json`, in the form that
+//! publishers use (`rope_theta`, `rope_scaling`) and in that of transformers 5
+//! (`rope_parameters`, `layer_types`).
+
+use serde_json::Value;
+
+use super::limits;
+use crate::error::SpecError;
+use crate::families::Family;
+use crate::keys::Keys;
+use crate::rope::{Pairing, RopeScaling, RopeSpec, yarn_magnitude};
+use crate::spec::{AttentionSpec, Head, LayerSpec, Mask, Norm, Spec};
+
+/// The base of rotary frequencies where a configuration does not give one.
+const DEFAULT_THETA: f64 = 10_000.0;
+
+/// The numbers that every decoder's configuration has.
+pub(super) struct Shape {
+    pub(super) vocab_size: usize,
+    pub(super) hidden_size: usize,
+    pub(super) layers: usize,
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) head_dim: usize,
+    pub(super) context_length: usize,
+    pub(super) norm: Norm,
+}
+
+impl Shape {
+    /// `default_head_dim` is the family's own default; without one it is hidden size / heads.
+    pub(super) fn read(
+        keys: &mut Keys,
+        default_head_dim: Option<usize>,
+    ) -> Result<Shape, SpecError> {
+        let hidden_size = keys.size("hidden_size", limits::HIDDEN)?;
+        let heads = keys.size("num_attention_heads", limits::HEADS)?;
+        let kv_heads = keys.optional_size("num_key_value_heads", limits::HEADS)?.unwrap_or(heads);
+        let head_dim = keys.optional_size("head_dim", limits::HEAD_DIM)?.or(default_head_dim);
+        let head_dim = match head_dim {
+            Some(head_dim) => head_dim,
+            None => derived_head_dim("hidden_size", hidden_size, heads)?,
+        };
+        check_heads("num_key_value_heads", heads, kv_heads, head_dim)?;
+        keys.only(
+            "hidden_act",
+            &[Value::from("silu"), Value::from("swish")],
+            "the feed-forward network of this family is gated by SiLU",
+        )?;
+        Ok(Shape {
+            vocab_size: keys.size("vocab_size", limits::VOCAB)?,
+            hidden_size,
+            layers: keys.size("num_hidden_layers", limits::LAYERS)?,
+            heads,
+            kv_heads,
+            head_dim,
+            context_length: keys.size("max_position_embeddings", limits::CONTEXT)?,
+            norm: Norm::Rms { epsilon: epsilon(keys, "rms_norm_eps")? },
+        })
+    }
+
+    /// Causal attention with rotary positions and no bias.
+    pub(super) fn attention(&self, rope: RopeSpec) -> AttentionSpec {
+        AttentionSpec {
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            scale: (self.head_dim as f64).powf(-0.5) as f32,
+            mask: Mask::Causal,
+            qkv_bias: false,
+            output_bias: false,
+            qk_norm: None,
+            rope: Some(rope),
+        }
+    }
+
+    /// The whole model around its layers.
+    pub(super) fn spec(
+        self,
+        keys: &mut Keys,
+        family: Family,
+        layers: Vec<LayerSpec>,
+    ) -> Result<Spec, SpecError> {
+        let tied = keys.flag("tie_word_embeddings")?.unwrap_or(false);
+        Ok(Spec {
+            family,
+            vocab_size: self.vocab_size,
+            hidden_size: self.hidden_size,
+            context_length: self.context_length,
+            layers,
+            final_norm: self.norm,
+            head: if tied { Head::Tied } else { Head::Untied },
+        })
+    }
+}
+
+/// A norm's epsilon: required, positive, at most one.
+pub(super) fn epsilon(keys: &mut Keys, key: &str) -> Result<f32, SpecError> {
+    let value = keys.positive(key)?.ok_or_else(|| keys.missing(key))?;
+    if value <= limits::EPSILON {
+        return Ok(value as f32);
+    }
+    Err(SpecError::OutOfRange {
+        key: keys.name(key),
+        expected: format!("at most {}", limits::EPSILON),
+        got: value.to_string(),
+    })
+}
+
+/// Hidden size shared out among the heads.
+pub(super) fn derived_head_dim(
+    key: &str,
+    hidden_size: usize,
+    heads: usize,
+) -> Result<usize, SpecError> {
+    let head_dim = hidden_size / heads;
+    if hidden_size % heads == 0 && limits::HEAD_DIM.contains(&head_dim) {
+        return Ok(head_dim);
+    }
+    Err(SpecError::OutOfRange {
+        key: key.to_owned(),
+        expected: format!("a multiple of {heads} heads of 2 to 1024 each"),
+        got: hidden_size.to_string(),
+    })
+}
+
+/// Query heads must share key heads evenly, and a rotated head has an even width.
+pub(super) fn check_heads(
+    kv_key: &str,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+) -> Result<(), SpecError> {
+    if heads % kv_heads != 0 {
+        return Err(SpecError::OutOfRange {
+            key: kv_key.to_owned(),
+            expected: format!("a divisor of {heads} query heads"),
+            got: kv_heads.to_string(),
+        });
+    }
+    if head_dim % 2 != 0 || heads * head_dim > limits::QUERY_WIDTH {
+        return Err(SpecError::OutOfRange {
+            key: "head_dim".to_owned(),
+            expected: format!("an even width, times heads at most {}", limits::QUERY_WIDTH),
+            got: format!("{head_dim} times {heads}"),
+        });
+    }
+    Ok(())
+}
+
+/// Which layers a window applies to when a configuration has one.
+pub(super) enum Windowed {
+    /// All, whenever `sliding_window` is a number.
+    Always {
+        /// What a missing key means.
+        default: Option<usize>,
+    },
+    /// All, if `use_sliding_window` says so.
+    OnRequest,
+    /// Those from `max_window_layers` on, if `use_sliding_window` says so.
+    FromLayer {
+        /// What a missing `max_window_layers` means.
+        default: usize,
+    },
+}
+
+/// Refuses attention windows that hide anything, and layer types other than full attention.
+pub(super) fn full_attention_only(
+    keys: &mut Keys,
+    shape: &Shape,
+    windowed: Windowed,
+) -> Result<(), SpecError> {
+    const WHY: &str = "sliding-window attention is not implemented";
+    let window = match windowed {
+        // A missing key means the default, an explicit null means no window.
+        Windowed::Always { default } if !keys.contains("sliding_window") => default,
+        _ => keys.optional_size("sliding_window", 0..=usize::MAX)?.filter(|&window| window > 0),
+    };
+    let requested = keys.flag("use_sliding_window")?.unwrap_or(false);
+    let first_layer = match windowed {
+        Windowed::Always { .. } => 0,
+        Windowed::OnRequest if requested => 0,
+        Windowed::FromLayer { default } if requested => {
+            keys.optional_size("max_window_layers", 0..=usize::MAX)?.unwrap_or(default)
+        }
+        _ => usize::MAX,
+    };
+    keys.ignore(&["max_window_layers"]);
+    if let Some(types) = keys.texts("layer_types")? {
+        let other = types.iter().find(|kind| *kind != "full_attention");
+        if let Some(other) = other {
+            return Err(keys.unsupported("layer_types", &Value::from(other.as_str()), WHY));
+        }
+        if types.len() != shape.layers {
+            return Err(SpecError::OutOfRange {
+                key: keys.name("layer_types"),
+                expected: format!("one entry for each of {} layers", shape.layers),
+                got: format!("{} entries", types.len()),
+            });
+        }
+        return Ok(());
+    }
+    match window {
+        // A window as long as the context hides nothing.
+        Some(window) if first_layer < shape.layers && window < shape.context_length => {
+            Err(keys.unsupported("sliding_window", &Value::from(window), WHY))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads rotary positions from either form; may lengthen the context (YaRN).
+pub(super) fn rope(keys: &mut Keys, shape: &mut Shape) -> Result<RopeSpec, SpecError> {
+    let mut theta = keys.positive("rope_theta")?;
+    let one = [Value::from(1)];
+    keys.only("partial_rotary_factor", &one, "partial rotation is not part of this family")?;
+    let outer_original = keys.optional_size("original_max_position_embeddings", limits::CONTEXT)?;
+    let scaling = keys.object("rope_scaling")?;
+    let mut parameters = match (scaling, keys.object("rope_parameters")?) {
+        (Some(scaling), None) => Some(scaling),
+        (None, parameters) => parameters,
+        (Some(_), Some(_)) => {
+            let why = "it stands beside rope_scaling, and they may disagree";
+            return Err(keys.unsupported("rope_parameters", &Value::from("{…}"), why));
+        }
+    };
+    if let Some(full) = parameters.as_mut().map(|p| p.object("full_attention")).transpose()? {
+        parameters = full.or(parameters);
+    }
+    let mut scaling = RopeScaling::None;
+    if let Some(mut parameters) = parameters {
+        theta = parameters.positive("rope_theta")?.or(theta);
+        parameters.only(
+            "partial_rotary_factor",
+            &one,
+            "partial rotation is not part of this family",
+        )?;
+        scaling = rope_scaling(&mut parameters, shape, outer_original)?;
+        parameters.finish()?;
+    }
+    let theta = check_theta(theta.unwrap_or(DEFAULT_THETA))?;
+    Ok(RopeSpec { theta, rotary_dim: shape.head_dim, pairing: Pairing::Half, scaling })
+}
+
+/// A base of one or less gives no falling frequencies.
+pub(super) fn check_theta(theta: f64) -> Result<f32, SpecError> {
+    if theta as f32 > 1.0 {
+        return Ok(theta as f32);
+    }
+    Err(SpecError::OutOfRange {
+        key: "rope_theta".to_owned(),
+        expected: "a number above one".to_owned(),
+        got: theta.to_string(),
+    })
+}
+
+fn rope_scaling(
+    keys: &mut Keys,
+    shape: &mut Shape,
+    outer_original: Option<usize>,
+) -> Result<RopeScaling, SpecError> {
+    let old_name = keys.text("type")?;
+    let kind = keys.text("rope_type")?.or(old_name).unwrap_or_else(|| "default".to_owned());
+    let inner_original = keys.optional_size("original_max_position_embeddings", limits::CONTEXT)?;
+    let stated = outer_original.or(inner_original);
+    let original_context = stated.unwrap_or(shape.context_length);
+    let factor = keys.positive("factor")?;
+    let needed = |key: &str, value: Option<f64>, keys: &Keys| {
+        value.map(|value| value as f32).ok_or_else(|| keys.missing(key))
+    };
+    match kind.as_str() {
+        "default" => Ok(RopeScaling::None),
+        "linear" => Ok(RopeScaling::Linear { factor: needed("factor", factor, keys)? }),
+        "llama3" => {
+            let low = keys.positive("low_freq_factor")?;
+            let high = keys.positive("high_freq_factor")?;
+            let low_frequency = needed("low_freq_factor", low, keys)?;
+            let high_frequency = needed("high_freq_factor", high, keys)?;
+            if high_frequency <= low_frequency {
+                return Err(SpecError::OutOfRange {
+                    key: keys.name("high_freq_factor"),
+                    expected: format!("more than low_freq_factor {low_frequency}"),
+                    got: high_frequency.to_string(),
+                });
+            }
+            let factor = needed("factor", factor, keys)?;
+            Ok(RopeScaling::Llama3 { factor, low_frequency, high_frequency, original_context })
+        }
+        "yarn" => {
+            let implied = shape.context_length as f64 / original_context as f64;
+            let yarn = yarn(keys, factor.unwrap_or(implied), original_context)?;
+            if let (Some(original), Some(factor)) = (stated, factor) {
+                let scaled = (original as f64 * factor) as usize;
+                shape.context_length = shape.context_length.max(scaled.min(*limits::CONTEXT.end()));
+            }
+            Ok(yarn)
+        }
+        other => {
+            let why = "known kinds are default, linear, llama3 and yarn";
+            Err(keys.unsupported("rope_type", &Value::from(other), why))
+        }
+    }
+}
+
+fn yarn(keys: &mut Keys, factor: f64, original_context: usize) -> Result<RopeScaling, SpecError> {
+    let stated = keys.positive("attention_factor")?;
+    let mscale = keys.positive("mscale")?;
+    let mscale_all = keys.positive("mscale_all_dim")?;
+    let inferred = match (mscale, mscale_all) {
+        (Some(mscale), Some(all)) => yarn_magnitude(factor, mscale) / yarn_magnitude(factor, all),
+        _ => yarn_magnitude(factor, 1.0),
+    };
+    Ok(RopeScaling::Yarn {
+        factor: factor as f32,
+        original_context,
+        beta_fast: keys.positive("beta_fast")?.unwrap_or(32.0) as f32,
+        beta_slow: keys.positive("beta_slow")?.unwrap_or(1.0) as f32,
+        truncate: keys.flag("truncate")?.unwrap_or(true),
+        attention_factor: stated.unwrap_or(inferred) as f32,
+    })
+}
+
+/// Keys that say how a model was trained, stored or sampled, not what it computes.
+const HARMLESS: &[&str] = &[
+    // Storage and provenance.
+    "architectures",
+    "auto_map",
+    "dtype",
+    "is_llama_config",
+    "model_type",
+    "model_name",
+    "name_or_path",
+    "torch_dtype",
+    "transformers.js_config",
+    "transformers_version",
+    "unsloth_fixed",
+    "unsloth_version",
+    // Training: regularisation, losses, initial values.
+    "attention_dropout",
+    "classifier_dropout",
+    "embd_pdrop",
+    "hidden_dropout",
+    "initializer_range",
+    "output_router_logits",
+    "pretraining_tp",
+    "resid_pdrop",
+    "router_aux_loss_coef",
+    // How results are returned.
+    "chunk_size_feed_forward",
+    "is_decoder",
+    "num_labels",
+    "output_attentions",
+    "output_hidden_states",
+    "problem_type",
+    "return_dict",
+    "tf_legacy_loss",
+    "torchscript",
+    "use_bfloat16",
+    "use_cache",
+    "id2label",
+    "label2id",
+    // The tokenizer's business.
+    "bos_token_id",
+    "decoder_start_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "prefix",
+    "sep_token_id",
+    "tokenizer_class",
+    "unk_token_id",
+    // The sampler's business.
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "diversity_penalty",
+    "do_sample",
+    "early_stopping",
+    "encoder_no_repeat_ngram_size",
+    "exponential_decay_length_penalty",
+    "finetuning_task",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "length_penalty",
+    "max_length",
+    "max_new_tokens",
+    "min_length",
+    "model_max_length",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_return_sequences",
+    "output_scores",
+    "remove_invalid_values",
+    "repetition_penalty",
+    "return_dict_in_generate",
+    "suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "top_k",
+    "top_p",
+    "typical_p",
+];
+
+/// Drops the keys of [`HARMLESS`].
+pub(super) fn ignore_harmless(keys: &mut Keys) {
+    keys.ignore(HARMLESS);
+}

@@ -1,0 +1,58 @@
+//! Llama and what shares its architecture: Llama 2 and 3, SmolLM2, Yi, Mistral without a
+//! window, DeepSeek-R1-Distill-Llama.
+
+use super::config::{self, Windowed};
+use super::metadata::Metadata;
+use super::{FamilyTable, limits, names};
+use crate::error::SpecError;
+use crate::families::Family;
+use crate::keys::Keys;
+use crate::rope::Pairing;
+use crate::spec::{DenseSpec, Ffn, FfnForm, LayerSpec, Spec};
+
+pub(super) const TABLE: FamilyTable = FamilyTable {
+    name: "llama",
+    model_types: &["llama", "mistral"],
+    architectures: &["LlamaForCausalLM", "MistralForCausalLM"],
+    gguf: "llama",
+    from_config,
+    from_metadata,
+    tensors: names::DECODER,
+};
+
+/// The window of Mistral 7B, the default of its configuration class.
+const MISTRAL_WINDOW: usize = 4096;
+
+fn from_config(keys: &mut Keys) -> Result<Spec, SpecError> {
+    let mut shape = config::Shape::read(keys, None)?;
+    let rope = config::rope(keys, &mut shape)?;
+    // Where Mistral leaves the key out, transformers fills in a window.
+    let is_mistral = keys.text("model_type")?.as_deref() == Some("mistral");
+    let default = is_mistral.then_some(MISTRAL_WINDOW);
+    config::full_attention_only(keys, &shape, Windowed::Always { default })?;
+    keys.only("rope_interleaved", &[false.into()], "pairs of this family are split in halves")?;
+    let bias = keys.flag("attention_bias")?.unwrap_or(false);
+    let ffn = Ffn::Dense(DenseSpec {
+        form: FfnForm::SwiGlu,
+        width: keys.size("intermediate_size", limits::WIDTH)?,
+        bias: keys.flag("mlp_bias")?.unwrap_or(false),
+    });
+    let mut attention = shape.attention(rope);
+    attention.qkv_bias = bias;
+    attention.output_bias = bias;
+    let layer = LayerSpec::pre_norm(shape.norm, attention, ffn);
+    let layers = vec![layer; shape.layers];
+    shape.spec(keys, Family::Llama, layers)
+}
+
+fn from_metadata(metadata: &mut Metadata<'_>) -> Result<Spec, SpecError> {
+    let mut shape = metadata.shape()?;
+    // The converter reorders the rows of queries and keys so that pairs lie side by side.
+    let rope = metadata.rope(&mut shape, Pairing::Adjacent)?;
+    let ffns = metadata.dense(&shape)?;
+    let layer = |(layer, ffn)| {
+        LayerSpec::pre_norm(shape.norm, metadata.attention(&shape, layer, &rope), ffn)
+    };
+    let layers = ffns.into_iter().enumerate().map(layer).collect();
+    Ok(metadata.spec(shape, Family::Llama, layers))
+}

@@ -1,0 +1,109 @@
+//! What a model will need in memory, from headers alone: nothing is loaded.
+
+use kernels::{BLOCK_TOKENS, KvType, Matrix};
+use weights::{Checkpoint, Tensor};
+
+use crate::cache::block_bytes;
+use crate::error::ModelError;
+use crate::locate::{Search, locate};
+use crate::parameters::Nothing;
+use crate::scratch::Widths;
+use crate::spec::{MoeSpec, Spec};
+use crate::stages::{Leaves, Place, build};
+
+/// Tokens that [`MemoryPlan`] states the KV cache for: a whole number of blocks.
+pub const KV_TOKENS: usize = 1024;
+
+/// What a model will need in memory. Bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// All tensors as they lie in the checkpoint.
+    pub weights_bytes: u64,
+    /// Weights that loading copies into memory, in the layout of the instruction set.
+    pub packed_bytes: u64,
+    /// Weights of which rows are read from the file's map when a token needs them; the
+    /// system may drop them at any time.
+    pub mapped_bytes: u64,
+    /// KV cache for each 1,024 tokens in f32.
+    pub kv_bytes_per_1k_tokens_f32: u64,
+    /// KV cache for each 1,024 tokens in f16.
+    pub kv_bytes_per_1k_tokens_f16: u64,
+    /// Buffers of a forward pass.
+    pub scratch_bytes: u64,
+}
+
+/// Plans the memory of a model that is run in steps of at most `tokens` rows with at most
+/// `logit_rows` rows of logits.
+///
+/// # Errors
+/// What [`crate::Model::load`] would refuse: configuration, missing or ill-shaped tensors.
+pub fn plan(
+    checkpoint: &Checkpoint,
+    spec: &Spec,
+    tokens: usize,
+    logit_rows: usize,
+) -> Result<MemoryPlan, ModelError> {
+    locate(checkpoint, spec)?;
+    let search = Search::new(checkpoint, spec);
+    let mut measure = Measure { search, plan: MemoryPlan::default() };
+    build(spec, &mut measure)?;
+    let kv_bytes = |kv: KvType| (block_bytes(spec, kv) * (KV_TOKENS / BLOCK_TOKENS)) as u64;
+    let logits = 4 * (logit_rows as u64) * (spec.vocab_size as u64);
+    Ok(MemoryPlan {
+        weights_bytes: checkpoint.tensors().map(|tensor| tensor.data.len() as u64).sum(),
+        kv_bytes_per_1k_tokens_f32: kv_bytes(KvType::F32),
+        kv_bytes_per_1k_tokens_f16: kv_bytes(KvType::F16),
+        scratch_bytes: Widths::of(spec).bytes(tokens, logit_rows) + logits,
+        ..measure.plan
+    })
+}
+
+/// Adds up what each leaf will hold.
+struct Measure<'a> {
+    search: Search<'a>,
+    plan: MemoryPlan,
+}
+
+impl Measure<'_> {
+    fn add(&mut self, tensor: &Tensor) -> Result<(), ModelError> {
+        let bytes = Matrix::packed_bytes(tensor.dtype, tensor.rows(), tensor.cols());
+        let bytes = bytes.ok_or_else(|| ModelError::Decode {
+            name: tensor.name.clone(),
+            why: format!("rows of {} weights of type {}", tensor.cols(), tensor.dtype),
+        })?;
+        self.plan.packed_bytes += bytes as u64;
+        Ok(())
+    }
+}
+
+impl Leaves for Measure<'_> {
+    type Kinds = Nothing;
+    type Error = ModelError;
+
+    fn matrix(&mut self, place: Place, rows: usize, cols: usize) -> Result<(), ModelError> {
+        let tensor = self.search.matrix(place, rows, cols)?;
+        self.add(&tensor)
+    }
+
+    fn rows(&mut self, place: Place, rows: usize, cols: usize) -> Result<(), ModelError> {
+        self.plan.mapped_bytes += self.search.rows(place, rows, cols)?.data.len() as u64;
+        Ok(())
+    }
+
+    fn vector(&mut self, place: Place, len: usize) -> Result<(), ModelError> {
+        self.search.vector(place, len)?;
+        self.plan.packed_bytes += (len * size_of::<f32>()) as u64;
+        Ok(())
+    }
+
+    fn experts(
+        &mut self,
+        layer: usize,
+        moe: &MoeSpec,
+        hidden_size: usize,
+    ) -> Result<(), ModelError> {
+        let tensors = self.search.experts(layer, moe, hidden_size)?;
+        let all = tensors.gate.iter().chain(&tensors.up).chain(&tensors.down);
+        all.into_iter().try_for_each(|tensor| self.add(tensor))
+    }
+}

@@ -1,0 +1,304 @@
+//! A model in memory: loading it, and the one forward pass.
+
+use std::sync::Arc;
+
+use kernels::{Experts, KvType, Linear, Matrix, Pool, Precision, Rope, RopeTable, Span, Write};
+use weights::{Checkpoint, Tensor};
+
+use crate::batch::{Batch, LogitRows};
+use crate::cache::KvCache;
+use crate::error::{ForwardError, ModelError};
+use crate::families::inspect;
+use crate::families::names::Slot;
+use crate::layer::{Step, norm_rows};
+use crate::locate::{Search, locate};
+use crate::scratch::{Scratch, Widths};
+use crate::spec::{MoeSpec, Spec};
+use crate::stages::{Kinds, Leaves, Place, Stages, Vocabulary, build};
+
+/// How a model is held in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// The form in which the inputs of matrix products are held.
+    pub activations: Precision,
+    /// The form in which keys and values are cached.
+    pub kv: KvType,
+}
+
+impl Default for LoadOptions {
+    /// The fast forms: quantized activations, keys and values in f16.
+    fn default() -> LoadOptions {
+        LoadOptions { activations: Precision::Quantized, kv: KvType::F16 }
+    }
+}
+
+/// A loaded model: immutable, shared between threads; what changes is in
+/// [`KvCache`] and [`Scratch`].
+pub struct Model {
+    spec: Spec,
+    options: LoadOptions,
+    pool: Arc<Pool>,
+    stages: Stages<Resident>,
+    ropes: Vec<Rope>,
+    widths: Widths,
+    resident_bytes: u64,
+}
+
+/// Leaves in memory, ready to compute with.
+pub(crate) struct Resident;
+
+impl Kinds for Resident {
+    type Matrix = Matrix;
+    type Rows = Tensor;
+    type Vector = Vec<f32>;
+    type Experts = Experts;
+}
+
+impl Model {
+    /// Reads the configuration, checks every tensor, then packs the weights.
+    ///
+    /// Matrices are copied into the layout of the machine's instruction set one at a time, and
+    /// the pages of the file they came from are given back, so the peak is one copy of the
+    /// weights. An embedding that is not also the output head stays in the file's map.
+    ///
+    /// # Errors
+    /// [`ModelError`]: configuration refused, a tensor missing, of another shape, left over,
+    /// of a type that cannot be computed with, or cut off.
+    pub fn load(
+        checkpoint: &Checkpoint,
+        pool: Arc<Pool>,
+        options: &LoadOptions,
+    ) -> Result<Model, ModelError> {
+        let spec = inspect(checkpoint)?;
+        // Everything is found and checked before the first matrix is packed.
+        locate(checkpoint, &spec)?;
+        let search = Search::new(checkpoint, &spec);
+        let mut packing = Packing { search, pool: &pool, options, resident_bytes: 0 };
+        let stages = build(&spec, &mut packing)?;
+        let resident_bytes = packing.resident_bytes;
+        let ropes = stages.ropes.iter().map(|rope| rope.kernel()).collect();
+        let widths = Widths::of(&spec);
+        Ok(Model { options: *options, stages, ropes, widths, resident_bytes, spec, pool })
+    }
+
+    /// The architecture.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// How it was loaded.
+    pub fn options(&self) -> &LoadOptions {
+        &self.options
+    }
+
+    /// The threads it computes with.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Memory that the packed weights own.
+    pub fn resident_bytes(&self) -> u64 {
+        self.resident_bytes
+    }
+
+    /// A cache of `blocks` blocks of [`kernels::BLOCK_TOKENS`] tokens each.
+    pub fn new_cache(&self, blocks: usize) -> KvCache {
+        KvCache::new(&self.spec, self.options.kv, blocks)
+    }
+
+    /// Runs the batch: stores its keys and values in `cache` and replaces `out` by the logits
+    /// of the asked rows, (asked rows in batch order, vocabulary).
+    ///
+    /// A row's logits depend only on its own sequence, bit for bit: not on the other chunks,
+    /// the sizes of the chunks, the block numbers or the number of threads.
+    ///
+    /// # Errors
+    /// [`ForwardError`] for a batch that does not fit model or cache; nothing is changed then.
+    pub fn forward(
+        &self,
+        cache: &mut KvCache,
+        scratch: &mut Scratch,
+        batch: &Batch<'_>,
+        out: &mut Vec<f32>,
+    ) -> Result<(), ForwardError> {
+        self.forward_traced(cache, scratch, batch, out, &mut |_, _| {})
+    }
+
+    /// The same, calling `tap(n, hidden)` with the residual stream (tokens, hidden size):
+    /// 0 is the embedding, `n` the output of layer `n - 1`, the last before the final norm.
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn forward_traced(
+        &self,
+        cache: &mut KvCache,
+        scratch: &mut Scratch,
+        batch: &Batch<'_>,
+        out: &mut Vec<f32>,
+        tap: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), ForwardError> {
+        batch.check(&self.spec, cache)?;
+        let tokens = batch.tokens();
+        scratch.reserve(self.widths, tokens, batch.logit_rows());
+        let mut spans = scratch.take_spans();
+        fill_rows(batch, &mut spans, &mut scratch.positions);
+        scratch.ropes.resize_with(self.ropes.len(), RopeTable::new);
+        for (table, rope) in scratch.ropes.iter_mut().zip(&self.ropes) {
+            table.set(&self.pool, rope, &scratch.positions);
+        }
+        let step = Step {
+            pool: &self.pool,
+            ropes: &scratch.ropes,
+            tokens,
+            hidden_size: self.spec.hidden_size,
+            spans: &spans,
+        };
+        let buffers = &mut scratch.buffers;
+        let stream = ..tokens * self.spec.hidden_size;
+        self.embed(batch, &mut buffers.hidden[stream]);
+        tap(0, &buffers.hidden[stream]);
+        for (index, (stage, state)) in self.stages.layers.iter().zip(&mut cache.layers).enumerate()
+        {
+            step.layer(stage, state, buffers);
+            tap(index + 1, &buffers.hidden[stream]);
+        }
+        scratch.return_spans(spans);
+        self.logits(scratch, batch, out);
+        Ok(())
+    }
+
+    /// Rows of the embedding into `hidden` (tokens, hidden size).
+    fn embed(&self, batch: &Batch<'_>, hidden: &mut [f32]) {
+        let tokens = batch.chunks.iter().flat_map(|chunk| chunk.tokens);
+        for (&token, row) in tokens.zip(hidden.chunks_exact_mut(self.spec.hidden_size)) {
+            match &self.stages.vocabulary {
+                Vocabulary::Tied(matrix) => matrix.dequantize_row(token as usize, row),
+                Vocabulary::Untied { embedding, .. } => embedding
+                    .dequantize_row(token as usize, row)
+                    .expect("type and shape were checked at load, the token by Batch::check"),
+            }
+        }
+    }
+
+    /// Final norm and output matrix over the asked rows.
+    fn logits(&self, scratch: &mut Scratch, batch: &Batch<'_>, out: &mut Vec<f32>) {
+        let hidden_size = self.spec.hidden_size;
+        let rows = batch.logit_rows();
+        out.clear();
+        out.resize(rows * self.spec.vocab_size, 0.0);
+        if rows == 0 {
+            return;
+        }
+        let buffers = &mut scratch.buffers;
+        let asked = &mut buffers.asked[..rows * hidden_size];
+        let (mut from, mut to) = (0, 0);
+        for chunk in batch.chunks {
+            let end = from + chunk.tokens.len();
+            let wanted = match chunk.logits {
+                LogitRows::None => end..end,
+                LogitRows::Last => end - 1..end,
+                LogitRows::All => from..end,
+            };
+            let len = wanted.len() * hidden_size;
+            let source = &buffers.hidden[wanted.start * hidden_size..][..len];
+            asked[to..to + len].copy_from_slice(source);
+            (from, to) = (end, to + len);
+        }
+        let normed = &mut buffers.asked_normed[..rows * hidden_size];
+        norm_rows(&self.pool, &self.stages.final_norm, asked, normed);
+        let head = match &self.stages.vocabulary {
+            Vocabulary::Tied(matrix) => matrix,
+            Vocabulary::Untied { head, .. } => head,
+        };
+        buffers.activations.set(&self.pool, normed, hidden_size, &[head]);
+        let part = Linear { matrix: head, bias: None, write: Write::Set, out };
+        kernels::linear(&self.pool, &buffers.activations, &mut [part]);
+    }
+}
+
+/// Lays the chunks out over the rows of the batch.
+fn fill_rows<'a>(batch: &Batch<'a>, spans: &mut Vec<Span<'a>>, positions: &mut Vec<u32>) {
+    positions.clear();
+    let mut first_row = 0;
+    for chunk in batch.chunks {
+        let rows = chunk.tokens.len();
+        spans.push(Span { first_row, rows, position: chunk.position, blocks: chunk.blocks });
+        // Batch::check has compared them with the context, which fits.
+        positions.extend((chunk.position..chunk.position + rows).map(|position| position as u32));
+        first_row += rows;
+    }
+}
+
+/// Packs tensors as they are found.
+struct Packing<'a> {
+    search: Search<'a>,
+    pool: &'a Pool,
+    options: &'a LoadOptions,
+    resident_bytes: u64,
+}
+
+impl Packing<'_> {
+    fn pack(&mut self, tensor: &Tensor, precision: Precision) -> Result<Matrix, ModelError> {
+        let matrix = Matrix::pack(self.pool, whole(tensor)?, precision)
+            .map_err(|source| ModelError::Pack { name: tensor.name.clone(), source })?;
+        self.resident_bytes += matrix.bytes() as u64;
+        Ok(matrix)
+    }
+
+    fn pack_all(&mut self, tensors: &[Tensor]) -> Result<Vec<Matrix>, ModelError> {
+        let precision = self.options.activations;
+        tensors.iter().map(|tensor| self.pack(tensor, precision)).collect()
+    }
+}
+
+/// The tensor, if all of its bytes can still be read from its file.
+fn whole(tensor: &Tensor) -> Result<&Tensor, ModelError> {
+    match tensor.data.populate() {
+        Ok(()) => Ok(tensor),
+        Err(source) => Err(ModelError::Read { name: tensor.name.clone(), source }),
+    }
+}
+
+impl Leaves for Packing<'_> {
+    type Kinds = Resident;
+    type Error = ModelError;
+
+    fn matrix(&mut self, place: Place, rows: usize, cols: usize) -> Result<Matrix, ModelError> {
+        let tensor = self.search.matrix(place, rows, cols)?;
+        let precision = match place.slot {
+            // A router is small, and a changed order of experts changes everything after it.
+            Slot::Router => Precision::F32,
+            _ => self.options.activations,
+        };
+        self.pack(&tensor, precision)
+    }
+
+    fn rows(&mut self, place: Place, rows: usize, cols: usize) -> Result<Tensor, ModelError> {
+        self.search.rows(place, rows, cols)
+    }
+
+    fn vector(&mut self, place: Place, len: usize) -> Result<Vec<f32>, ModelError> {
+        let tensor = self.search.vector(place, len)?;
+        let decoded = whole(&tensor)?.to_f32();
+        let vector = decoded.map_err(|error| ModelError::Decode {
+            name: tensor.name.clone(),
+            why: error.to_string(),
+        })?;
+        self.resident_bytes += size_of_val(&*vector) as u64;
+        Ok(vector)
+    }
+
+    fn experts(
+        &mut self,
+        layer: usize,
+        moe: &MoeSpec,
+        hidden_size: usize,
+    ) -> Result<Experts, ModelError> {
+        let tensors = self.search.experts(layer, moe, hidden_size)?;
+        Ok(Experts {
+            gate: self.pack_all(&tensors.gate)?,
+            up: self.pack_all(&tensors.up)?,
+            down: self.pack_all(&tensors.down)?,
+        })
+    }
+}

@@ -1,0 +1,169 @@
+//! The buffers of a forward pass, kept between steps so that a step allocates nothing.
+
+use kernels::{Activations, RopeTable, Routes, Span};
+
+use crate::rope::RopeSpec;
+use crate::spec::{Ffn, Mixer, Spec};
+
+/// Buffers for one forward pass at a time; they grow to the largest step seen.
+pub struct Scratch {
+    pub(crate) buffers: Buffers,
+    /// Position of every row.
+    pub(crate) positions: Vec<u32>,
+    /// Angles of every row, for each kind of rotary positions in the model.
+    pub(crate) ropes: Vec<RopeTable>,
+    /// Always empty between steps; keeps its allocation.
+    spans: Vec<Span<'static>>,
+}
+
+/// Row-major buffers, (tokens, width) each.
+pub(crate) struct Buffers {
+    /// The residual stream, hidden size.
+    pub(crate) hidden: Vec<f32>,
+    /// Its norm, hidden size.
+    pub(crate) normed: Vec<f32>,
+    /// All query heads.
+    pub(crate) query: Vec<f32>,
+    /// All key heads.
+    pub(crate) key: Vec<f32>,
+    /// All value heads.
+    pub(crate) value: Vec<f32>,
+    /// What attention returns, all query heads.
+    pub(crate) attended: Vec<f32>,
+    /// Inside a dense feed-forward network.
+    pub(crate) wide: Vec<f32>,
+    /// Router logits, one for each expert.
+    pub(crate) router: Vec<f32>,
+    pub(crate) routes: Routes,
+    /// What the experts return, hidden size.
+    pub(crate) mixed: Vec<f32>,
+    /// Rows of the residual stream for which logits are wanted, (asked rows, hidden size).
+    pub(crate) asked: Vec<f32>,
+    /// The norm of the above.
+    pub(crate) asked_normed: Vec<f32>,
+    /// The input of a matrix product, in the formats that its matrices take.
+    pub(crate) activations: Activations,
+}
+
+/// The widths that the layers of a model need.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Widths {
+    hidden: usize,
+    query: usize,
+    key: usize,
+    wide: usize,
+    experts: usize,
+    experts_per_token: usize,
+    /// Cosines and sines of all kinds of rotary positions.
+    angles: usize,
+}
+
+impl Widths {
+    pub(crate) fn of(spec: &Spec) -> Widths {
+        let mut widths = Widths { hidden: spec.hidden_size, ..Widths::default() };
+        let mut ropes: Vec<&RopeSpec> = Vec::new();
+        for layer in &spec.layers {
+            let Mixer::Attention(attention) = &layer.mixer;
+            if let Some(rope) = attention.rope.as_ref().filter(|rope| !ropes.contains(rope)) {
+                ropes.push(rope);
+                widths.angles += rope.rotary_dim;
+            }
+            widths.query = widths.query.max(attention.heads * attention.head_dim);
+            widths.key = widths.key.max(attention.kv_heads * attention.head_dim);
+            match &layer.ffn {
+                Ffn::Dense(dense) => widths.wide = widths.wide.max(dense.width),
+                Ffn::Moe(moe) => {
+                    widths.experts = widths.experts.max(moe.experts);
+                    widths.experts_per_token = widths.experts_per_token.max(moe.experts_per_token);
+                }
+            }
+        }
+        widths
+    }
+
+    /// Bytes of the buffers for `tokens` rows of which `asked` want logits.
+    pub(crate) fn bytes(&self, tokens: usize, asked: usize) -> u64 {
+        let mixed = if self.experts > 0 { self.hidden } else { 0 };
+        let floats = 2 * self.hidden + 2 * self.query + 2 * self.key + self.wide;
+        let moe = self.experts + mixed + 2 * self.experts_per_token;
+        // Positions are one number of the same size.
+        4 * (tokens as u64 * (floats + moe + self.angles + 1) as u64
+            + 2 * (asked * self.hidden) as u64)
+    }
+}
+
+impl Scratch {
+    /// Empty buffers; the first step makes them.
+    pub fn new() -> Scratch {
+        Scratch {
+            buffers: Buffers {
+                hidden: Vec::new(),
+                normed: Vec::new(),
+                query: Vec::new(),
+                key: Vec::new(),
+                value: Vec::new(),
+                attended: Vec::new(),
+                wide: Vec::new(),
+                router: Vec::new(),
+                routes: Routes { experts_per_token: 0, expert: Vec::new(), weight: Vec::new() },
+                mixed: Vec::new(),
+                asked: Vec::new(),
+                asked_normed: Vec::new(),
+                activations: Activations::new(),
+            },
+            positions: Vec::new(),
+            ropes: Vec::new(),
+            spans: Vec::new(),
+        }
+    }
+
+    /// Makes room for `tokens` rows of which `asked` want logits.
+    pub(crate) fn reserve(&mut self, widths: Widths, tokens: usize, asked: usize) {
+        let buffers = &mut self.buffers;
+        let mixed = if widths.experts > 0 { widths.hidden } else { 0 };
+        for (buffer, width) in [
+            (&mut buffers.hidden, widths.hidden),
+            (&mut buffers.normed, widths.hidden),
+            (&mut buffers.query, widths.query),
+            (&mut buffers.key, widths.key),
+            (&mut buffers.value, widths.key),
+            (&mut buffers.attended, widths.query),
+            (&mut buffers.wide, widths.wide),
+            (&mut buffers.router, widths.experts),
+            (&mut buffers.mixed, mixed),
+        ] {
+            grow(buffer, tokens * width);
+        }
+        grow(&mut buffers.asked, asked * widths.hidden);
+        grow(&mut buffers.asked_normed, asked * widths.hidden);
+    }
+
+    /// An empty vector of spans that reuses the last step's allocation.
+    pub(crate) fn take_spans<'a>(&mut self) -> Vec<Span<'a>> {
+        recycle(std::mem::take(&mut self.spans))
+    }
+
+    /// Gives the allocation back.
+    pub(crate) fn return_spans(&mut self, spans: Vec<Span<'_>>) {
+        self.spans = recycle(spans);
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        Scratch::new()
+    }
+}
+
+fn grow(buffer: &mut Vec<f32>, len: usize) {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+}
+
+/// The same allocation for spans of another lifetime: collecting from a vector's own
+/// iterator keeps its memory where element sizes agree, and an empty one moves nothing.
+fn recycle<'a>(mut spans: Vec<Span<'_>>) -> Vec<Span<'a>> {
+    spans.clear();
+    spans.into_iter().filter_map(|_| None).collect()
+}

@@ -1,0 +1,201 @@
+//! The architecture of a model as data: what is computed, in which shapes.
+//!
+//! Nothing here knows where the weights come from or how they are stored.
+//! Every slot of the decoder layer (norm, mixer, feed-forward, position) is a
+//! closed enum; new mathematics is a variant here, a kernel, and an arm in the
+//! one layer, never a second forward.
+
+use crate::families::Family;
+use crate::rope::RopeSpec;
+
+/// A whole model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spec {
+    /// The reader and the tensor names that this model came through.
+    pub family: Family,
+    /// Number of token ids, and of logits per row.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Number of positions that the model was made for.
+    pub context_length: usize,
+    /// In the order of computation.
+    pub layers: Vec<LayerSpec>,
+    /// Between the last layer and the output head.
+    pub final_norm: Norm,
+    /// Where the output matrix lives.
+    pub head: Head,
+}
+
+/// One layer: `x += mixer(norm(x)); x += ffn(norm(x))` when the norms stand before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerSpec {
+    /// Where the two norms stand.
+    pub placement: NormPlacement,
+    /// The norm of the mixer.
+    pub mixer_norm: Norm,
+    /// Mixes positions.
+    pub mixer: Mixer,
+    /// The norm of the feed-forward part.
+    pub ffn_norm: Norm,
+    /// Works on each position alone.
+    pub ffn: Ffn,
+}
+
+/// Where the norms of a layer stand in relation to the residual additions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormPlacement {
+    /// On the input of the mixer and of the feed-forward part.
+    Before,
+}
+
+/// A normalisation of one row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Norm {
+    /// `x · w / sqrt(mean(x²) + epsilon)`, computed in f32.
+    Rms {
+        /// Added to the mean square.
+        epsilon: f32,
+    },
+}
+
+/// What mixes positions.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Mixer {
+    /// Softmax attention over cached keys and values, query heads in groups.
+    Attention(AttentionSpec),
+}
+
+/// Grouped-query attention.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttentionSpec {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of a head; `heads * head_dim` need not be the hidden size.
+    pub head_dim: usize,
+    /// Factor on the scores before the softmax.
+    pub scale: f32,
+    /// Which earlier positions a position sees.
+    pub mask: Mask,
+    /// Whether the query, key and value projections add a bias.
+    pub qkv_bias: bool,
+    /// Whether the output projection adds a bias.
+    pub output_bias: bool,
+    /// A norm of every query and key head before the rotation.
+    pub qk_norm: Option<Norm>,
+    /// Rotary positions; none for a layer without positions.
+    pub rope: Option<RopeSpec>,
+}
+
+/// Which positions attend to which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mask {
+    /// Each position sees itself and everything before it.
+    Causal,
+}
+
+/// The part of a layer that works on each position alone.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ffn {
+    /// One network for every token.
+    Dense(DenseSpec),
+    /// A few of many networks for each token.
+    Moe(MoeSpec),
+}
+
+/// A dense feed-forward network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DenseSpec {
+    /// Its form.
+    pub form: FfnForm,
+    /// Width between the two projections.
+    pub width: usize,
+    /// Whether its projections add a bias.
+    pub bias: bool,
+}
+
+/// The form of a feed-forward network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FfnForm {
+    /// `down(silu(gate(x)) · up(x))`.
+    SwiGlu,
+}
+
+/// A mixture of experts; each expert is a [`FfnForm::SwiGlu`] without bias.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MoeSpec {
+    /// Number of experts.
+    pub experts: usize,
+    /// How many of them a token uses.
+    pub experts_per_token: usize,
+    /// Width of one expert.
+    pub width: usize,
+    /// How router logits become weights.
+    pub scoring: Scoring,
+}
+
+/// How router logits become the experts' weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scoring {
+    /// Softmax over all experts in f32, then the largest are kept.
+    Softmax {
+        /// Whether the kept ones are divided by their sum.
+        renormalize: bool,
+    },
+}
+
+/// Where the output matrix lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// The embedding matrix is also the output matrix.
+    Tied,
+    /// A matrix of its own.
+    Untied,
+}
+
+impl LayerSpec {
+    /// Attention, then a feed-forward part, with the same norm before each.
+    pub(crate) fn pre_norm(norm: Norm, attention: AttentionSpec, ffn: Ffn) -> LayerSpec {
+        LayerSpec {
+            placement: NormPlacement::Before,
+            mixer_norm: norm,
+            mixer: Mixer::Attention(attention),
+            ffn_norm: norm,
+            ffn,
+        }
+    }
+}
+
+impl Spec {
+    /// The architecture in one line of words, for people.
+    pub fn summary(&self) -> String {
+        let Some(first) = self.layers.first() else { return self.family.name().to_owned() };
+        let Mixer::Attention(attention) = &first.mixer;
+        let experts = self.layers.iter().find_map(|layer| match &layer.ffn {
+            Ffn::Moe(moe) => Some(moe),
+            Ffn::Dense(_) => None,
+        });
+        let ffn = match (experts, &first.ffn) {
+            (Some(moe), _) => format!(
+                "{} of {} experts of width {}",
+                moe.experts_per_token, moe.experts, moe.width
+            ),
+            (None, Ffn::Dense(dense)) => format!("feed-forward width {}", dense.width),
+            (None, Ffn::Moe(_)) => String::new(),
+        };
+        format!(
+            "{}: {} layers, hidden size {}, {} query and {} key/value heads of {}, {ffn}, \
+             vocabulary {}, context {}",
+            self.family.name(),
+            self.layers.len(),
+            self.hidden_size,
+            attention.heads,
+            attention.kv_heads,
+            attention.head_dim,
+            self.vocab_size,
+            self.context_length,
+        )
+    }
+}

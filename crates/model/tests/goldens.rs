@@ -1,0 +1,104 @@
+//! Logits and hidden states against the reference implementation, for every folder of
+//! `testdata/models`: `expected.safetensors` holds what transformers computes in f32.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kernels::Pool;
+use model::{
+    Activations, BLOCK_TOKENS, Batch, Chunk, KvType, LoadOptions, LogitRows, Model, Scratch,
+};
+use weights::Checkpoint;
+
+/// Largest difference in relation to the largest expected value, logits and hidden states.
+const TOLERANCE: f32 = 2e-4;
+
+fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models")
+}
+
+/// What one run returns: logits (tokens, vocabulary), then the hidden states.
+struct Run {
+    logits: Vec<f32>,
+    hidden: Vec<Vec<f32>>,
+}
+
+fn run(checkpoint: &Checkpoint, tokens: &[u32]) -> Run {
+    let options = LoadOptions { activations: Activations::F32, kv: KvType::F32 };
+    let model = Model::load(checkpoint, Arc::new(Pool::new(2)), &options).expect("loads");
+    let blocks: Vec<u32> = (0..tokens.len().div_ceil(BLOCK_TOKENS) as u32).collect();
+    let mut cache = model.new_cache(blocks.len());
+    let chunk = Chunk { tokens, position: 0, blocks: &blocks, logits: LogitRows::All };
+    let mut run = Run { logits: Vec::new(), hidden: Vec::new() };
+    let mut tap = |index: usize, hidden: &[f32]| {
+        assert_eq!(index, run.hidden.len());
+        run.hidden.push(hidden.to_vec());
+    };
+    model
+        .forward_traced(
+            &mut cache,
+            &mut Scratch::new(),
+            &Batch { chunks: &[chunk] },
+            &mut run.logits,
+            &mut tap,
+        )
+        .expect("runs");
+    run
+}
+
+fn relative_error(got: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(got.len(), expected.len());
+    let largest = expected.iter().fold(0f32, |max, x| max.max(x.abs()));
+    let error = got.iter().zip(expected).fold(0f32, |max, (a, b)| max.max((a - b).abs()));
+    assert!(got.iter().all(|x| x.is_finite()));
+    error / largest
+}
+
+fn argmax(row: &[f32]) -> usize {
+    (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
+}
+
+fn compare(name: &str, checkpoint: &Path, expected: &Path) -> f32 {
+    let expected = Checkpoint::open(expected).expect("expected.safetensors opens");
+    let tensor = |name: &str| expected.tensor(name).unwrap_or_else(|| panic!("{name} is there"));
+    let words = tensor("tokens").data.chunks_exact(4);
+    let tokens: Vec<u32> = words.map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let checkpoint = Checkpoint::open(checkpoint).expect("the checkpoint opens");
+    let got = run(&checkpoint, &tokens);
+
+    let logits = tensor("logits").to_f32().expect("f32");
+    let vocab = logits.len() / tokens.len();
+    let mut worst = relative_error(&got.logits, &logits);
+    for (row, (got, want)) in got.logits.chunks(vocab).zip(logits.chunks(vocab)).enumerate() {
+        assert_eq!(argmax(got), argmax(want), "{name}: argmax at position {row}");
+    }
+    for (index, hidden) in got.hidden.iter().enumerate() {
+        let want = tensor(&format!("hidden.{index}")).to_f32().expect("f32");
+        worst = worst.max(relative_error(hidden, &want));
+    }
+    assert!(expected.tensor(&format!("hidden.{}", got.hidden.len())).is_none(), "{name}: layers");
+    assert!(worst <= TOLERANCE, "{name}: relative error {worst}");
+    worst
+}
+
+#[test]
+fn every_golden_agrees_with_the_reference() {
+    let mut folders: Vec<PathBuf> = std::fs::read_dir(models())
+        .expect("testdata/models is part of the repository")
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.join("expected.safetensors").exists())
+        .collect();
+    folders.sort();
+    assert!(!folders.is_empty());
+    for folder in folders {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let expected = folder.join("expected.safetensors");
+        let error = compare(&name, &folder, &expected);
+        println!("{name}: {error:.1e}");
+        let gguf = folder.join("model.gguf");
+        if gguf.exists() {
+            let error = compare(&format!("{name} (gguf)"), &gguf, &expected);
+            println!("{name} (gguf): {error:.1e}");
+        }
+    }
+}
