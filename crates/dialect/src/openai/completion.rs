@@ -1,0 +1,59 @@
+//! `POST /v1/completions`: body to request.
+
+use serde_json::Value;
+use serve::Input;
+
+use crate::Decoded;
+use crate::fields::{FieldError, Fields, token_ids};
+use crate::openai::common::{decode_shared, ignored_parameters, parse_body, stream_options};
+use crate::openai::error::ApiError;
+use crate::openai::table::COMPLETION_PARAMETERS;
+
+/// What OpenAI's interface generates where nothing is said.
+const MAX_TOKENS_DEFAULT: usize = 16;
+/// Most alternatives reported for a token.
+const LOGPROBS_MAX: usize = 20;
+
+/// Decodes a body; `id` names the call.
+///
+/// # Errors
+/// The body is not JSON, a parameter has the wrong type or range, or is refused.
+pub fn decode_completion(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
+    let object = parse_body(body)?;
+    let fields = Fields::root(&object);
+    let mut ignored = ignored_parameters(&fields, COMPLETION_PARAMETERS)?;
+    let mut request = decode_shared(id, &fields, prompt(&fields)?)?;
+    let max_tokens = fields.count("max_tokens", 0..=usize::MAX)?;
+    request.max_tokens = Some(max_tokens.unwrap_or(MAX_TOKENS_DEFAULT));
+    request.logprobs = fields.count("logprobs", 0..=LOGPROBS_MAX)?;
+    request.echo = fields.bool("echo")?.unwrap_or(false);
+    if request.echo {
+        request.prompt_logprobs = request.logprobs;
+    }
+    let (stream, include_usage) = stream_options(&fields, &mut ignored)?;
+    Ok(Decoded { request, stream, include_usage, ignored })
+}
+
+/// A string, a list of token ids, or a list of one of these.
+fn prompt(fields: &Fields<'_>) -> Result<Input, FieldError> {
+    let value = fields.get("prompt").ok_or_else(|| fields.missing("prompt"))?;
+    let single = match value {
+        Value::Array(list) if list.first().is_some_and(|item| !item.is_number()) => {
+            if list.len() > 1 {
+                let message = format!(
+                    "prompt: {} prompts in one request are not supported; send them one by one",
+                    list.len()
+                );
+                return Err(FieldError::new("prompt", message));
+            }
+            &list[0]
+        }
+        other => other,
+    };
+    match single {
+        Value::String(text) => Ok(Input::Text(text.clone())),
+        other => token_ids(other).map(Input::Tokens).ok_or_else(|| {
+            FieldError::new("prompt", "prompt: expected a string or a list of token ids")
+        }),
+    }
+}

@@ -1,0 +1,312 @@
+//! Events and replies to OpenAI's response bodies.
+
+use serde_json::{Map, Value, json};
+use serve::{
+    Choice, Delta, Event, FinishReason, ModelCard, Reply, ScoredToken, Timings, ToolCall, Usage,
+};
+
+use crate::openai::error::ApiError;
+use crate::openai::logprobs::{chat_logprobs, completion_logprobs};
+use crate::{CallMeta, StreamEncoder};
+
+/// What is the same for both endpoints' streams.
+#[derive(Debug)]
+struct Frames {
+    meta: CallMeta,
+    object: &'static str,
+    include_usage: bool,
+    has_logprobs: bool,
+}
+
+impl Frames {
+    /// One `data:` frame with these choices.
+    fn chunk(&self, choices: Value, extra: impl FnOnce(&mut Map<String, Value>), out: &mut String) {
+        let mut object = Map::new();
+        object.insert("id".into(), json!(self.meta.id));
+        object.insert("object".into(), json!(self.object));
+        object.insert("created".into(), json!(self.meta.created));
+        object.insert("model".into(), json!(self.meta.model));
+        object.insert("choices".into(), choices);
+        if self.include_usage {
+            object.insert("usage".into(), Value::Null);
+        }
+        extra(&mut object);
+        frame(&Value::Object(object), out);
+    }
+
+    /// The last frames: usage where asked for, timings, and the end mark.
+    fn done(&self, usage: &Usage, timings: &Timings, out: &mut String) {
+        if self.include_usage {
+            let extra = |object: &mut Map<String, Value>| {
+                object.insert("usage".into(), usage_object(usage));
+                object.insert("timings".into(), timings_object(timings));
+            };
+            self.chunk(json!([]), extra, out);
+        }
+        out.push_str("data: [DONE]\n\n");
+    }
+
+    fn failed(error: &serve::Error, out: &mut String) {
+        frame(&ApiError::from(error.clone()).body(), out);
+        out.push_str("data: [DONE]\n\n");
+    }
+}
+
+fn frame(value: &Value, out: &mut String) {
+    out.push_str("data: ");
+    out.push_str(&value.to_string());
+    out.push_str("\n\n");
+}
+
+/// The stream of a chat completion.
+#[derive(Debug)]
+pub struct ChatStream {
+    frames: Frames,
+}
+
+impl ChatStream {
+    /// A stream that says nothing yet.
+    #[must_use]
+    pub fn new(meta: CallMeta, include_usage: bool, has_logprobs: bool) -> Self {
+        let object = "chat.completion.chunk";
+        Self { frames: Frames { meta, object, include_usage, has_logprobs } }
+    }
+
+    fn choice(&self, index: u32, delta: Value, tokens: &[ScoredToken], out: &mut String) {
+        let has_tokens = self.frames.has_logprobs && !tokens.is_empty();
+        let logprobs = if has_tokens { chat_logprobs(tokens) } else { Value::Null };
+        let choice =
+            json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": null});
+        self.frames.chunk(json!([choice]), |_| {}, out);
+    }
+
+    fn delta(&self, choice: u32, delta: &Delta, out: &mut String) {
+        let (value, tokens): (Value, &[ScoredToken]) = match delta {
+            Delta::Text { text, tokens } => (json!({"content": text}), tokens),
+            Delta::Reasoning { text } => (json!({"reasoning_content": text}), &[]),
+            Delta::ToolCall { index, id, name } => {
+                let function = json!({"name": name, "arguments": ""});
+                let call =
+                    json!({"index": index, "id": id, "type": "function", "function": function});
+                (json!({"tool_calls": [call]}), &[])
+            }
+            Delta::Arguments { index, text } => {
+                let call = json!({"index": index, "function": {"arguments": text}});
+                (json!({"tool_calls": [call]}), &[])
+            }
+        };
+        self.choice(choice, value, tokens, out);
+    }
+}
+
+impl StreamEncoder for ChatStream {
+    fn push(&mut self, event: &Event, out: &mut String) {
+        match event {
+            Event::Started { .. } => {
+                self.choice(0, json!({"role": "assistant", "content": ""}), &[], out);
+            }
+            Event::Prompt { .. } => {}
+            Event::Delta { choice, delta } => self.delta(*choice, delta, out),
+            Event::Finished { choice, reason } => {
+                let choice = json!({
+                    "index": choice,
+                    "delta": {},
+                    "logprobs": null,
+                    "finish_reason": finish_reason(reason),
+                    "stop_reason": stop_reason(reason),
+                });
+                self.frames.chunk(json!([choice]), |_| {}, out);
+            }
+            Event::Done { usage, timings } => self.frames.done(usage, timings, out),
+            Event::Failed(error) => Frames::failed(error, out),
+        }
+    }
+}
+
+/// The stream of a completion.
+#[derive(Debug)]
+pub struct CompletionStream {
+    frames: Frames,
+    /// Character offset of the next token in the text.
+    offset: usize,
+}
+
+impl CompletionStream {
+    /// A stream that says nothing yet.
+    #[must_use]
+    pub fn new(meta: CallMeta, include_usage: bool, has_logprobs: bool) -> Self {
+        let object = "text_completion";
+        Self { frames: Frames { meta, object, include_usage, has_logprobs }, offset: 0 }
+    }
+
+    fn text(&mut self, choice: u32, text: &str, tokens: &[ScoredToken], out: &mut String) {
+        let has_tokens = self.frames.has_logprobs && !tokens.is_empty();
+        let logprobs =
+            if has_tokens { completion_logprobs(tokens, &mut self.offset) } else { Value::Null };
+        let choice =
+            json!({"index": choice, "text": text, "logprobs": logprobs, "finish_reason": null});
+        self.frames.chunk(json!([choice]), |_| {}, out);
+    }
+}
+
+impl StreamEncoder for CompletionStream {
+    fn push(&mut self, event: &Event, out: &mut String) {
+        match event {
+            Event::Started { .. } => {}
+            Event::Prompt { tokens } => self.text(0, "", tokens, out),
+            Event::Delta { choice, delta: Delta::Text { text, tokens } } => {
+                self.text(*choice, text, tokens, out);
+            }
+            // A completion has text alone.
+            Event::Delta { .. } => {}
+            Event::Finished { choice, reason } => {
+                let choice = json!({
+                    "index": choice,
+                    "text": "",
+                    "logprobs": null,
+                    "finish_reason": finish_reason(reason),
+                    "stop_reason": stop_reason(reason),
+                });
+                self.frames.chunk(json!([choice]), |_| {}, out);
+            }
+            Event::Done { usage, timings } => self.frames.done(usage, timings, out),
+            Event::Failed(error) => Frames::failed(error, out),
+        }
+    }
+}
+
+/// The body of a whole chat completion.
+#[must_use]
+pub fn encode_chat(meta: &CallMeta, reply: &Reply, has_logprobs: bool) -> Value {
+    let choices = reply.choices.iter().enumerate().map(|(index, choice)| {
+        let logprobs = if has_logprobs { chat_logprobs(&choice.tokens) } else { Value::Null };
+        json!({
+            "index": index,
+            "message": chat_message(choice),
+            "logprobs": logprobs,
+            "finish_reason": choice.finish.as_ref().map(finish_reason),
+            "stop_reason": choice.finish.as_ref().map_or(Value::Null, stop_reason),
+        })
+    });
+    whole(meta, "chat.completion", choices.collect(), reply)
+}
+
+/// The body of a whole completion.
+#[must_use]
+pub fn encode_completion(meta: &CallMeta, reply: &Reply, has_logprobs: bool) -> Value {
+    let choices = reply.choices.iter().enumerate().map(|(index, choice)| {
+        let logprobs = if has_logprobs {
+            let tokens: Vec<ScoredToken> =
+                reply.prompt.iter().chain(&choice.tokens).cloned().collect();
+            completion_logprobs(&tokens, &mut 0)
+        } else {
+            Value::Null
+        };
+        json!({
+            "index": index,
+            "text": choice.text,
+            "logprobs": logprobs,
+            "finish_reason": choice.finish.as_ref().map(finish_reason),
+            "stop_reason": choice.finish.as_ref().map_or(Value::Null, stop_reason),
+        })
+    });
+    whole(meta, "text_completion", choices.collect(), reply)
+}
+
+/// The body of `GET /v1/models`.
+#[must_use]
+pub fn encode_models(models: &[ModelCard]) -> Value {
+    json!({"object": "list", "data": models.iter().map(encode_model).collect::<Vec<_>>()})
+}
+
+/// One model, as `GET /v1/models/{id}` gives it.
+#[must_use]
+pub fn encode_model(model: &ModelCard) -> Value {
+    json!({
+        "id": model.id,
+        "object": "model",
+        "created": model.created,
+        "owned_by": "freehold",
+        "context_length": model.context_length,
+    })
+}
+
+fn whole(meta: &CallMeta, object: &str, choices: Vec<Value>, reply: &Reply) -> Value {
+    json!({
+        "id": meta.id,
+        "object": object,
+        "created": meta.created,
+        "model": meta.model,
+        "choices": choices,
+        "usage": usage_object(&reply.usage),
+        "timings": timings_object(&reply.timings),
+    })
+}
+
+fn chat_message(choice: &Choice) -> Value {
+    let mut message = Map::new();
+    message.insert("role".into(), json!("assistant"));
+    let is_calls_alone = choice.text.is_empty() && !choice.tool_calls.is_empty();
+    let content = if is_calls_alone { Value::Null } else { json!(choice.text) };
+    message.insert("content".into(), content);
+    message.insert("refusal".into(), Value::Null);
+    if !choice.reasoning.is_empty() {
+        message.insert("reasoning_content".into(), json!(choice.reasoning));
+    }
+    if !choice.tool_calls.is_empty() {
+        let calls = choice.tool_calls.iter().map(tool_call).collect();
+        message.insert("tool_calls".into(), Value::Array(calls));
+    }
+    Value::Object(message)
+}
+
+fn tool_call(call: &ToolCall) -> Value {
+    json!({
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments},
+    })
+}
+
+fn finish_reason(reason: &FinishReason) -> &'static str {
+    match reason {
+        FinishReason::EndOfTurn | FinishReason::StopString(_) | FinishReason::StopToken(_) => {
+            "stop"
+        }
+        FinishReason::MaxTokens | FinishReason::ContextLength => "length",
+        FinishReason::ToolCalls => "tool_calls",
+    }
+}
+
+/// Which stop string or token it was; not OpenAI's own, but vLLM's clients know it.
+fn stop_reason(reason: &FinishReason) -> Value {
+    match reason {
+        FinishReason::StopString(text) => json!(text),
+        FinishReason::StopToken(token) => json!(token),
+        _ => Value::Null,
+    }
+}
+
+fn usage_object(usage: &Usage) -> Value {
+    json!({
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    })
+}
+
+/// Times in milliseconds and speeds; `null` where nothing was measured.
+fn timings_object(timings: &Timings) -> Value {
+    let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
+    json!({
+        "queued_ms": ms(timings.queued),
+        "first_token_ms": timings.first_token.map(ms),
+        "total_ms": ms(timings.total),
+        "prefill_tokens": timings.prefill_tokens,
+        "prefill_tokens_per_second": timings.prefill_tokens_per_second(),
+        "decode_tokens": timings.decode_tokens,
+        "decode_tokens_per_second": timings.decode_tokens_per_second(),
+    })
+}

@@ -1,0 +1,111 @@
+//! The parameters of the OpenAI dialect and what happens to each.
+
+use crate::parameters::{Parameter, Treatment};
+
+const fn honoured(name: &'static str) -> Parameter {
+    Parameter { name, treatment: Treatment::Honoured }
+}
+
+const fn without_effect(name: &'static str) -> Parameter {
+    Parameter { name, treatment: Treatment::WithoutEffect }
+}
+
+const fn refused(
+    name: &'static str,
+    unless: &'static [&'static str],
+    why: &'static str,
+) -> Parameter {
+    Parameter { name, treatment: Treatment::Refused { unless, why } }
+}
+
+const CONSTRAINTS: &str = "the form of the answer cannot be constrained yet";
+const OLD_TOOLS: &str = "use `tools` and `tool_choice`";
+
+/// `POST /v1/chat/completions`.
+pub const CHAT_PARAMETERS: &[Parameter] = &[
+    honoured("model"),
+    honoured("messages"),
+    honoured("max_tokens"),
+    honoured("max_completion_tokens"),
+    honoured("temperature"),
+    honoured("top_p"),
+    honoured("top_k"),
+    honoured("min_p"),
+    honoured("presence_penalty"),
+    honoured("frequency_penalty"),
+    honoured("repetition_penalty"),
+    honoured("logit_bias"),
+    honoured("seed"),
+    honoured("stop"),
+    honoured("stop_token_ids"),
+    honoured("ignore_eos"),
+    honoured("n"),
+    honoured("logprobs"),
+    honoured("top_logprobs"),
+    honoured("stream"),
+    honoured("stream_options"),
+    honoured("response_format"),
+    honoured("tools"),
+    honoured("tool_choice"),
+    honoured("chat_template_kwargs"),
+    without_effect("parallel_tool_calls"),
+    without_effect("metadata"),
+    without_effect("moderation"),
+    without_effect("prompt_cache_key"),
+    without_effect("prompt_cache_options"),
+    without_effect("prompt_cache_retention"),
+    without_effect("reasoning_effort"),
+    without_effect("safety_identifier"),
+    without_effect("service_tier"),
+    without_effect("store"),
+    without_effect("user"),
+    without_effect("verbosity"),
+    without_effect("prediction"),
+    refused("modalities", &[r#"["text"]"#], "only text can be generated"),
+    refused("audio", &[], "only text can be generated"),
+    refused("web_search_options", &[], "there is no web search"),
+    refused("functions", &["[]"], OLD_TOOLS),
+    refused("function_call", &[r#""none""#, r#""auto""#], OLD_TOOLS),
+    refused("guided_json", &[], CONSTRAINTS),
+    refused("guided_regex", &[], CONSTRAINTS),
+    refused("guided_choice", &[], CONSTRAINTS),
+    refused("guided_grammar", &[], CONSTRAINTS),
+    refused("structured_outputs", &[], CONSTRAINTS),
+    refused("grammar", &[r#""""#], CONSTRAINTS),
+    refused("json_schema", &[], CONSTRAINTS),
+];
+
+/// `POST /v1/completions`.
+pub const COMPLETION_PARAMETERS: &[Parameter] = &[
+    honoured("model"),
+    honoured("prompt"),
+    honoured("max_tokens"),
+    honoured("temperature"),
+    honoured("top_p"),
+    honoured("top_k"),
+    honoured("min_p"),
+    honoured("presence_penalty"),
+    honoured("frequency_penalty"),
+    honoured("repetition_penalty"),
+    honoured("logit_bias"),
+    honoured("seed"),
+    honoured("stop"),
+    honoured("stop_token_ids"),
+    honoured("ignore_eos"),
+    honoured("n"),
+    honoured("logprobs"),
+    honoured("echo"),
+    honoured("stream"),
+    honoured("stream_options"),
+    honoured("response_format"),
+    without_effect("user"),
+    refused("best_of", &["1"], "only one answer is generated"),
+    refused("suffix", &[r#""""#], "text cannot be filled in before a suffix yet"),
+    refused("guided_json", &[], CONSTRAINTS),
+    refused("guided_regex", &[], CONSTRAINTS),
+    refused("guided_choice", &[], CONSTRAINTS),
+    refused("guided_grammar", &[], CONSTRAINTS),
+    refused("structured_outputs", &[], CONSTRAINTS),
+    refused("grammar", &[r#""""#], CONSTRAINTS),
+    refused("json_schema", &[], CONSTRAINTS),
+];

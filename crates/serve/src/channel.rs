@@ -1,0 +1,243 @@
+//! The way of events from the engine's thread to one reader, blocking or polled.
+//!
+//! The sender never waits: a slow reader must not hold up the engine and thereby everybody else.
+//! Nothing is dropped either: past [`EVENTS_MAX`] an event is merged into the last one, so what
+//! is kept for the slowest reader is bounded by the answer itself.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::event::{Delta, Event};
+
+/// Events that wait for the reader before they are merged.
+pub const EVENTS_MAX: usize = 64;
+
+#[derive(Debug, Default)]
+struct Queue {
+    events: VecDeque<Event>,
+    waker: Option<Waker>,
+    is_ended: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    ready: Condvar,
+    is_closed: AtomicBool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // The queue is whole between any two statements, so a poisoned lock is still good.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn notify(&self, mut queue: MutexGuard<'_, Queue>) {
+        let waker = queue.waker.take();
+        drop(queue);
+        self.ready.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// A sender and the events it will send.
+#[must_use]
+pub fn channel() -> (EventSender, Events) {
+    let shared = Arc::new(Shared::default());
+    (EventSender { shared: Arc::clone(&shared) }, Events { shared })
+}
+
+/// The engine's end; dropping it ends the stream.
+#[derive(Debug)]
+pub struct EventSender {
+    shared: Arc<Shared>,
+}
+
+impl EventSender {
+    /// Adds an event, without waiting. What is sent to a closed stream is lost.
+    pub fn send(&self, event: Event) {
+        if self.is_closed() {
+            return;
+        }
+        let mut queue = self.shared.lock();
+        let is_full = queue.events.len() >= EVENTS_MAX;
+        let unmerged = match queue.events.back_mut() {
+            Some(last) if is_full => merge(last, event),
+            _ => Some(event),
+        };
+        queue.events.extend(unmerged);
+        self.shared.notify(queue);
+    }
+
+    /// Whether the reader is gone, so that the request should be cancelled.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.is_closed.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for EventSender {
+    fn drop(&mut self) {
+        let mut queue = self.shared.lock();
+        queue.is_ended = true;
+        self.shared.notify(queue);
+    }
+}
+
+/// The reader's end; dropping it cancels the request.
+#[derive(Debug)]
+pub struct Events {
+    shared: Arc<Shared>,
+}
+
+impl Events {
+    /// The next event, waited for; `None` after the last.
+    pub fn recv(&mut self) -> Option<Event> {
+        let mut queue = self.shared.lock();
+        loop {
+            if let Some(event) = queue.events.pop_front() {
+                return Some(event);
+            }
+            if queue.is_ended {
+                return None;
+            }
+            queue = self.shared.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// As [`Self::recv`], but gives up after `timeout`.
+    ///
+    /// # Errors
+    /// Nothing came in time.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Event>, TimedOut> {
+        let deadline = Instant::now() + timeout;
+        let mut queue = self.shared.lock();
+        loop {
+            if let Some(event) = queue.events.pop_front() {
+                return Ok(Some(event));
+            }
+            if queue.is_ended {
+                return Ok(None);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(TimedOut);
+            }
+            let waited = self.shared.ready.wait_timeout(queue, left);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The next event for an async reader, which is woken when there is one.
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        let mut queue = self.shared.lock();
+        if let Some(event) = queue.events.pop_front() {
+            return Poll::Ready(Some(event));
+        }
+        if queue.is_ended {
+            return Poll::Ready(None);
+        }
+        queue.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Iterator for Events {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        self.recv()
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.shared.is_closed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Nothing came in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no event in time")]
+pub struct TimedOut;
+
+/// Adds `event` to `last` where both say the same kind of thing; gives it back otherwise.
+fn merge(last: &mut Event, event: Event) -> Option<Event> {
+    match (last, event) {
+        (Event::Prompt { tokens }, Event::Prompt { tokens: more }) => tokens.extend(more),
+        (
+            Event::Delta { choice: a, delta: Delta::Text { text, tokens } },
+            Event::Delta { choice: b, delta: Delta::Text { text: more, tokens: more_tokens } },
+        ) if *a == b => {
+            text.push_str(&more);
+            tokens.extend(more_tokens);
+        }
+        (
+            Event::Delta { choice: a, delta: Delta::Reasoning { text } },
+            Event::Delta { choice: b, delta: Delta::Reasoning { text: more } },
+        ) if *a == b => text.push_str(&more),
+        (
+            Event::Delta { choice: a, delta: Delta::Arguments { index: i, text } },
+            Event::Delta { choice: b, delta: Delta::Arguments { index: j, text: more } },
+        ) if *a == b && *i == j => text.push_str(&more),
+        (_, event) => return Some(event),
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EVENTS_MAX, channel};
+    use crate::event::{Delta, Event};
+
+    fn text(text: &str) -> Event {
+        Event::Delta { choice: 0, delta: Delta::Text { text: text.into(), tokens: Vec::new() } }
+    }
+
+    #[test]
+    fn a_slow_reader_gets_everything_in_few_events() {
+        let (sender, events) = channel();
+        let mut expect = String::new();
+        for i in 0..10_000 {
+            expect.push_str(&i.to_string());
+            sender.send(text(&i.to_string()));
+        }
+        drop(sender);
+        let events: Vec<Event> = events.collect();
+        assert_eq!(events.len(), EVENTS_MAX);
+        let got: String = events
+            .iter()
+            .map(|event| match event {
+                Event::Delta { delta: Delta::Text { text, .. }, .. } => text.as_str(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(got, expect);
+    }
+
+    #[test]
+    fn ends_are_seen_from_both_sides() {
+        let (sender, mut events) = channel();
+        sender.send(text("a"));
+        assert!(!sender.is_closed());
+        drop(sender);
+        assert!(events.recv().is_some() && events.recv().is_none());
+        let (sender, events) = channel();
+        drop(events);
+        assert!(sender.is_closed());
+        sender.send(text("lost"));
+    }
+
+    #[test]
+    fn a_blocked_reader_is_woken() {
+        let (sender, mut events) = channel();
+        let reader = std::thread::spawn(move || events.recv());
+        sender.send(text("a"));
+        assert_eq!(reader.join().unwrap(), Some(text("a")));
+    }
+}

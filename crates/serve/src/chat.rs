@@ -1,0 +1,161 @@
+//! Messages to the JSON that chat templates read.
+
+use serde_json::{Map, Value, json};
+
+use crate::error::Error;
+use crate::message::{Message, Part, Role, ToolCall, ToolChoice};
+use crate::request::Chat;
+
+/// A conversation as templates read it.
+pub(crate) struct TemplateInput {
+    pub(crate) messages: Value,
+    pub(crate) tools: Option<Value>,
+}
+
+/// Converts a conversation.
+///
+/// # Errors
+/// Images, and tool choices that only constrained decoding can keep.
+pub(crate) fn template_input(chat: &Chat) -> Result<TemplateInput, Error> {
+    match &chat.tool_choice {
+        ToolChoice::Auto | ToolChoice::None => {}
+        ToolChoice::Required | ToolChoice::Named(_) => {
+            let what = "a tool call cannot be forced yet; use \"auto\" or \"none\"";
+            return Err(Error::not_supported("tool_choice", what));
+        }
+    }
+    let mut messages = Vec::with_capacity(chat.messages.len());
+    for (index, message) in chat.messages.iter().enumerate() {
+        convert(index, message, &mut messages)?;
+    }
+    let shows_tools = chat.tool_choice != ToolChoice::None && !chat.tools.is_empty();
+    let tools = shows_tools
+        .then(|| Value::Array(chat.tools.iter().map(|tool| tool.definition.clone()).collect()));
+    Ok(TemplateInput { messages: Value::Array(messages), tools })
+}
+
+/// Adds one message; tool results become messages of their own, as templates expect.
+fn convert(index: usize, message: &Message, out: &mut Vec<Value>) -> Result<(), Error> {
+    let mut texts: Vec<&str> = Vec::new();
+    let mut reasoning: Vec<&str> = Vec::new();
+    let mut calls = Vec::new();
+    let mut has_results = false;
+    for part in &message.content {
+        match part {
+            Part::Text(text) => texts.push(text),
+            Part::Reasoning(text) => reasoning.push(text),
+            Part::ToolCall(call) => calls.push(tool_call(call)),
+            Part::ToolResult(result) => {
+                has_results = true;
+                out.push(json!({
+                    "role": "tool",
+                    "content": result.text,
+                    "tool_call_id": result.call_id,
+                }));
+                if let (Some(name), Some(Value::Object(last))) = (&message.name, out.last_mut()) {
+                    last.insert("name".into(), json!(name));
+                }
+            }
+            Part::Image { .. } => {
+                let param = format!("messages[{index}].content");
+                return Err(Error::not_supported(param, "this model reads no images"));
+            }
+        }
+    }
+    if has_results && texts.is_empty() && message.role != Role::Assistant {
+        return Ok(());
+    }
+    let mut object = Map::new();
+    object.insert("role".into(), json!(message.role.template_name()));
+    // A turn of tool calls alone has no content, which templates tell from an empty one.
+    let is_silent = texts.is_empty() && message.role == Role::Assistant;
+    let content = if is_silent { Value::Null } else { Value::String(texts.join("\n")) };
+    object.insert("content".into(), content);
+    if let Some(name) = &message.name {
+        object.insert("name".into(), json!(name));
+    }
+    if !reasoning.is_empty() {
+        object.insert("reasoning_content".into(), json!(reasoning.join("\n")));
+    }
+    if !calls.is_empty() {
+        object.insert("tool_calls".into(), Value::Array(calls));
+    }
+    out.push(Value::Object(object));
+    Ok(())
+}
+
+/// Templates iterate over arguments, so JSON text becomes the object that it spells.
+fn tool_call(call: &ToolCall) -> Value {
+    let arguments = match serde_json::from_str::<Value>(&call.arguments) {
+        Ok(object @ Value::Object(_)) => object,
+        _ => Value::String(call.arguments.clone()),
+    };
+    json!({
+        "id": call.id,
+        "type": "function",
+        "function": { "name": call.name, "arguments": arguments },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::template_input;
+    use crate::error::Error;
+    use crate::message::{Message, Part, Role, Tool, ToolCall, ToolChoice, ToolResult};
+    use crate::request::Chat;
+
+    #[test]
+    fn a_conversation_with_tools_keeps_ids_and_key_order() {
+        let call = ToolCall {
+            id: "c1".into(),
+            name: "weather".into(),
+            arguments: r#"{"z":1,"a":{"y":2,"b":3}}"#.into(),
+        };
+        let result = ToolResult { call_id: "c1".into(), text: "sun".into(), is_error: false };
+        let definition = json!({"type": "function", "function": {"name": "weather"}});
+        let chat = Chat {
+            messages: vec![
+                Message::text(Role::Developer, "Be brief."),
+                Message {
+                    role: Role::User,
+                    content: vec![Part::Text("a".into()), Part::Text("b".into())],
+                    name: Some("Ann".into()),
+                },
+                Message {
+                    role: Role::Assistant,
+                    content: vec![Part::Reasoning("hm".into()), Part::ToolCall(call)],
+                    name: None,
+                },
+                Message { role: Role::Tool, content: vec![Part::ToolResult(result)], name: None },
+            ],
+            tools: vec![Tool { name: "weather".into(), definition: definition.clone() }],
+            ..Default::default()
+        };
+        let got = template_input(&chat).unwrap();
+        let expect = r#"[{"role":"system","content":"Be brief."},{"role":"user","content":"a\nb","name":"Ann"},{"role":"assistant","content":null,"reasoning_content":"hm","tool_calls":[{"id":"c1","type":"function","function":{"name":"weather","arguments":{"z":1,"a":{"y":2,"b":3}}}}]},{"role":"tool","content":"sun","tool_call_id":"c1"}]"#;
+        assert_eq!(got.messages.to_string(), expect);
+        assert_eq!(got.tools, Some(json!([definition])));
+        let hidden = Chat { tool_choice: ToolChoice::None, ..chat };
+        assert_eq!(template_input(&hidden).unwrap().tools, None);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused_by_name() {
+        let image = Part::Image { url: "data:".into() };
+        let chat = Chat {
+            messages: vec![Message { role: Role::User, content: vec![image], name: None }],
+            ..Default::default()
+        };
+        let refused = template_input(&chat).err();
+        assert!(
+            matches!(&refused, Some(Error::NotSupported { param, .. }) if param == "messages[0].content")
+        );
+        let chat = Chat { tool_choice: ToolChoice::Required, ..Default::default() };
+        let refused = template_input(&chat).err();
+        assert!(
+            matches!(&refused, Some(Error::NotSupported { param, .. }) if param == "tool_choice")
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! Why a request was refused or failed; each dialect maps this to its own form in one place.
+
+/// A refusal or failure of one request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No such model here.
+    #[error("the model `{model}` does not exist here; there are: {available}")]
+    UnknownModel {
+        /// As asked for.
+        model: String,
+        /// Names of the models there are.
+        available: String,
+    },
+    /// A part of the request that makes no sense.
+    #[error("{message}")]
+    Invalid {
+        /// Which part.
+        param: String,
+        /// What was expected and found.
+        message: String,
+    },
+    /// A part of the request that is understood and cannot be done.
+    #[error("{param} is not supported: {what}")]
+    NotSupported {
+        /// Which part.
+        param: String,
+        /// What is not supported and since when or where it would be.
+        what: String,
+    },
+    /// The prompt leaves no room for an answer.
+    #[error(
+        "this model's context holds {context_length} tokens, \
+         but the prompt has {prompt_tokens}; please shorten it"
+    )]
+    ContextOverflow {
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+        /// Tokens that prompt and answer may have together.
+        context_length: usize,
+    },
+    /// Too many requests wait.
+    #[error("too many requests: {waiting} wait, the limit is {limit}; try again later")]
+    QueueFull {
+        /// Requests that wait.
+        waiting: usize,
+        /// The most that may.
+        limit: usize,
+    },
+    /// The server is going down.
+    #[error("the server is shutting down")]
+    Stopping,
+    /// The model or its tokenizer failed on this request.
+    #[error("generation failed: {0}")]
+    Generation(String),
+    /// A defect in this program; the request is lost, others are not.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// An [`Error::Invalid`].
+    pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid { param: param.into(), message: message.into() }
+    }
+
+    /// An [`Error::NotSupported`].
+    pub fn not_supported(param: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::NotSupported { param: param.into(), what: what.into() }
+    }
+
+    /// What a caught panic said.
+    pub(crate) fn from_panic(panic: &(dyn std::any::Any + Send)) -> Self {
+        let said = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned());
+        Self::Internal(said.unwrap_or_else(|| "a panic without a message".to_owned()))
+    }
+}
+
+impl From<engine::RequestError> for Error {
+    fn from(error: engine::RequestError) -> Self {
+        use engine::RequestError as E;
+        match error {
+            E::ContextOverflow { prompt_tokens, context_length, .. } => {
+                Self::ContextOverflow { prompt_tokens, context_length }
+            }
+            E::QueueFull { waiting, limit } => Self::QueueFull { waiting, limit },
+            E::OutOfRange { name, .. } => Self::invalid(name, error.to_string()),
+            E::EmptyPrompt | E::UnknownToken { .. } => Self::invalid("prompt", error.to_string()),
+            other => Self::invalid("", other.to_string()),
+        }
+    }
+}

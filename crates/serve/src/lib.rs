@@ -1,0 +1,31 @@
+//! One request from messages to events: template, tokenize, admit, generate, detokenize.
+//!
+//! [`Request`] and [`Event`] are the one form that every dialect decodes to and encodes from.
+//! [`Generate`] turns the first into a stream of the second; [`Local`] does it with an engine on
+//! a thread of its own. A whole answer is the fold of its events ([`Reply`]), so streaming and
+//! not streaming cannot differ. Threads and channels of the standard library only; no HTTP.
+
+mod answer;
+mod channel;
+mod chat;
+mod clock;
+mod error;
+mod event;
+mod generate;
+mod local;
+mod message;
+mod reply;
+mod request;
+mod text_model;
+mod worker;
+
+pub use channel::{EVENTS_MAX, EventSender, Events, channel};
+pub use clock::{Clock, SystemClock};
+pub use error::Error;
+pub use event::{Alternative, Delta, Event, FinishReason, ScoredToken, Timings, Usage};
+pub use generate::{Generate, ModelCard};
+pub use local::{Local, LocalOptions};
+pub use message::{Message, Part, Role, Tool, ToolCall, ToolChoice, ToolResult};
+pub use reply::{Choice, Reply};
+pub use request::{Chat, Input, Request, ResponseFormat, Sampling, Stop};
+pub use text_model::{ChatPrompt, Detokenize, TextFault, TextModel};

@@ -1,0 +1,266 @@
+//! [`Generate`] by an engine on a thread of this process.
+
+use std::hash::{BuildHasher, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel as command_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use engine::{Engine, Limits, LogitBias, SamplingParams, StepModel};
+use text::StopMatcher;
+
+use crate::answer::{Answer, Plan};
+use crate::channel::{Events, channel};
+use crate::chat::template_input;
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::generate::{Generate, ModelCard};
+use crate::request::{Input, Request, ResponseFormat, Sampling};
+use crate::text_model::{ChatPrompt, TextFault, TextModel};
+use crate::worker::{Command, Worker};
+
+/// Most alternatives reported for a token.
+const TOP_LOGPROBS_MAX: usize = 20;
+
+/// What a local model is beside its engine and its text side.
+#[derive(Debug, Clone)]
+pub struct LocalOptions {
+    /// The name that requests use.
+    pub id: String,
+    /// Further names that requests may use.
+    pub aliases: Vec<String>,
+    /// Unix time in seconds since when it is here.
+    pub created: u64,
+    /// Most requests that wait for the engine.
+    pub queue_max: usize,
+    /// Used where a request says nothing; what is `None` here too is neutral, temperature 1.
+    pub sampling: Sampling,
+}
+
+/// A model that answers requests from a thread of its own.
+pub struct Local {
+    options: LocalOptions,
+    text: Arc<dyn TextModel>,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    n_queued: Arc<AtomicUsize>,
+    commands: Sender<Command>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Local {
+    /// Starts the engine's thread.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start<M: StepModel + Send + 'static>(
+        engine: Engine<M>,
+        text: Arc<dyn TextModel>,
+        clock: Arc<dyn Clock>,
+        options: LocalOptions,
+    ) -> std::io::Result<Self> {
+        let limits = engine.limits();
+        let (commands, inbox) = command_channel();
+        let worker = Worker::new(engine, inbox, Arc::clone(&clock));
+        let thread = std::thread::Builder::new()
+            .name(format!("engine {}", options.id))
+            .spawn(move || worker.run())?;
+        Ok(Self {
+            options,
+            text,
+            clock,
+            limits,
+            n_queued: Arc::default(),
+            commands,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Ends the engine's thread; what is under way fails with [`Error::Stopping`].
+    pub fn stop(&self) {
+        // The thread may have ended already.
+        drop(self.commands.send(Command::Stop));
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            drop(thread.join());
+        }
+    }
+
+    /// Requests that wait for the engine.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.n_queued.load(Ordering::Relaxed)
+    }
+
+    fn accept(&self, request: Request) -> Result<Events, Error> {
+        let arrived = self.clock.now();
+        if request.model != self.options.id && !self.options.aliases.contains(&request.model) {
+            let available = self.options.id.clone();
+            return Err(Error::UnknownModel { model: request.model, available });
+        }
+        check_supported(&request)?;
+        let ticket = self.enqueue()?;
+        let stops = StopMatcher::new(&request.stop.strings)
+            .map_err(|error| Error::invalid("stop", error.to_string()))?;
+        let prompt = self.prompt(&request.input)?;
+        let echo = if request.echo { Some(self.echo(&request.input, &prompt)?) } else { None };
+        let seed = request.sampling.seed.unwrap_or_else(draw_seed);
+        let asked = self.engine_request(&request, prompt, seed);
+        self.limits.check(&asked)?;
+        let (sender, events) = channel();
+        let answer = Answer::new(Plan {
+            sender,
+            text: Arc::clone(&self.text),
+            stops,
+            stop_strings: request.stop.strings,
+            stop_tokens: request.stop.tokens,
+            echo,
+            prompt_tokens: asked.prompt.len(),
+            seed,
+            ticket: Some(ticket),
+            arrived,
+        });
+        let command = Command::Submit(Box::new((asked, answer)));
+        self.commands.send(command).map_err(|_| Error::Stopping)?;
+        Ok(events)
+    }
+
+    fn enqueue(&self) -> Result<Ticket, Error> {
+        let ticket = Ticket::take(&self.n_queued);
+        let (waiting, limit) = (ticket.n_before, self.options.queue_max);
+        if waiting >= limit { Err(Error::QueueFull { waiting, limit }) } else { Ok(ticket) }
+    }
+
+    fn prompt(&self, input: &Input) -> Result<Vec<u32>, Error> {
+        let tokens = match input {
+            Input::Tokens(tokens) => Ok(tokens.clone()),
+            Input::Text(text) => self.text.encode(text),
+            Input::Chat(chat) => {
+                let input = template_input(chat)?;
+                let tools = input.tools.as_ref();
+                let kwargs = &chat.template_kwargs;
+                self.text.chat(&ChatPrompt { messages: &input.messages, tools, kwargs })
+            }
+        };
+        tokens.map_err(|fault| match fault {
+            TextFault::NoTemplate | TextFault::Template(_) => {
+                Error::invalid("messages", fault.to_string())
+            }
+            TextFault::Tokenizer(_) => Error::invalid("prompt", fault.to_string()),
+        })
+    }
+
+    fn echo(&self, input: &Input, prompt: &[u32]) -> Result<String, Error> {
+        match input {
+            Input::Text(text) => Ok(text.clone()),
+            Input::Tokens(_) | Input::Chat(_) => self
+                .text
+                .decode(prompt)
+                .map_err(|fault| Error::invalid("prompt", fault.to_string())),
+        }
+    }
+
+    fn engine_request(&self, request: &Request, prompt: Vec<u32>, seed: u64) -> engine::Request {
+        let mut stop_tokens = request.stop.tokens.clone();
+        if !request.stop.ignore_eos {
+            stop_tokens.extend_from_slice(self.text.end_tokens());
+        }
+        engine::Request {
+            prompt,
+            max_tokens: request.max_tokens.unwrap_or(usize::MAX),
+            stop_tokens,
+            choice: 0,
+            sampling: sampling_params(&request.sampling, &self.options.sampling, seed),
+            logprobs: request.logprobs,
+            prompt_logprobs: request.prompt_logprobs,
+        }
+    }
+}
+
+impl Generate for Local {
+    fn models(&self) -> Vec<ModelCard> {
+        vec![ModelCard {
+            id: self.options.id.clone(),
+            created: self.options.created,
+            context_length: self.limits.context_length,
+        }]
+    }
+
+    fn submit(&self, request: Request) -> Result<Events, Error> {
+        catch_unwind(AssertUnwindSafe(|| self.accept(request)))
+            .unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref())))
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A place in the queue, given back when dropped.
+pub(crate) struct Ticket {
+    n_queued: Arc<AtomicUsize>,
+    n_before: usize,
+}
+
+impl Ticket {
+    fn take(n_queued: &Arc<AtomicUsize>) -> Self {
+        let n_before = n_queued.fetch_add(1, Ordering::Relaxed);
+        Self { n_queued: Arc::clone(n_queued), n_before }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.n_queued.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Refuses what is understood and cannot be done yet.
+fn check_supported(request: &Request) -> Result<(), Error> {
+    if request.choices == 0 {
+        return Err(Error::invalid("n", "n is 0, expected at least 1"));
+    }
+    if request.choices > 1 {
+        let what = format!("{} answers to one prompt; ask once for each", request.choices);
+        return Err(Error::not_supported("n", what));
+    }
+    if request.response_format != ResponseFormat::Text {
+        let what = "only free text can be generated";
+        return Err(Error::not_supported("response_format", what));
+    }
+    for (param, count) in
+        [("logprobs", request.logprobs), ("prompt_logprobs", request.prompt_logprobs)]
+    {
+        if let Some(count) = count.filter(|&count| count > TOP_LOGPROBS_MAX) {
+            let message =
+                format!("{param} asks for {count} alternatives, the limit is {TOP_LOGPROBS_MAX}");
+            return Err(Error::invalid(param, message));
+        }
+    }
+    Ok(())
+}
+
+/// The request's parameters over the model's over neutral ones.
+fn sampling_params(asked: &Sampling, model: &Sampling, seed: u64) -> SamplingParams {
+    let bias = asked.logit_bias.iter().map(|&(token, bias)| LogitBias { token, bias });
+    SamplingParams {
+        temperature: asked.temperature.or(model.temperature).unwrap_or(1.0),
+        top_k: asked.top_k.or(model.top_k).unwrap_or(0),
+        top_p: asked.top_p.or(model.top_p).unwrap_or(1.0),
+        min_p: asked.min_p.or(model.min_p).unwrap_or(0.0),
+        repetition_penalty: asked.repetition_penalty.or(model.repetition_penalty).unwrap_or(1.0),
+        presence_penalty: asked.presence_penalty.or(model.presence_penalty).unwrap_or(0.0),
+        frequency_penalty: asked.frequency_penalty.or(model.frequency_penalty).unwrap_or(0.0),
+        logit_bias: bias.collect(),
+        seed,
+    }
+}
+
+/// A seed for requests that bring none, from the standard library's own randomness.
+fn draw_seed() -> u64 {
+    // 53 bits, so that it survives a reader of JSON that knows only doubles.
+    std::hash::RandomState::new().build_hasher().finish() >> 11
+}

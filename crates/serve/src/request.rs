@@ -1,0 +1,129 @@
+//! The one internal request.
+
+use serde_json::{Map, Value};
+
+use crate::message::{Message, Tool, ToolChoice};
+
+/// What a client asks, whatever dialect it spoke.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// Names the call in responses and logs.
+    pub id: String,
+    /// Which model.
+    pub model: String,
+    /// What the model is given.
+    pub input: Input,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// What ends the answer.
+    pub stop: Stop,
+    /// Most tokens of the answer; `None` is what the context leaves.
+    pub max_tokens: Option<usize>,
+    /// Number of answers.
+    pub choices: u32,
+    /// The form that the answer must have.
+    pub response_format: ResponseFormat,
+    /// Report log-probabilities of the answer's tokens and of this many alternatives.
+    pub logprobs: Option<usize>,
+    /// The same for the tokens of the prompt.
+    pub prompt_logprobs: Option<usize>,
+    /// Put the prompt's text before the answer.
+    pub echo: bool,
+}
+
+impl Request {
+    /// A request with nothing asked beyond the input.
+    #[must_use]
+    pub fn new(id: impl Into<String>, model: impl Into<String>, input: Input) -> Self {
+        Self {
+            id: id.into(),
+            model: model.into(),
+            input,
+            sampling: Sampling::default(),
+            stop: Stop::default(),
+            max_tokens: None,
+            choices: 1,
+            response_format: ResponseFormat::Text,
+            logprobs: None,
+            prompt_logprobs: None,
+            echo: false,
+        }
+    }
+}
+
+/// What the model is given.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// A conversation, put into the model's own template.
+    Chat(Chat),
+    /// Text to continue; the tokenizer adds what it adds at the start of a text.
+    Text(String),
+    /// Tokens to continue, exactly these.
+    Tokens(Vec<u32>),
+}
+
+/// A conversation and what the template is told beside it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Chat {
+    /// The turns.
+    pub messages: Vec<Message>,
+    /// Tools that the model may call.
+    pub tools: Vec<Tool>,
+    /// Whether it must.
+    pub tool_choice: ToolChoice,
+    /// Further variables for the template.
+    pub template_kwargs: Map<String, Value>,
+}
+
+/// How tokens are drawn; `None` leaves it to the model's own defaults.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sampling {
+    /// 0 takes the most likely token.
+    pub temperature: Option<f32>,
+    /// Keep this many tokens; 0 keeps all.
+    pub top_k: Option<usize>,
+    /// Keep the fewest tokens with this mass.
+    pub top_p: Option<f32>,
+    /// Keep tokens at least this likely relative to the best.
+    pub min_p: Option<f32>,
+    /// Divides positive and multiplies negative logits of tokens seen.
+    pub repetition_penalty: Option<f32>,
+    /// Subtracted once for tokens of the answer.
+    pub presence_penalty: Option<f32>,
+    /// Subtracted for each occurrence in the answer.
+    pub frequency_penalty: Option<f32>,
+    /// Added to single tokens' logits.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Key of all draws; `None` draws one.
+    pub seed: Option<u64>,
+}
+
+/// What ends the answer besides its length.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stop {
+    /// Strings that end it and are not part of it.
+    pub strings: Vec<String>,
+    /// Tokens that do, beside the model's own.
+    pub tokens: Vec<u32>,
+    /// Go on past the model's own end tokens.
+    pub ignore_eos: bool,
+}
+
+/// The form that the answer must have.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum ResponseFormat {
+    /// Free text.
+    #[default]
+    Text,
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that a schema describes.
+    JsonSchema {
+        /// Name that the client gave it.
+        name: String,
+        /// The schema.
+        schema: Value,
+        /// Whether an unsupported keyword is an error rather than ignored.
+        strict: bool,
+    },
+}

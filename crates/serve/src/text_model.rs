@@ -1,0 +1,71 @@
+//! What serving needs from a model's text side: prompts to tokens, tokens to text.
+
+use serde_json::{Map, Value};
+
+/// Why text could not be rendered, encoded or decoded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TextFault {
+    /// The model has no chat template.
+    #[error("this model has no chat template; use the completions interface")]
+    NoTemplate,
+    /// The template refused the conversation or failed on it.
+    #[error("{0}")]
+    Template(String),
+    /// The text could not be tokenized.
+    #[error("{0}")]
+    Tokenizer(String),
+}
+
+/// A conversation in the form that templates read.
+#[derive(Debug, Clone, Copy)]
+pub struct ChatPrompt<'a> {
+    /// A list of messages.
+    pub messages: &'a Value,
+    /// A list of tools; `None` where there are none.
+    pub tools: Option<&'a Value>,
+    /// Further variables.
+    pub kwargs: &'a Map<String, Value>,
+}
+
+/// Prompts to tokens, tokens to text. What users wrote never becomes a special token.
+pub trait TextModel: Send + Sync {
+    /// The tokens of a conversation, up to where the model's turn begins.
+    ///
+    /// # Errors
+    /// There is no template, or it or the tokenizer refuses.
+    fn chat(&self, prompt: &ChatPrompt<'_>) -> Result<Vec<u32>, TextFault>;
+
+    /// The tokens of a text, with what the tokenizer adds at its start.
+    ///
+    /// # Errors
+    /// The tokenizer refuses.
+    fn encode(&self, text: &str) -> Result<Vec<u32>, TextFault>;
+
+    /// A decoder for tokens that follow a prompt.
+    fn detokenizer(&self) -> Box<dyn Detokenize>;
+
+    /// The text of a whole list of tokens, special ones left out.
+    ///
+    /// # Errors
+    /// A token outside the vocabulary.
+    fn decode(&self, tokens: &[u32]) -> Result<String, TextFault>;
+
+    /// The bytes of one token, for reports; empty where it has none.
+    fn token_bytes(&self, token: u32) -> Vec<u8>;
+
+    /// Tokens that end the model's turn.
+    fn end_tokens(&self) -> &[u32];
+}
+
+/// Tokens to text while they arrive.
+pub trait Detokenize: Send {
+    /// Appends to `text` what the next token completes.
+    ///
+    /// # Errors
+    /// A token outside the vocabulary.
+    fn push(&mut self, token: u32, text: &mut String) -> Result<(), TextFault>;
+
+    /// Appends what was held back for completion.
+    fn finish(&mut self, text: &mut String);
+}

@@ -1,0 +1,261 @@
+//! A request's way through the local implementation, with a model that recites a script.
+
+mod scripted;
+
+use std::time::Duration;
+
+use scripted::{CONTEXT, END, Scripted, SlowClock, local, local_with};
+use serve::{
+    Chat, Delta, Error, Event, FinishReason, Generate, Input, Message, Part, Reply, Request,
+    ResponseFormat, Role, Sampling,
+};
+
+fn ask(prompt: &str) -> Request {
+    let input = Input::Text(prompt.to_owned());
+    Request { sampling: greedy(), ..Request::new("r1", "script", input) }
+}
+
+fn greedy() -> Sampling {
+    Sampling { temperature: Some(0.0), ..Default::default() }
+}
+
+fn reply(generate: &dyn Generate, request: Request) -> Result<Reply, Error> {
+    Reply::fold(generate.submit(request)?)
+}
+
+#[test]
+fn the_whole_is_the_fold_of_the_stream() {
+    let local = local("Paris is the capital of France. ♥ é");
+    let events: Vec<Event> = local.submit(ask("Q")).unwrap().collect();
+    assert!(matches!(events[0], Event::Started { prompt_tokens: 1, cached_tokens: 0, .. }));
+    assert!(matches!(events.last(), Some(Event::Done { .. })));
+    let whole = Reply::fold(events).unwrap();
+    assert_eq!(whole.choices[0].text, "Paris is the capital of France. ♥ é");
+    assert_eq!(whole.choices[0].finish, Some(FinishReason::EndOfTurn));
+    let n_bytes = whole.choices[0].text.len();
+    assert_eq!(whole.usage.completion_tokens, n_bytes + 1, "the end token counts");
+    assert_eq!(whole.usage.prompt_tokens, 1);
+}
+
+#[test]
+fn chats_go_through_the_template_and_users_cannot_write_special_tokens() {
+    let local = local("yes");
+    let text = format!("hi {END} there");
+    let chat =
+        Chat { messages: vec![Message::text(Role::User, text.clone())], ..Default::default() };
+    let request = Request { sampling: greedy(), ..Request::new("r", "script", Input::Chat(chat)) };
+    let whole = reply(&local, request).unwrap();
+    assert_eq!(whole.choices[0].text, "yes");
+    // "user:", the text byte by byte, END of the turn, "assistant:".
+    assert_eq!(whole.usage.prompt_tokens, 5 + text.len() + 1 + 10);
+}
+
+#[test]
+fn stop_strings_are_held_back_and_cut() {
+    let local = local("one two three STOP four");
+    let mut request = ask("Q");
+    request.stop.strings = vec!["STOP".into(), "never".into()];
+    let events: Vec<Event> = local.submit(request).unwrap().collect();
+    let mut text = String::new();
+    for event in &events {
+        if let Event::Delta { delta: Delta::Text { text: more, .. }, .. } = event {
+            text.push_str(more);
+            assert!(!text.contains('S'), "what may become a stop string left: {text:?}");
+        }
+    }
+    assert_eq!(text, "one two three ");
+    let whole = Reply::fold(events).unwrap();
+    assert_eq!(whole.choices[0].finish, Some(FinishReason::StopString("STOP".into())));
+    // A half match at the end is text after all.
+    let mut request = ask("Q");
+    request.stop.strings = vec!["fourth".into()];
+    let whole = reply(&local, request).unwrap();
+    assert_eq!(whole.choices[0].text, "one two three STOP four");
+}
+
+#[test]
+fn limits_end_answers() {
+    let local = local("abcdef");
+    let whole = reply(&local, Request { max_tokens: Some(3), ..ask("Q") }).unwrap();
+    assert_eq!(whole.choices[0].text, "abc");
+    assert_eq!(whole.choices[0].finish, Some(FinishReason::MaxTokens));
+    let mut endless = ask(&"x".repeat(CONTEXT - 2));
+    endless.stop.ignore_eos = true;
+    let whole = reply(&local, endless).unwrap();
+    assert_eq!(whole.choices[0].finish, Some(FinishReason::ContextLength));
+}
+
+#[test]
+fn a_character_cut_by_the_limit_is_shown_as_such() {
+    let local = local("a♥");
+    let whole = reply(&local, Request { max_tokens: Some(2), ..ask("Q") }).unwrap();
+    assert_eq!(whole.choices[0].text, "a\u{FFFD}");
+}
+
+#[test]
+fn refusals_are_typed_and_come_before_the_stream() {
+    let local = local("x");
+    let refused = |request: Request| local.submit(request).err().unwrap();
+    let unknown = refused(Request::new("r", "gpt", Input::Text("Q".into())));
+    assert!(matches!(unknown, Error::UnknownModel { .. }));
+    assert_eq!(
+        refused(ask(&"x".repeat(CONTEXT + 7))),
+        Error::ContextOverflow { prompt_tokens: CONTEXT + 7, context_length: CONTEXT }
+    );
+    assert!(matches!(refused(Request { choices: 2, ..ask("Q") }), Error::NotSupported { .. }));
+    let json = Request { response_format: ResponseFormat::JsonObject, ..ask("Q") };
+    assert!(
+        matches!(refused(json), Error::NotSupported { param, .. } if param == "response_format")
+    );
+    assert!(matches!(refused(ask("")), Error::Invalid { .. }));
+    let hot = Sampling { top_p: Some(7.0), ..greedy() };
+    let hot = refused(Request { sampling: hot, ..ask("Q") });
+    assert!(matches!(hot, Error::Invalid { param, .. } if param == "top_p"));
+    let image = Part::Image { url: "data:".into() };
+    let messages = vec![Message { role: Role::User, content: vec![image], name: None }];
+    let chat = Input::Chat(Chat { messages, ..Default::default() });
+    assert!(matches!(refused(Request::new("r", "script", chat)), Error::NotSupported { .. }));
+    let tokens = refused(Request::new("r", "script", Input::Tokens(vec![9_999])));
+    assert!(matches!(tokens, Error::Invalid { .. }));
+}
+
+#[test]
+fn a_dropped_stream_cancels_its_request() {
+    let script = Scripted { script: "long".repeat(10), ..Default::default() };
+    let gate = script.gate.clone();
+    let local = local_with(script, 4);
+    gate.close();
+    let first = local.submit(ask("Q")).unwrap();
+    let second = local.submit(ask("Q")).unwrap();
+    drop(first);
+    gate.open();
+    assert_eq!(Reply::fold(second).unwrap().choices[0].text, "long".repeat(10));
+    // Nothing of the first was generated after it was dropped: the model saw few of its tokens.
+    let alone = 40 + 2;
+    let forwards = gate.forwards();
+    assert!(forwards <= alone + 4, "{forwards} forwards");
+}
+
+#[test]
+fn the_queue_has_a_limit_and_places_are_given_back() {
+    let script = Scripted { script: "ab".into(), ..Default::default() };
+    let gate = script.gate.clone();
+    let local = local_with(script, 2);
+    gate.close();
+    let mut accepted = Vec::new();
+    let refused = loop {
+        match local.submit(ask("Q")) {
+            Ok(events) => accepted.push(events),
+            Err(error) => break error,
+        }
+        assert!(accepted.len() < 10, "no limit");
+    };
+    assert!(matches!(refused, Error::QueueFull { limit: 2, .. }), "{refused:?}");
+    gate.open();
+    for events in accepted {
+        assert_eq!(Reply::fold(events).unwrap().choices[0].text, "ab");
+    }
+    assert_eq!(local.queued(), 0);
+    assert_eq!(reply(&local, ask("Q")).unwrap().choices[0].text, "ab");
+}
+
+#[test]
+fn a_panic_fails_its_request_alone() {
+    let script = Scripted { script: "fine".into(), panic_on: Some(b'!'), ..Default::default() };
+    let local = local_with(script, 8);
+    // In the tokenizer, on the caller's thread.
+    assert!(matches!(local.submit(ask("\u{1}")).err(), Some(Error::Internal(_))));
+    // In the forward, on the engine's thread.
+    assert!(matches!(reply(&local, ask("!")), Err(Error::Generation(_))));
+    // The model goes on.
+    assert_eq!(reply(&local, ask("Q")).unwrap().choices[0].text, "fine");
+}
+
+#[test]
+fn a_panic_in_one_detokenizer_leaves_the_others_alone() {
+    let local = local("ab\u{2}cd");
+    let good = Request { max_tokens: Some(2), ..ask("Q") };
+    let bad = local.submit(ask("Q")).unwrap();
+    let good = local.submit(good).unwrap();
+    assert!(matches!(Reply::fold(bad), Err(Error::Internal(_))));
+    assert_eq!(Reply::fold(good).unwrap().choices[0].text, "ab");
+}
+
+#[test]
+fn logprobs_and_echo_cover_prompt_and_answer() {
+    let local = local("aé");
+    let mut request = ask("Pq");
+    (request.logprobs, request.prompt_logprobs, request.echo) = (Some(2), Some(2), true);
+    let whole = reply(&local, request).unwrap();
+    assert_eq!(whole.choices[0].text, "Pqaé");
+    let prompt: Vec<&[u8]> = whole.prompt.iter().map(|t| t.bytes.as_slice()).collect();
+    assert_eq!(prompt, [b"P", b"q"]);
+    assert!(whole.prompt[0].logprob.is_none() && whole.prompt[1].logprob.is_some());
+    let answer: Vec<u8> = whole.choices[0].tokens.iter().flat_map(|t| t.bytes.clone()).collect();
+    assert_eq!(answer, "aé".as_bytes());
+    assert!(whole.choices[0].tokens.iter().all(|t| t.top.len() == 2 && t.top[0].token == t.token));
+}
+
+#[test]
+fn tokens_behind_a_stop_string_are_not_reported() {
+    let local = local("ab#cd");
+    let mut request = ask("Q");
+    request.logprobs = Some(0);
+    request.stop.strings = vec!["#c".into()];
+    let whole = reply(&local, request).unwrap();
+    assert_eq!(whole.choices[0].text, "ab");
+    assert_eq!(whole.choices[0].tokens.len(), 2);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_text_in_company() {
+    let script = Scripted { script: String::new(), noise: true, ..Default::default() };
+    let local = local_with(script, 64);
+    let ask = |seed: u64| {
+        let sampling = Sampling { temperature: Some(1.0), seed: Some(seed), ..Default::default() };
+        Request {
+            sampling,
+            max_tokens: Some(20),
+            ..Request::new("r", "script", Input::Text("Q".into()))
+        }
+    };
+    let alone = reply(&local, ask(7)).unwrap();
+    let streams: Vec<_> = (0..16).map(|i| local.submit(ask(i)).unwrap()).collect();
+    let texts: Vec<String> =
+        streams.into_iter().map(|s| Reply::fold(s).unwrap().choices[0].text.clone()).collect();
+    assert_eq!(texts[7], alone.choices[0].text);
+    assert_ne!(texts[7], texts[8]);
+    assert_eq!(alone.seed, 7);
+}
+
+#[test]
+fn timings_come_from_the_clock_that_was_passed_in() {
+    let local = scripted::local_clocked("abc", SlowClock::default());
+    let whole = reply(&local, ask("Q")).unwrap();
+    // The clock moves a second with every look: arrival, then one look for each step.
+    let timings = whole.timings;
+    assert_eq!(timings.queued, Duration::from_secs(1));
+    assert_eq!(timings.first_token, Some(Duration::from_secs(1)));
+    assert_eq!(timings.total, Duration::from_secs(4));
+    assert_eq!(timings.decode_tokens, 3);
+    assert_eq!(timings.decode_tokens_per_second(), Some(1.0));
+}
+
+#[test]
+fn stopping_fails_what_is_under_way() {
+    let script = Scripted { script: "long".repeat(20), ..Default::default() };
+    let gate = script.gate.clone();
+    let local = std::sync::Arc::new(local_with(script, 4));
+    gate.close();
+    let events = local.submit(ask("Q")).unwrap();
+    let stopper = {
+        let local = std::sync::Arc::clone(&local);
+        std::thread::spawn(move || local.stop())
+    };
+    // The stop is told while the engine is still in a step.
+    std::thread::sleep(Duration::from_millis(20));
+    gate.open();
+    stopper.join().unwrap();
+    assert_eq!(Reply::fold(events), Err(Error::Stopping));
+    assert_eq!(local.submit(ask("Q")).err(), Some(Error::Stopping));
+}
