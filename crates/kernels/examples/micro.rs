@@ -45,7 +45,8 @@ fn measure(pool: &Pool, tensor: &Tensor, tokens: usize) {
     let matrix = Matrix::pack(pool, tensor, Precision::Quantized).expect("a supported type");
     let packing = start.elapsed().as_secs_f64();
     // Enough copies that a pass reads from memory, not from a cache.
-    let copies = (256usize << 20).div_ceil(matrix.bytes()).min(64);
+    let working_set = arg_bytes();
+    let copies = working_set.div_ceil(matrix.bytes()).min(64);
     let copies: Vec<Matrix> = (0..copies)
         .map(|_| Matrix::pack(pool, tensor, Precision::Quantized).expect("a supported type"))
         .collect();
@@ -77,4 +78,10 @@ fn measure(pool: &Pool, tensor: &Tensor, tokens: usize) {
         weights * tokens as f64 / many / 1e9,
         tensor.data.len() as f64 / packing / 1e9,
     );
+}
+
+/// Bytes of weights that one pass reads: the fifth argument in MiB, 256 by default.
+fn arg_bytes() -> usize {
+    let mib: usize = std::env::args().nth(5).and_then(|a| a.parse().ok()).unwrap_or(256);
+    mib << 20
 }

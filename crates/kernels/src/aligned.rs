@@ -1,43 +1,53 @@
 //! Byte buffers that start on a cache line.
 
-/// One cache line.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
+use memmap2::MmapMut;
 
-/// A growable buffer of bytes, aligned to 64.
+/// Large pages of x86-64; big buffers start on one.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Zeroed bytes from the system, aligned to 64 at least.
+///
+/// Pages that are never touched take no memory. Anonymous maps and not the allocator:
+/// an aligned allocation of zeros would write them all.
 #[derive(Default)]
 pub(crate) struct AlignedBytes {
-    lines: Vec<Line>,
+    map: Option<MmapMut>,
+    start: usize,
     len: usize,
 }
 
 impl AlignedBytes {
-    /// `len` zero bytes. The system hands zero pages out lazily, so bytes that are
-    /// never touched take no memory.
+    /// `len` zero bytes.
+    ///
+    /// # Panics
+    /// If the system has no address space left.
     pub(crate) fn zeroed(len: usize) -> AlignedBytes {
-        let count = len.div_ceil(64);
-        let layout = std::alloc::Layout::array::<Line>(count).expect("length fits isize");
-        if count == 0 {
+        if len == 0 {
             return AlignedBytes::default();
         }
-        // SAFETY: the layout has a size above zero.
-        let p = unsafe { std::alloc::alloc_zeroed(layout) }.cast::<Line>();
-        if p.is_null() {
-            std::alloc::handle_alloc_error(layout);
+        let map = MmapMut::map_anon(len).expect("address space for a buffer");
+        AlignedBytes { map: Some(map), start: 0, len }
+    }
+
+    /// As [`AlignedBytes::zeroed`], in large pages where the system has them: reading
+    /// gigabytes of weights for every token would otherwise wait for page tables.
+    pub(crate) fn zeroed_huge(len: usize) -> AlignedBytes {
+        if len < HUGE_PAGE {
+            return AlignedBytes::zeroed(len);
         }
-        // SAFETY: `p` was just allocated by the global allocator with the layout of
-        // `count` lines, and all-zero bytes are valid lines.
-        let lines = unsafe { Vec::from_raw_parts(p, count, count) };
-        AlignedBytes { lines, len }
+        let map = MmapMut::map_anon(len + HUGE_PAGE).expect("address space for a buffer");
+        let start = map.as_ptr().align_offset(HUGE_PAGE);
+        // A system without large pages refuses; the buffer works all the same.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise_range(memmap2::Advice::HugePage, start, len);
+        AlignedBytes { map: Some(map), start, len }
     }
 
     /// Makes room for at least `len` bytes; what they hold is unspecified.
     pub(crate) fn grow(&mut self, len: usize) {
-        if self.lines.len() * 64 < len {
+        if self.len < len {
             *self = AlignedBytes::zeroed(len);
         }
-        self.len = self.len.max(len);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -45,11 +55,19 @@ impl AlignedBytes {
     }
 
     pub(crate) fn as_ptr(&self) -> *const u8 {
-        self.lines.as_ptr().cast()
+        match &self.map {
+            // SAFETY: `start` lies within the map.
+            Some(map) => unsafe { map.as_ptr().add(self.start) },
+            None => std::ptr::NonNull::<u64>::dangling().as_ptr().cast(),
+        }
     }
 
     pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.lines.as_mut_ptr().cast()
+        match &mut self.map {
+            // SAFETY: `start` lies within the map.
+            Some(map) => unsafe { map.as_mut_ptr().add(self.start) },
+            None => std::ptr::NonNull::<u64>::dangling().as_ptr().cast(),
+        }
     }
 }
 

@@ -209,7 +209,7 @@ impl Matrix {
         let &[rows, cols] = tensor.shape.as_slice() else { unreachable!("checked") };
         let panel_bytes = packing.panel_bytes(cols);
         let panels = rows.div_ceil(PANEL_ROWS);
-        let mut data = AlignedBytes::zeroed(panels * panel_bytes);
+        let mut data = AlignedBytes::zeroed_huge(panels * panel_bytes);
         let out = SharedMut(data.as_mut_ptr());
         let source: &[u8] = &tensor.data;
         let step = (RELEASE_BYTES / (row_bytes * PANEL_ROWS).max(1)).max(pool.threads());

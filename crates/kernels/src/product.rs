@@ -13,7 +13,9 @@
 //! layout alone, never on the tile's width: that is what makes batches exact.
 
 use crate::activations::Record;
-use crate::layout::{BLOCK, Block, Float, GROUPS, Layout, PANEL_ROWS, Shape, block_at};
+use crate::layout::{
+    BLOCK, Block, Float, GROUPS, Layout, PANEL_ROWS, Shape, block_at, code_bytes,
+};
 use crate::simd::{LANES, Simd};
 
 /// One panel times some columns.
@@ -35,6 +37,11 @@ pub(crate) struct Product<'a> {
 const RANGE: usize = 16;
 /// Unpacked block: 512 B values, two scales and two minima of 16 rows.
 const UNPACKED: usize = GROUPS * 64 + 4 * LANES * 4;
+/// How far ahead codes are fetched into the second-level cache. Without it one core waits
+/// for memory: a block's arithmetic fills the reorder window, so few loads are under way.
+/// On Zen 4 one core reads 10 GB/s without, 15 at 4 KiB, 18 at 16 KiB and beyond, where a
+/// loop of nothing but loads reads 20.
+const AHEAD: usize = 16 << 10;
 const SCALES_AT: usize = GROUPS * 64;
 const MINS_AT: usize = SCALES_AT + 2 * LANES * 4;
 
@@ -95,10 +102,10 @@ unsafe fn one_column<S: Simd, L: Layout>(p: &Product<'_>, column: *const u8) {
         let mut sums = [S::splat(0.0)];
         for b in 0..blocks {
             let block = block_at::<L>(p.panel, blocks, b);
-            S::prefetch(block.codes.wrapping_add(1024));
-            S::prefetch(block.codes.wrapping_add(1024 + 64));
-            S::prefetch(block.codes.wrapping_add(1024 + 128));
-            S::prefetch(block.codes.wrapping_add(1024 + 192));
+            for line in 0..code_bytes::<L>() / 64 {
+                S::prefetch(block.codes.wrapping_add(AHEAD + 64 * line));
+            }
+            S::prefetch(block.scales.wrapping_add(AHEAD));
             let values = L::values::<S>(&block);
             block_step::<S, L::Shape, 1>(
                 |g| values[g],
@@ -304,7 +311,10 @@ unsafe fn dots_narrow<S: Simd, H: Shape, const N: usize>(
                 acc[n] = S::acc_u8(acc[n], v, columns[n].values.add(4 * g).cast());
             }
         }
-        let mut dots = acc.map(|a| S::acc_widen(a));
+        let mut dots = [S::splat_int(0); N];
+        for n in 0..N {
+            dots[n] = S::acc_widen(acc[n]);
+        }
         if groups > H::STEPS {
             let mut acc = [S::acc_zero(); N];
             for i in H::STEPS..groups {

@@ -103,7 +103,7 @@ pub(crate) trait Simd: Copy {
     /// order k0 k2 k1 k3 (see [`crate::activations`]).
     unsafe fn acc_i16(acc: Self::I, w: Self::B, a: *const i16) -> Self::I;
 
-    /// Asks for a line that will be read soon; any address is allowed.
+    /// Asks for a line to be in the second-level cache soon; any address is allowed.
     unsafe fn prefetch(p: *const u8);
 }
 

@@ -339,8 +339,12 @@ impl Layout for Q6K {
     unsafe fn values<S: Simd>(block: &Block) -> [S::B; GROUPS] {
         // SAFETY: by contract.
         unsafe {
-            let codes = or_all::<S>(nibbles::<S>(block.codes), pairs::<S>(block.codes.add(256), 4));
-            codes.map(|x| S::sub_bytes(x, 32))
+            let mut out =
+                or_all::<S>(nibbles::<S>(block.codes), pairs::<S>(block.codes.add(256), 4));
+            for v in &mut out {
+                *v = S::sub_bytes(*v, 32);
+            }
+            out
         }
     }
     #[inline(always)]
@@ -361,7 +365,13 @@ macro_rules! iq4_values {
         #[inline(always)]
         unsafe fn values<S: Simd>(block: &Block) -> [S::B; GROUPS] {
             // SAFETY: by contract.
-            unsafe { nibbles::<S>(block.codes).map(|x| S::lookup(x, &IQ4_VALUES)) }
+            unsafe {
+                let mut out = nibbles::<S>(block.codes);
+                for v in &mut out {
+                    *v = S::lookup(*v, &IQ4_VALUES);
+                }
+                out
+            }
         }
     };
 }

@@ -284,6 +284,6 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn prefetch(p: *const u8) {
-        simd!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
+        simd!(_mm_prefetch::<_MM_HINT_T1>(p.cast()))
     }
 }
