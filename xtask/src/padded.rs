@@ -52,7 +52,8 @@ struct Widths {
     layers: usize,
 }
 
-fn write_padded(input: &Path, output: &Path, mix: &Mix) -> Result<()> {
+/// Reads `input`, widens it and writes `output` in the types of `mix`.
+pub(crate) fn write_padded(input: &Path, output: &Path, mix: &Mix) -> Result<()> {
     let file = Gguf::open(input)?;
     let widths = Widths::read(&file).with_context(|| format!("cannot pad {}", input.display()))?;
     let mut out = GgufWriter::new();

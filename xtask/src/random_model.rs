@@ -8,7 +8,7 @@ mod vocabulary;
 use crate::mix::Mix;
 use anyhow::{Context as _, Result, bail};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use weights::{DType, GgufWriter, quantize};
 
 /// The standard deviation of the weights: about 1/√1024, so that activations keep their size.
@@ -35,11 +35,23 @@ struct Options {
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let options = parse(args)?;
+    write(&options.out, &options.mix, options.layers)?;
+    let bytes = std::fs::metadata(&options.out)?.len();
+    println!("{}: {} MiB, {}", options.out.display(), bytes >> 20, options.mix.name);
+    Ok(())
+}
+
+/// All the layers of the published model.
+pub(crate) fn write_whole(out: &Path, mix: &Mix) -> Result<()> {
+    write(out, mix, LAYERS)
+}
+
+fn write(out: &Path, mix: &Mix, layers: usize) -> Result<()> {
     let mut file = GgufWriter::new();
-    set_metadata(&mut file, &options)?;
+    set_metadata(&mut file, mix, layers)?;
     let mut pools = Pools::default();
-    for (name, shape) in tensors(options.layers) {
-        let dtype = options.mix.dtype(&name, shape.len(), options.layers);
+    for (name, shape) in tensors(layers) {
+        let dtype = mix.dtype(&name, shape.len(), layers);
         if shape.len() == 1 {
             file.tensor_f32(name, dtype, &shape, vec![1.0; shape[0]]);
             continue;
@@ -50,10 +62,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         let seed = seed_of(&name);
         file.tensor(name, dtype, &shape, move |out| draw_blocks(out, &pool, bytes, seed));
     }
-    file.write(&options.out)?;
-    let bytes = std::fs::metadata(&options.out)?.len();
-    println!("{}: {} MiB, {}", options.out.display(), bytes >> 20, options.mix.name);
-    Ok(())
+    Ok(file.write(out)?)
 }
 
 fn parse(args: &[String]) -> Result<Options> {
@@ -79,15 +88,15 @@ fn parse(args: &[String]) -> Result<Options> {
     Ok(Options { out, mix, layers })
 }
 
-fn set_metadata(file: &mut GgufWriter<'_>, options: &Options) -> Result<()> {
+fn set_metadata(file: &mut GgufWriter<'_>, mix: &Mix, layers: usize) -> Result<()> {
     let size = |n: usize| u32::try_from(n).context("sizes fit 32 bits");
     file.set("general.architecture", "qwen3");
     file.set("general.name", "random weights at the shape of Qwen3-0.6B");
-    file.set("general.file_type", options.mix.file_type);
+    file.set("general.file_type", mix.file_type);
     file.set("general.quantization_version", 2u32);
     file.set("qwen3.context_length", CONTEXT);
     file.set("qwen3.embedding_length", size(HIDDEN)?);
-    file.set("qwen3.block_count", size(options.layers)?);
+    file.set("qwen3.block_count", size(layers)?);
     file.set("qwen3.feed_forward_length", size(FFN)?);
     file.set("qwen3.attention.head_count", size(HEADS)?);
     file.set("qwen3.attention.head_count_kv", size(KV_HEADS)?);

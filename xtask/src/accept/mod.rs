@@ -1,0 +1,202 @@
+//! `cargo xtask accept`: what takes too long for every change, measured against peers and written
+//! down under `bench/record/`, one file a machine and day.
+
+mod machine;
+mod peer;
+mod quality;
+mod record;
+mod speed;
+mod start;
+
+use crate::mix::Mix;
+use crate::{padded, random_model, shell, smollm2};
+use anyhow::{Context as _, Result, bail};
+use peer::Peer;
+use std::path::{Path, PathBuf};
+
+const USAGE: &str = "\
+Usage: cargo xtask accept [speed] [quality] [start] [OPTIONS]      (default: all three)
+
+  speed     prefill and decode in turns with each peer's llama-bench
+  quality   perplexity and divergence from the same file in f32, beside the first peer's
+  start     time to the first token and peak memory
+
+  --peer NAME=PATH   the llama-bench of a peer; may be repeated. The first is the bar.
+                     Default: llama.cpp=$LLAMA_BENCH, else no comparison.
+                     quality uses llama-quantize and llama-perplexity from the same folder.
+  --freehold PATH    a built binary [default: built here, in release]
+  --models FOLDER    where test models are made and kept [default: target/accept]
+  --rounds N         runs of each program for each file [default: 5]
+  --threads N        [default: 2]
+  --chunks N         chunks of 512 tokens that quality scores [default: 16]
+  --text FILE        what quality scores [default: the excerpt in shared data]
+  --only WORD        only files whose names contain WORD
+";
+
+/// What every part works with.
+struct Context {
+    freehold: PathBuf,
+    peers: Vec<Peer>,
+    models: PathBuf,
+    rounds: usize,
+    threads: usize,
+    chunks: usize,
+    text: Option<PathBuf>,
+    only: Option<String>,
+}
+
+/// What a part found: Markdown for the record, and the criteria that were missed.
+#[derive(Default)]
+struct Findings {
+    markdown: String,
+    missed: Vec<String>,
+}
+
+/// A part of the acceptance: its name, its title in the record, the measurement.
+type Part = (&'static str, &'static str, fn(&Context) -> Result<Findings>);
+
+const PARTS: [Part; 3] = [
+    ("speed", "Speed", speed::run),
+    ("quality", "Quality of quantized weights", quality::run),
+    ("start", "Start and memory", start::run),
+];
+
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    let (context, parts) = parse(args)?;
+    std::fs::create_dir_all(&context.models)
+        .with_context(|| format!("cannot make {}", context.models.display()))?;
+    let machine = machine::Machine::read();
+    let mut missed = Vec::new();
+    for (_, title, part) in parts {
+        eprintln!("{title}");
+        let found = part(&context).with_context(|| format!("while measuring: {title}"))?;
+        println!("\n## {title}\n\n{}", found.markdown);
+        let path = record::write(&machine, title, &found.markdown)?;
+        eprintln!("recorded in {}", path.display());
+        missed.extend(found.missed);
+    }
+    if !missed.is_empty() {
+        bail!("{} criteria are missed:\n  {}", missed.len(), missed.join("\n  "));
+    }
+    Ok(())
+}
+
+fn parse(args: &[String]) -> Result<(Context, Vec<Part>)> {
+    let (mut freehold, mut peers, mut parts) = (None, Vec::new(), Vec::new());
+    let mut models = testkit::repository_root().join("target/accept");
+    let (mut rounds, mut threads, mut chunks) = (5, 2, 16);
+    let (mut text, mut only) = (None, None);
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        if let Some(part) = PARTS.into_iter().find(|(name, ..)| name == arg) {
+            parts.push(part);
+            continue;
+        }
+        let mut value = || args.next().with_context(|| format!("{arg} needs a value\n\n{USAGE}"));
+        match arg.as_str() {
+            "--peer" => peers.push(Peer::parse(value()?)?),
+            "--freehold" => freehold = Some(PathBuf::from(value()?)),
+            "--models" => models = PathBuf::from(value()?),
+            "--rounds" => rounds = number(arg, value()?)?,
+            "--threads" => threads = number(arg, value()?)?,
+            "--chunks" => chunks = number(arg, value()?)?,
+            "--text" => text = Some(PathBuf::from(value()?)),
+            "--only" => only = Some(value()?.clone()),
+            _ => bail!("unexpected `{arg}`\n\n{USAGE}"),
+        }
+    }
+    if peers.is_empty() {
+        peers.extend(Peer::from_environment()?);
+    }
+    if parts.is_empty() {
+        parts = PARTS.to_vec();
+    }
+    let freehold = match freehold {
+        Some(path) => path,
+        None => shell::build_freehold("release")?,
+    };
+    Ok((Context { freehold, peers, models, rounds, threads, chunks, text, only }, parts))
+}
+
+fn number(flag: &str, text: &str) -> Result<usize> {
+    let found = text.parse().ok().filter(|&n| n > 0);
+    found.with_context(|| format!("{flag}: expected a number above 0, found `{text}`"))
+}
+
+impl Context {
+    /// Whether a file is asked for.
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|word| name.contains(word.as_str()))
+    }
+
+    /// SmolLM2-135M-Instruct as published in Q4_1.
+    fn smollm2(&self) -> Result<PathBuf> {
+        smollm2::get(&self.freehold)
+    }
+
+    /// Random weights at Qwen3-0.6B's shape.
+    fn random_qwen3(&self, mix: &str) -> Result<PathBuf> {
+        let mix = Mix::from_name(mix)?;
+        self.made(&format!("qwen3-0.6b-random-{}.gguf", mix.name), |path| {
+            random_model::write_whole(path, &mix)
+        })
+    }
+
+    /// SmolLM2 widened to 768 channels.
+    fn padded_smollm2(&self, mix: &str) -> Result<PathBuf> {
+        let mix = Mix::from_name(mix)?;
+        let input = self.smollm2()?;
+        self.made(&format!("smollm2-135m-768-{}.gguf", mix.name), |path| {
+            padded::write_padded(&input, path, &mix)
+        })
+    }
+
+    fn made(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        let path = self.models.join(name);
+        if !path.exists() {
+            eprintln!("making {}", path.display());
+            make(&path)?;
+        }
+        Ok(path)
+    }
+}
+
+/// The name of a file without its folder.
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The middle of the values, or the mean of the middle two; NaN of none.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let n = sorted.len();
+    if n == 0 { f64::NAN } else { (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(&[5.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[5.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn arguments_are_checked() {
+        let parsed = |line: &str| {
+            let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            parse(&args)
+        };
+        let (context, parts) = parsed("start --freehold f --rounds 7 --only Q8").expect("valid");
+        assert_eq!((context.rounds, parts.len(), parts[0].0), (7, 1, "start"));
+        assert!(context.wants("a-Q8_0.gguf") && !context.wants("a-Q4_0.gguf"));
+        for bad in ["--freehold f --rounds 0", "--freehold f --rounds", "--freehold f --fast"] {
+            assert!(parsed(bad).is_err(), "{bad}");
+        }
+        assert!(parsed("--freehold f --peer llama.cpp").is_err());
+    }
+}
