@@ -43,3 +43,6 @@ pub use moe::{Experts, Routes, moe};
 pub use norm::{add, head_rms_norm, rms_norm};
 pub use pool::Pool;
 pub use rope::{Pairing, Rope, RopeTable};
+
+#[cfg(test)]
+mod tests;

@@ -298,6 +298,21 @@ impl Matrix {
         self.packing.panel_bytes(self.cols)
     }
 
+    #[cfg(test)]
+    pub(crate) fn panel(&self, panel: usize) -> *const u8 {
+        self.bytes_of_panel(panel).as_ptr()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn packing(&self) -> Packing {
+        self.packing
+    }
+
+    #[cfg(test)]
+    pub(crate) fn exact(&self) -> bool {
+        self.exact
+    }
+
     /// The sums of panel `panel` for some columns: (columns, 16) into `out`.
     ///
     /// # Safety

@@ -13,9 +13,7 @@
 //! layout alone, never on the tile's width: that is what makes batches exact.
 
 use crate::activations::Record;
-use crate::layout::{
-    BLOCK, Block, Float, GROUPS, Layout, PANEL_ROWS, Shape, block_at, code_bytes,
-};
+use crate::layout::{BLOCK, Block, Float, GROUPS, Layout, PANEL_ROWS, Shape, block_at, code_bytes};
 use crate::simd::{LANES, Simd};
 
 /// One panel times some columns.
