@@ -1,0 +1,9 @@
+//! Pulling over a real connection from a server on this machine that imitates the hubs.
+
+mod caches;
+mod faults;
+mod homes;
+mod processes;
+mod pulls;
+mod server;
+mod world;
