@@ -177,8 +177,8 @@ fn put_scales_and_mins(packed: &mut [u8], fitted: &ScaledMin) {
 pub(super) fn q2_k(x: &[f32; SUPER]) -> Option<[u8; 84]> {
     let fitted = fit_scaled_min(&MinShape { group: 16, value_max: 3, scale_max: 15 }, x)?;
     let mut block = [0; 84];
-    for g in 0..16 {
-        block[g] = fitted.scales[g] | fitted.mins[g] << 4;
+    for (byte, (scale, min)) in block.iter_mut().zip(fitted.scales.iter().zip(&fitted.mins)) {
+        *byte = scale | min << 4;
     }
     put_two_bits(&mut block[16..80], |i| fitted.values[i]);
     put_half(&mut block, 80, fitted.d);

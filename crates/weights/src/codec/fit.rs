@@ -83,6 +83,21 @@ fn to_half(scale: f32, unit: f32) -> Option<(f16, f32)> {
     half.is_finite().then(|| (half, over(half.to_f32(), unit)))
 }
 
+/// The sums over all elements of the terms that `terms` makes of a value and its weight; the length is a multiple of 8.
+///
+/// Eight running sums each, so that the compiler may use vectors: one running sum would fix the order of additions.
+fn sums<const N: usize>(x: &[f32], w: &[f32], terms: impl Fn(f32, f32) -> [f32; N]) -> [f32; N] {
+    let mut lanes = [[0.0f32; 8]; N];
+    for (x, w) in x.as_chunks::<8>().0.iter().zip(w.as_chunks::<8>().0) {
+        for l in 0..8 {
+            for (lane, term) in lanes.iter_mut().zip(terms(x[l], w[l])) {
+                lane[l] += term;
+            }
+        }
+    }
+    lanes.map(|lane| lane.iter().sum())
+}
+
 /// The scale that minimises the weighted squared error of `x ≈ scale · nearest(x / scale)` among the grid's trials.
 fn fit_scale<G: Grid>(grid: G, x: &[f32], w: &[f32]) -> f32 {
     let largest = x.iter().fold(0.0f32, |m, &v| if v.abs() > m.abs() { v } else { m });
@@ -92,12 +107,10 @@ fn fit_scale<G: Grid>(grid: G, x: &[f32], w: &[f32]) -> f32 {
     let (mut best_gain, mut best_scale) = (0.0, 0.0);
     for target in grid.targets() {
         let inverse = target / largest;
-        let (mut xq, mut qq) = (0.0f32, 0.0f32);
-        for (&x, &w) in x.iter().zip(w) {
+        let [xq, qq] = sums(x, w, |x, w| {
             let q = grid.nearest(inverse * x);
-            xq += w * x * q;
-            qq += w * q * q;
-        }
+            [w * x * q, w * q * q]
+        });
         // With the best scale xq/qq for these codes, the error falls by xq²/qq.
         if qq > 0.0 && xq * xq > best_gain * qq {
             best_gain = xq * xq / qq;
@@ -221,32 +234,25 @@ fn fit_min(value_max: u8, x: &[f32], w: &[f32]) -> (f32, f32) {
         return (0.0, -low);
     }
     let top = f32::from(value_max);
-    let total: f32 = w.iter().sum();
-    let total_x: f32 = w.iter().zip(x).map(|(w, x)| w * x).sum();
-    let mut best = (f32::INFINITY, 0.0, 0.0);
+    let [total, total_x] = sums(x, w, |x, w| [w, w * x]);
+    // By how much a fit lowers the weighted squared error of x ≈ 0.
+    let mut best = (f32::NEG_INFINITY, 0.0, 0.0);
     for step in 0..=20 {
         let inverse = (top - 1.0 + 0.1 * step as f32) / (high - low);
-        let code = |x: f32| nearest_integer((inverse * (x - low)).clamp(0.0, top));
-        let (mut q1, mut qq, mut qx) = (0.0f32, 0.0f32, 0.0f32);
-        for (&x, &w) in x.iter().zip(w) {
-            let q = code(x);
-            q1 += w * q;
-            qq += w * q * q;
-            qx += w * q * x;
-        }
+        let [q1, qq, qx] = sums(x, w, |x, w| {
+            let q = nearest_integer((inverse * (x - low)).clamp(0.0, top));
+            [w * q, w * q * q, w * q * x]
+        });
         let determinant = total * qq - q1 * q1;
-        if determinant <= 0.0 {
-            continue;
-        }
         let mut scale = (total * qx - total_x * q1) / determinant;
         let mut offset = (qq * total_x - q1 * qx) / determinant;
-        if offset > 0.0 {
-            (scale, offset) = (qx / qq, 0.0);
+        // Equal codes do not determine both; they are equal only where all values are above 0 and alike.
+        if determinant <= 1e-6 * total * qq || offset > 0.0 {
+            (scale, offset) = (over(qx, qq), 0.0);
         }
-        let error: f32 =
-            x.iter().zip(w).map(|(&x, &w)| w * (scale * code(x) + offset - x).powi(2)).sum();
-        if error < best.0 && scale >= 0.0 {
-            best = (error, scale, -offset);
+        let gain = scale * qx + offset * total_x;
+        if gain > best.0 && scale >= 0.0 {
+            best = (gain, scale, -offset);
         }
     }
     (best.1, best.2)

@@ -3,6 +3,8 @@
 //! Source: the GGUF specification of the ggml project.
 //! Opening reads the header and nothing of the tensor data; vocabulary-only files, which have no tensors, open as well.
 
+mod array;
+mod metadata;
 mod read;
 mod split;
 #[cfg(test)]
@@ -14,7 +16,9 @@ use crate::{Bytes, GgufError, Tensor, WeightsError, map::FileMap, tensor::Tensor
 use std::path::{Path, PathBuf};
 
 pub use crate::error::GgufErrorKind;
-pub use value::{Array, Metadata, Numbers, Strings, Text, Value, ValueType};
+pub use array::{Array, Numbers, Strings};
+pub use metadata::Metadata;
+pub use value::{Text, Value, ValueType};
 pub use write::GgufWriter;
 
 /// Where tensor data begins and what it is a multiple of, unless `general.alignment` says otherwise. Bytes.

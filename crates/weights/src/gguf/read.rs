@@ -1,7 +1,7 @@
 //! The header of one GGUF file: every count and length is checked against the bytes that are left before it is believed.
 
-use super::value::{Array, LENGTH_BYTES, Metadata, Numbers, Strings, Value, ValueType, scalar};
-use super::{DEFAULT_ALIGNMENT, Gguf};
+use super::array::{Array, LENGTH_BYTES, Numbers, Strings, scalar};
+use super::{DEFAULT_ALIGNMENT, Gguf, Metadata, Value, ValueType};
 use crate::error::GgufErrorKind as Kind;
 use crate::tensor::TensorTable;
 use crate::{Bytes, DType, GgufError, Tensor};

@@ -1,7 +1,6 @@
 //! Writing GGUF files, version 3: metadata first, then tensor data streamed one tensor after the other.
 
-use super::value::{Array, Metadata, Text, Value};
-use super::{DEFAULT_ALIGNMENT, ValueType};
+use super::{Array, DEFAULT_ALIGNMENT, Metadata, Text, Value, ValueType};
 use crate::{Bytes, DType, WeightsError, quantize, write::write_file};
 use std::io::{self, Write};
 use std::path::Path;
@@ -55,9 +54,9 @@ impl<'a> GgufWriter<'a> {
         self
     }
 
-    /// Sets all keys of another file.
+    /// Sets all keys of another file, but for those that would make this file a part of a split one.
     pub fn set_all(&mut self, metadata: &Metadata) -> &mut Self {
-        for (key, value) in metadata.iter() {
+        for (key, value) in metadata.iter().filter(|(key, _)| !key.starts_with("split.")) {
             self.set(key, value.clone());
         }
         self

@@ -1,18 +1,16 @@
 //! A Hugging Face folder: its JSON files, its paths, and its tensors from one or many safetensors files.
 
+use super::index::{self, Index};
 use super::open_file;
 use crate::tensor::TensorTable;
 use crate::{FolderError, Tensor, WeightsError};
 use serde_json::Value;
-use std::collections::HashMap;
-use std::path::{Component, Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 /// Largest `config.json` or `generation_config.json`, in bytes; published ones are below 100 kB.
-const MAX_CONFIG_BYTES: u64 = 16 << 20;
-/// Largest `model.safetensors.index.json`, in bytes; those of trillion-parameter models are about 20 MB.
-const MAX_INDEX_BYTES: u64 = 256 << 20;
+const MAX_CONFIG_BYTES: u64 = 4 << 20;
 const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 
 /// A Hugging Face folder, or a single safetensors file with the folder around it.
 ///
@@ -35,7 +33,7 @@ impl HfFolder {
     /// A file that is there cannot be read or is malformed, or a file that the weight index names is missing.
     pub fn open(path: &Path) -> Result<HfFolder, WeightsError> {
         let mut folder = HfFolder::open_without_weights(path)?;
-        if folder.file(INDEX).is_some() {
+        if folder.file(index::NAME).is_some() {
             folder.add_indexed()?;
         } else if let Some(single) = folder.file(SINGLE) {
             folder.add_file(single)?;
@@ -48,11 +46,11 @@ impl HfFolder {
     /// # Errors
     /// A configuration that is there cannot be read or is malformed.
     pub fn open_without_weights(path: &Path) -> Result<HfFolder, WeightsError> {
-        let config = read_json(path, "config.json", MAX_CONFIG_BYTES)?;
+        let config = read_json(path, "config.json")?;
         Ok(HfFolder {
             path: path.into(),
             config: config.unwrap_or(Value::Null),
-            generation_config: read_json(path, "generation_config.json", MAX_CONFIG_BYTES)?,
+            generation_config: read_json(path, "generation_config.json")?,
             tensors: TensorTable::default(),
             files: Vec::new(),
             file_bytes: 0,
@@ -150,18 +148,15 @@ impl HfFolder {
     }
 
     fn add_indexed(&mut self) -> Result<(), WeightsError> {
-        let mut missing = read_index(&self.path)?;
-        let mut shards: Vec<String> = missing.values().cloned().collect();
-        shards.sort_unstable();
-        shards.dedup();
+        let Index { shards, tensors: mut missing } = index::read(&self.path)?;
         let mut all = Vec::new();
-        for shard in shards {
-            let file = shard_path(&self.path, &shard)?;
+        for (number, shard) in (0u32..).zip(&shards) {
+            let file = index::shard_path(&self.path, shard)?;
             let (tensors, bytes) = open_file(&file)?;
             for tensor in tensors {
                 match missing.get(&tensor.name) {
                     // The index has it from another file.
-                    Some(other) if *other != shard => continue,
+                    Some(&other) if other != number => continue,
                     _ => missing.remove(&tensor.name),
                 };
                 all.push(tensor);
@@ -170,7 +165,8 @@ impl HfFolder {
             self.file_bytes += bytes;
         }
         if let Some((tensor, shard)) = missing.into_iter().next() {
-            let reason = format!("{INDEX} has it in {shard}, which does not hold it");
+            let shard = &shards[shard as usize];
+            let reason = format!("{} has it in {shard}, which does not hold it", index::NAME);
             return Err(self.error(FolderError::Index { tensor, reason }));
         }
         self.tensors = table(&self.path, all)?;
@@ -186,73 +182,34 @@ fn table(folder: &Path, tensors: Vec<Tensor>) -> Result<TensorTable, WeightsErro
 }
 
 /// The JSON file `name`, or none if there is no such file.
-fn read_json(folder: &Path, name: &str, limit: u64) -> Result<Option<Value>, WeightsError> {
-    let path = folder.join(name);
-    let metadata = match std::fs::metadata(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(|e| WeightsError::io("read", &path, e))?,
-    };
-    let file = || name.to_owned();
-    if metadata.len() > limit {
-        let found = metadata.len();
-        return Err(WeightsError::folder(
-            folder,
-            FolderError::TooLarge { file: file(), found, limit },
-        ));
-    }
-    let text = std::fs::read(&path).map_err(|e| WeightsError::io("read", &path, e))?;
+fn read_json(folder: &Path, name: &str) -> Result<Option<Value>, WeightsError> {
+    let Some(text) = read_text(folder, name, MAX_CONFIG_BYTES)? else { return Ok(None) };
     let parsed = serde_json::from_slice(&text);
     parsed.map(Some).map_err(|e| {
-        WeightsError::folder(folder, FolderError::Json { file: file(), reason: e.to_string() })
+        let (file, reason) = (name.to_owned(), e.to_string());
+        WeightsError::folder(folder, FolderError::Json { file, reason })
     })
 }
 
-/// Tensor names and the shard that holds each.
-fn read_index(folder: &Path) -> Result<HashMap<String, String>, WeightsError> {
-    let json = |reason: &str| {
-        let (file, reason) = (INDEX.to_owned(), reason.to_owned());
-        WeightsError::folder(folder, FolderError::Json { file, reason })
-    };
-    let index = read_json(folder, INDEX, MAX_INDEX_BYTES)?;
-    let Some(Value::Object(mut index)) = index else {
-        return Err(json("expected an object"));
-    };
-    let Some(Value::Object(weight_map)) = index.remove("weight_map") else {
-        return Err(json("expected an object under weight_map"));
-    };
-    let pairs = weight_map.into_iter().map(|(tensor, shard)| match shard {
-        Value::String(shard) => Ok((tensor, shard)),
-        _ => Err(json(&format!("expected a file name for tensor {tensor}"))),
-    });
-    pairs.collect()
-}
-
-/// The path of a shard that the index names: a plain file name, and a file that lies where weights may lie.
-fn shard_path(folder: &Path, name: &str) -> Result<PathBuf, WeightsError> {
-    let refuse = |reason| {
-        WeightsError::folder(folder, FolderError::ShardName { file: name.to_owned(), reason })
-    };
-    // The backslash and the colon separate on other systems: refused everywhere, so that a folder means the same everywhere.
-    if name.is_empty() || name.contains(['/', '\\', ':', '\0']) || name.starts_with('.') {
-        return Err(refuse("expected the plain name of a file in this folder"));
-    }
-    if !name.ends_with(".safetensors") {
-        return Err(refuse("expected a name that ends in .safetensors"));
-    }
+/// The content of the file `name`, or none if there is no such file.
+pub(super) fn read_text(
+    folder: &Path,
+    name: &str,
+    limit: u64,
+) -> Result<Option<Vec<u8>>, WeightsError> {
     let path = folder.join(name);
-    if !path.exists() {
-        return Err(WeightsError::folder(folder, FolderError::Missing(name.to_owned())));
+    let metadata = match std::fs::metadata(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|e| WeightsError::io("read", &path, e))?,
+    };
+    if !metadata.is_file() {
+        let error = std::io::Error::new(ErrorKind::InvalidInput, "not a regular file");
+        return Err(WeightsError::io("read", path, error));
     }
-    let real = |p: &Path| p.canonicalize().map_err(|e| WeightsError::io("open", p, e));
-    let (target, home) = (real(&path)?, real(folder)?);
-    // Caches that keep content once link to it in a folder called `blobs`.
-    let in_blobs = target
-        .parent()
-        .is_some_and(|p| p.components().any(|c| c == Component::Normal("blobs".as_ref())));
-    if !target.starts_with(&home) && !in_blobs {
-        return Err(refuse(
-            "it is a link to a place outside this folder that is not a cache's blobs",
-        ));
+    let found = metadata.len();
+    if found > limit {
+        let file = name.to_owned();
+        return Err(WeightsError::folder(folder, FolderError::TooLarge { file, found, limit }));
     }
-    Ok(path)
+    std::fs::read(&path).map(Some).map_err(|e| WeightsError::io("read", path, e))
 }

@@ -2,8 +2,8 @@
 
 use crate::tensor::TensorTable;
 use crate::{Bytes, DType, SafetensorsError as Error, Tensor};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use std::{collections::BTreeMap, fmt};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use std::fmt;
 
 /// Longest header, in bytes: the limit of the format's own reader.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -117,8 +117,8 @@ impl<'de> Deserialize<'de> for Header {
                 let mut entries = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
-                        // Free text of the writer; its form is checked, its content means nothing here.
-                        map.next_value::<BTreeMap<String, String>>()?;
+                        // Free text of the writer; it means nothing here.
+                        map.next_value::<IgnoredAny>()?;
                     } else if name.len() > MAX_NAME_BYTES {
                         let (found, limit) = (name.len(), MAX_NAME_BYTES);
                         let text = format!("a name of {found} bytes, at most {limit} are allowed");

@@ -6,6 +6,7 @@
 
 mod folder;
 mod header;
+mod index;
 #[cfg(test)]
 mod tests;
 mod write;
