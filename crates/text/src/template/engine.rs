@@ -1,0 +1,143 @@
+//! The Jinja engine, set up as the reference sets up its own.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, ValueKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
+
+use super::python::to_str;
+use super::{MAX_FUEL, json, methods};
+use crate::error::TemplateError;
+
+/// Deepest recursion of macros.
+const MAX_RECURSION: usize = 100;
+
+/// What a template says when it refuses a conversation.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refusal(String);
+
+/// An environment without templates.
+pub(super) fn environment() -> Result<Environment<'static>, TemplateError> {
+    let mut env = Environment::new();
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    env.set_syntax(syntax.map_err(|error| template_error(&error))?);
+    env.set_auto_escape_callback(|_| AutoEscape::None);
+    env.set_fuel(Some(MAX_FUEL));
+    env.set_recursion_limit(MAX_RECURSION);
+    env.set_unknown_method_callback(methods::call);
+    env.set_formatter(|out, _, value| {
+        out.write_str(&to_str(value)).map_err(|_| Error::from(ErrorKind::WriteFailure))
+    });
+    env.add_function("raise_exception", |message: Value| -> Result<Value, Error> {
+        let message = to_str(&message);
+        Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Refusal(message)))
+    });
+    add_filters(&mut env);
+    add_tests(&mut env);
+    Ok(env)
+}
+
+/// Filters whose result differs from the reference's, in the form the reference has.
+fn add_filters(env: &mut Environment<'static>) {
+    env.add_filter("tojson", json::tojson);
+    env.add_filter("string", |value: &Value| to_str(value));
+    env.add_filter("upper", |value: &Value| to_str(value).to_uppercase());
+    env.add_filter("lower", |value: &Value| to_str(value).to_lowercase());
+    env.add_filter("capitalize", |value: &Value| methods::capitalize(&to_str(value)));
+    env.add_filter("trim", |value: &Value, chars: Option<Value>| {
+        methods::strip(&to_str(value), "strip", chars.as_ref()).map(str::to_owned)
+    });
+    env.add_filter("length", length);
+    env.add_filter("count", length);
+    env.add_filter("join", join);
+}
+
+/// `len(value)`; an undefined value has length 0.
+fn length(value: &Value) -> Result<usize, Error> {
+    if value.is_undefined() {
+        return Ok(0);
+    }
+    value.len().ok_or_else(|| {
+        let kind = value.kind();
+        Error::new(ErrorKind::InvalidOperation, format!("a value of type {kind} has no length"))
+    })
+}
+
+/// The items' texts with the separator between, of an attribute of the items if one is named.
+fn join(
+    state: &State<'_, '_>,
+    value: &Value,
+    separator: Option<Value>,
+    attribute: Option<Value>,
+    options: Kwargs,
+) -> Result<String, Error> {
+    let separator = match separator {
+        Some(separator) => Some(separator),
+        None => options.get("d")?,
+    };
+    let separator = separator.map_or_else(String::new, |separator| to_str(&separator));
+    let attribute = match attribute {
+        Some(attribute) => Some(attribute),
+        None => options.get("attribute")?,
+    };
+    options.assert_all_used()?;
+    let mut text = String::new();
+    for (index, item) in value.try_iter()?.enumerate() {
+        let item = match &attribute {
+            Some(attribute) => to_str(&item.get_item(attribute)?),
+            None => to_str(&item),
+        };
+        state.consume_fuel((item.len() + separator.len()) as u64 / 64)?;
+        if index > 0 {
+            text.push_str(&separator);
+        }
+        text.push_str(&item);
+    }
+    Ok(text)
+}
+
+/// Tests by Python's types: a string is a sequence, a boolean a number.
+fn add_tests(env: &mut Environment<'static>) {
+    env.add_test("sequence", |value: &Value| {
+        use ValueKind::{Map, Seq, String, Undefined};
+        matches!(value.kind(), Undefined | String | Seq | Map)
+    });
+    env.add_test("iterable", |value: &Value| {
+        use ValueKind::{Iterable, Map, Seq, String, Undefined};
+        matches!(value.kind(), Undefined | String | Seq | Map | Iterable)
+    });
+    env.add_test("number", |value: &Value| {
+        matches!(value.kind(), ValueKind::Number | ValueKind::Bool)
+    });
+    env.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
+}
+
+/// The engine's errors as ours, with the line in the template.
+pub(super) fn template_error(error: &Error) -> TemplateError {
+    let mut refusal = None;
+    let mut out_of_fuel = false;
+    let mut line = error.line();
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        if let Some(found) = current.downcast_ref::<Refusal>() {
+            refusal = Some(found.0.clone());
+        }
+        if let Some(inner) = current.downcast_ref::<Error>() {
+            out_of_fuel |= inner.kind() == ErrorKind::OutOfFuel;
+            line = line.or(inner.line());
+        }
+        cause = current.source();
+    }
+    let line = line.unwrap_or(0);
+    if let Some(message) = refusal {
+        return TemplateError::Refused { line, message };
+    }
+    if out_of_fuel {
+        return TemplateError::OutOfFuel { limit: MAX_FUEL, line };
+    }
+    let message = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    match error.kind() {
+        ErrorKind::SyntaxError | ErrorKind::BadEscape => TemplateError::Syntax { line, message },
+        kind => TemplateError::Render { line, message: format!("{kind}: {message}") },
+    }
+}
