@@ -33,10 +33,11 @@ impl HfFolder {
     /// A file that is there cannot be read or is malformed, or a file that the weight index names is missing.
     pub fn open(path: &Path) -> Result<HfFolder, WeightsError> {
         let mut folder = HfFolder::open_without_weights(path)?;
-        if folder.file(index::NAME).is_some() {
-            folder.add_indexed()?;
-        } else if let Some(single) = folder.file(SINGLE) {
+        // A whole file goes before an index, as it does in the transformers package.
+        if let Some(single) = folder.file(SINGLE) {
             folder.add_file(single)?;
+        } else if folder.file(index::NAME).is_some() {
+            folder.add_indexed()?;
         }
         Ok(folder)
     }
