@@ -87,7 +87,7 @@ pub struct RetryPolicy {
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
-            attempts_max: 6,
+            attempts_max: 8,
             wait_first: Duration::from_millis(500),
             wait_max: Duration::from_secs(120),
         }

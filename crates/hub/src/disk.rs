@@ -29,7 +29,8 @@ const BYTES_SPARE: u64 = 64 << 20;
 pub(crate) fn check_room(folder: &Path, bytes_needed: u64) -> Result<(), HubError> {
     match bytes_free(folder) {
         Some(bytes_free) if bytes_free < bytes_needed.saturating_add(BYTES_SPARE) => {
-            Err(HubError::DiskFull { folder: folder.to_path_buf(), bytes_needed, bytes_free })
+            let folder = folder.to_path_buf();
+            Err(HubError::DiskFull { folder, bytes_needed: Some(bytes_needed), bytes_free })
         }
         _ => Ok(()),
     }

@@ -127,12 +127,12 @@ pub enum HubError {
     },
 
     /// The disk has no room.
-    #[error("{}: the disk is too full: {} needed, {} free; remove a model (`freehold rm`) or set FREEHOLD_HOME to another disk", .folder.display(), gigabytes(*.bytes_needed), gigabytes(*.bytes_free))]
+    #[error("{}: the disk is too full: {} needed, {} free; remove a model (`freehold rm`) or set FREEHOLD_HOME to another disk", .folder.display(), needed(*.bytes_needed), gigabytes(*.bytes_free))]
     DiskFull {
         /// The folder on that disk.
         folder: PathBuf,
-        /// Bytes needed.
-        bytes_needed: u64,
+        /// Bytes needed, where that was known before the disk was full.
+        bytes_needed: Option<u64>,
         /// Bytes free.
         bytes_free: u64,
     },
@@ -213,11 +213,11 @@ pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> 
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             HubError::Permission { action, path: path.to_path_buf() }
         }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => HubError::DiskFull {
-            folder: path.parent().unwrap_or(path).to_path_buf(),
-            bytes_needed: 1,
-            bytes_free: 0,
-        },
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            let folder = path.parent().unwrap_or(path).to_path_buf();
+            let bytes_free = crate::disk::bytes_free(&folder).unwrap_or(0);
+            HubError::DiskFull { folder, bytes_needed: None, bytes_free }
+        }
         _ => HubError::Io { action, path: path.to_path_buf(), source },
     }
 }
@@ -239,6 +239,10 @@ fn bullets(hints: &[String]) -> String {
 
 fn tries(attempts: u32) -> String {
     if attempts > 1 { format!(" ({attempts} tries)") } else { String::new() }
+}
+
+fn needed(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "more".to_owned(), gigabytes)
 }
 
 fn gigabytes(bytes: u64) -> String {

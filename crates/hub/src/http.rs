@@ -3,6 +3,7 @@
 //! Redirects are followed here and not by the client library: a hub's first answer carries
 //! the file's hash, and a token goes to the host it was given for and to no other.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::header::{self, HeaderMap, HeaderValue};
@@ -19,9 +20,10 @@ const REDIRECTS_MAX: usize = 10;
 const TEXT_BYTES_MAX: usize = 32 << 20;
 /// Bytes of an error page that are read for its message.
 const REASON_BYTES_MAX: usize = 16 << 10;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Tries to reach a host that cannot be connected to; more would only delay the advice.
-const CONNECT_ATTEMPTS_MAX: u32 = 3;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Tries to reach a hub at first; more would only delay the advice. In the middle of a
+/// transfer a network that is gone for a while is worth waiting for.
+const CONTACT_ATTEMPTS_MAX: u32 = 2;
 
 /// A token and how the hub wants it.
 #[derive(Clone, Debug)]
@@ -117,23 +119,43 @@ impl From<HubError> for Failure {
 #[derive(Clone, Debug)]
 pub(crate) struct Http {
     client: reqwest::Client,
+    /// For servers on this machine, which no proxy is asked for; made when one is met.
+    client_loopback: Arc<OnceLock<reqwest::Client>>,
+    idle_timeout: Duration,
     retry: RetryPolicy,
 }
 
 impl Http {
     pub(crate) fn new(config: &HubConfig) -> Result<Self, HubError> {
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("freehold/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(config.idle_timeout)
+        let client = builder(config.idle_timeout)
             .build()
             .map_err(|e| HubError::Setting { name: "network", reason: chain(&e) })?;
-        Ok(Self { client, retry: config.retry })
+        Ok(Self {
+            client,
+            client_loopback: Arc::default(),
+            idle_timeout: config.idle_timeout,
+            retry: config.retry,
+        })
     }
 
+    fn client_for(&self, url: &Url) -> &reqwest::Client {
+        if !is_loopback(url) {
+            return &self.client;
+        }
+        self.client_loopback.get_or_init(|| {
+            let built = builder(self.idle_timeout).no_proxy().build();
+            built.unwrap_or_else(|_| self.client.clone())
+        })
+    }
+
+    /// Tries for a transfer that has begun.
     pub(crate) fn backoff(&self) -> Backoff {
-        Backoff { policy: self.retry, attempts: 0 }
+        Backoff { policy: self.retry, offline_attempts_max: self.retry.attempts_max, attempts: 0 }
+    }
+
+    fn backoff_of_contact(&self) -> Backoff {
+        let offline_attempts_max = self.retry.attempts_max.min(CONTACT_ATTEMPTS_MAX);
+        Backoff { offline_attempts_max, ..self.backoff() }
     }
 
     /// Sends one request and follows redirects; anything but success is a [`Failure`].
@@ -171,7 +193,7 @@ impl Http {
         url: &Url,
         request: Request<'_>,
     ) -> Result<Response, Failure> {
-        let mut builder = self.client.request(method.clone(), url.clone());
+        let mut builder = self.client_for(url).request(method.clone(), url.clone());
         // Compressed bytes would be counted and hashed in place of the file's.
         builder = builder.header(header::ACCEPT_ENCODING, "identity");
         if let Some(auth) = request.auth.filter(|auth| auth.applies_to(url)) {
@@ -195,7 +217,7 @@ impl Http {
         request: Request<'_>,
         reporter: &Reporter,
     ) -> Result<Vec<u8>, HubError> {
-        let mut backoff = self.backoff();
+        let mut backoff = self.backoff_of_contact();
         loop {
             match self.text_once(request).await {
                 Ok(bytes) => return Ok(bytes),
@@ -231,7 +253,7 @@ impl Http {
         request: Request<'_>,
         reporter: &Reporter,
     ) -> Result<Reply, HubError> {
-        let mut backoff = self.backoff();
+        let mut backoff = self.backoff_of_contact();
         loop {
             match self.send(Method::HEAD, request).await {
                 Ok(reply) => return Ok(reply),
@@ -241,10 +263,19 @@ impl Http {
     }
 }
 
+fn builder(idle_timeout: Duration) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("freehold/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(idle_timeout)
+}
+
 /// Counts tries and waits between them.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     policy: RetryPolicy,
+    offline_attempts_max: u32,
     attempts: u32,
 }
 
@@ -270,7 +301,7 @@ impl Backoff {
         };
         self.attempts += 1;
         let attempts_max = match error {
-            HubError::Offline { .. } => self.policy.attempts_max.min(CONNECT_ATTEMPTS_MAX),
+            HubError::Offline { .. } => self.offline_attempts_max,
             _ => self.policy.attempts_max,
         };
         if self.attempts >= attempts_max {

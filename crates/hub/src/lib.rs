@@ -18,6 +18,7 @@ mod error;
 mod foreign;
 mod home;
 mod http;
+mod listing;
 mod local;
 mod lock;
 mod manifest;
@@ -28,6 +29,7 @@ mod pull;
 mod reference;
 mod resolve;
 mod select;
+mod session;
 mod source;
 mod suggest;
 

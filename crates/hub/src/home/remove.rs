@@ -82,8 +82,8 @@ impl Home {
         Ok(removed)
     }
 
-    /// Removes blobs that no manifest refers to: what an interrupted update left. Does
-    /// nothing while a model is being pulled.
+    /// Removes what no manifest refers to: blobs that an interrupted update left, and the
+    /// partial files of pulls that were given up. Does nothing while a model is being pulled.
     ///
     /// # Errors
     /// A folder that cannot be read or a file that cannot be removed.
@@ -94,6 +94,14 @@ impl Home {
             return Ok(removed);
         };
         let _commit = self.commit_lock(&Cancel::default())?;
+        for folder in entries(&self.root.join("partial"))? {
+            for file in entries(&folder).unwrap_or_default() {
+                if names_on_disk(&file) == 1 {
+                    removed.bytes_freed += std::fs::symlink_metadata(&file).map_or(0, |m| m.len());
+                }
+            }
+            disk::remove_folder(&folder)?;
+        }
         let inventory = self.list()?;
         if let Some((path, reason)) = inventory.damaged.first() {
             removed.blobs_kept = Some(format!("{}: {reason}", path.display()));

@@ -74,6 +74,42 @@ fn a_pull_uses_the_hugging_face_cache() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_cache_on_another_disk_is_referred_to() {
+    use std::os::unix::fs::MetadataExt;
+    let bytes = noise(7_000, 3);
+    let hub = FakeHub::new(vec![large("m-Q8_0.gguf", bytes.clone())]);
+    let mut world = World::new(&hub.server.address);
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
+        println!("skipped: no second disk at /dev/shm");
+        return;
+    };
+    let disk = |path: &Path| std::fs::metadata(path).expect("a folder").dev();
+    if disk(other.path()) == disk(world.folder.path()) {
+        println!("skipped: /dev/shm is no other disk");
+        return;
+    }
+    let blob = other.path().join("blobs").join(format!("sha256-{}", sha256(&bytes)));
+    write(&blob, &bytes);
+    world.config.ollama_models = Some(other.path().to_path_buf());
+    let local = world.pull("a/b").expect("pulled");
+    assert!(hub.cdn.requests().is_empty());
+    assert!(world.files_in("blobs").is_empty(), "nothing was copied");
+    assert_eq!(std::fs::read(&local.path).expect("read"), bytes);
+    let manifest = local.manifest.clone().expect("of the home");
+    assert_eq!(manifest.files[0].foreign.as_deref(), Some(blob.as_path()));
+    drop(local);
+    // What the other program removes is missed, and fetched by the next pull.
+    let kept = other.path().join("kept");
+    std::fs::rename(&blob, &kept).expect("moved");
+    assert!(matches!(world.resolve("a/b"), Err(HubError::Damaged { .. })));
+    std::fs::rename(&kept, &blob).expect("moved back");
+    let (_, removed) = world.hub().remove(&reference("a/b")).expect("removed");
+    assert_eq!(removed.foreign_kept, std::slice::from_ref(&blob));
+    assert_eq!(std::fs::read(&blob).expect("untouched"), bytes);
+}
+
+#[test]
 fn a_damaged_cache_is_not_believed() {
     let hub = FakeHub::new(files());
     let mut world = World::new(&hub.server.address);

@@ -120,6 +120,9 @@ fn paths_are_resolved_with_suggestions() {
         .expect_err("not there")
         .to_string();
     assert!(text.contains("did you mean") && text.contains("model.gguf"), "{text}");
+    // A folder that only shares a catalogue name is not the model.
+    let catalogue_name = world.hub().reference("qwen3").expect("a name");
+    assert!(matches!(catalogue_name, ModelRef::Name { .. }));
     let existing = path.to_str().expect("UTF-8");
     assert_eq!(world.hub().reference(existing), Ok(ModelRef::Path(path)));
 }
