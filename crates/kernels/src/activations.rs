@@ -25,11 +25,9 @@ use crate::simd::{LANES, Simd, max_lanes};
 pub(crate) struct Record {
     /// `x ≈ q · scale`.
     pub(crate) scale: f32,
-    /// `scale · Σq`, for weights with a minimum.
-    pub(crate) scaled_sum: f32,
-    /// `Σq` of the block, and of its first half.
-    pub(crate) sum: i32,
-    pub(crate) sum_low: i32,
+    /// `scale · Σq` of the block, its first half and its second half: what a weight's
+    /// minimum is multiplied with.
+    pub(crate) sums: [f32; 3],
 }
 
 /// One input batch, quantized once and shared by all weights that read it.
@@ -86,7 +84,7 @@ impl Activations {
     /// # Panics
     /// If `x` is not whole columns or a user has another number of columns.
     pub fn set(&mut self, pool: &Pool, x: &[f32], cols: usize, users: &[&Matrix]) {
-        assert!(cols > 0 && x.len() % cols == 0, "activations are whole columns");
+        assert!(cols > 0 && x.len().is_multiple_of(cols), "activations are whole columns");
         self.tokens = x.len() / cols;
         self.cols = cols;
         self.present = [false; 3];
@@ -194,11 +192,10 @@ unsafe fn blocks<S: Simd, Q: Quant>(x: &[f32], out: *mut u8) {
             let limit = Q::MAX as i32;
             let q = q.map(|q| q.clamp(-limit, limit));
             Q::write(&q, values.add(b * BLOCK));
-            let sum_low: i32 = q[..LANES].iter().sum();
-            let sum: i32 = sum_low + q[LANES..].iter().sum::<i32>();
+            let halves = [q[..LANES].iter().sum::<i32>(), q[LANES..].iter().sum()];
             let scale = largest / Q::MAX;
-            let scaled_sum = scale * sum as f32;
-            records.add(b).write_unaligned(Record { scale, scaled_sum, sum, sum_low });
+            let sums = [halves[0] + halves[1], halves[0], halves[1]].map(|q| scale * q as f32);
+            records.add(b).write_unaligned(Record { scale, sums });
         }
     }
 }

@@ -69,7 +69,7 @@ pub fn attention(
     out: &mut [f32],
 ) {
     assert_eq!((shape.kv_heads, shape.head_dim), (layer.kv_heads, layer.head_dim), "KV shape");
-    assert!(shape.heads % shape.kv_heads == 0, "whole groups of heads");
+    assert!(shape.heads.is_multiple_of(shape.kv_heads), "whole groups of heads");
     let width = shape.heads * shape.head_dim;
     for span in spans {
         let end = span.position + span.rows;

@@ -158,12 +158,12 @@ impl KvLayer {
                     let to = data.0.cast::<u16>();
                     let mut halves = [0u16; MAX_HEAD_DIM];
                     (kernels().to_f16)(k, halves.as_mut_ptr());
-                    for d in 0..self.head_dim {
-                        *to.add(key_at(d)) = halves[d];
+                    for (d, half) in halves[..self.head_dim].iter().enumerate() {
+                        *to.add(key_at(d)) = *half;
                     }
                     (kernels().to_f16)(v, halves.as_mut_ptr());
-                    for d in 0..self.head_dim {
-                        *to.add(value_at(d)) = halves[d];
+                    for (d, half) in halves[..self.head_dim].iter().enumerate() {
+                        *to.add(value_at(d)) = *half;
                     }
                 }
             }

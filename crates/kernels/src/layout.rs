@@ -37,57 +37,55 @@ pub(crate) const GROUPS: usize = BLOCK / 4;
 pub(crate) trait Shape {
     /// Scales per block: one for 32 values or one for each 16.
     const SUBS: usize;
-    /// Activations are 16-bit and values signed bytes; else 8-bit and unsigned.
+    /// Values are signed bytes and activations 16-bit. Else values are unsigned, with a
+    /// minimum beside the scale, and activations 8-bit.
     const WIDE: bool;
-    /// Values are stored plus `2^OFFSET_SHIFT`; 0 for none. Only if not `WIDE`.
-    const OFFSET_SHIFT: u32;
-    /// There is an additive term beside the scale.
-    const MIN: bool;
     /// Steps of four products that a 16-bit lane can hold: with values up to `v`,
-    /// `STEPS · 2 · v · 127 < 32768`.
+    /// `STEPS · 2 · v · 127 < 32768`. Only if not `WIDE`.
     const STEPS: usize;
 }
 
-macro_rules! shape {
-    ($(#[$doc:meta])* $name:ident, subs $subs:expr, wide $wide:expr, offset $offset:expr, min $min:expr, max_value $max:expr, steps $steps:expr) => {
+macro_rules! narrow {
+    ($(#[$doc:meta])* $name:ident, subs $subs:expr, max_value $max:expr, steps $steps:expr) => {
         $(#[$doc])*
         pub(crate) struct $name;
         impl Shape for $name {
             const SUBS: usize = $subs;
-            const WIDE: bool = $wide;
-            const OFFSET_SHIFT: u32 = $offset;
-            const MIN: bool = $min;
+            const WIDE: bool = false;
             const STEPS: usize = {
-                assert!($wide || $steps * 2 * $max * 127 < 32768);
+                assert!($steps * 2 * $max * 127 < 32768);
                 $steps
             };
         }
     };
 }
-shape!(
-    /// 4-bit values around 8: Q4_0.
-    U4Offset, subs 1, wide false, offset 3, min false, max_value 15, steps 8);
-shape!(
-    /// 4-bit values with a minimum: Q4_1, Q4_K.
-    U4Min, subs 1, wide false, offset 0, min true, max_value 15, steps 8);
-shape!(
-    /// 5-bit values around 16: Q5_0.
-    U5Offset, subs 1, wide false, offset 4, min false, max_value 31, steps 4);
-shape!(
-    /// 5-bit values with a minimum: Q5_1, Q5_K.
-    U5Min, subs 1, wide false, offset 0, min true, max_value 31, steps 4);
-shape!(
-    /// 2-bit values with a minimum for each 16: Q2_K.
-    U2Min16, subs 2, wide false, offset 0, min true, max_value 3, steps 8);
-shape!(
-    /// 3-bit values around 4 with a scale for each 16: Q3_K.
-    U3Offset16, subs 2, wide false, offset 2, min false, max_value 7, steps 8);
-shape!(
+narrow!(
+    /// 4-bit values: Q4_0, Q4_1, Q4_K.
+    U4, subs 1, max_value 15, steps 8);
+narrow!(
+    /// 5-bit values: Q5_0, Q5_1, Q5_K.
+    U5, subs 1, max_value 31, steps 4);
+narrow!(
+    /// 2- and 3-bit values with a scale for each 16: Q2_K, Q3_K.
+    U3x16, subs 2, max_value 7, steps 8);
+
+macro_rules! wide {
+    ($(#[$doc:meta])* $name:ident, subs $subs:expr) => {
+        $(#[$doc])*
+        pub(crate) struct $name;
+        impl Shape for $name {
+            const SUBS: usize = $subs;
+            const WIDE: bool = true;
+            const STEPS: usize = 8;
+        }
+    };
+}
+wide!(
     /// Signed bytes: Q8_0, IQ4_NL, IQ4_XS.
-    S8, subs 1, wide true, offset 0, min false, max_value 0, steps 8);
-shape!(
+    S8, subs 1);
+wide!(
     /// Signed 6-bit values with a scale for each 16: Q6_K.
-    S6x16, subs 2, wide true, offset 0, min false, max_value 0, steps 8);
+    S6x16, subs 2);
 
 /// Where one block's parts lie.
 #[derive(Clone, Copy)]
@@ -114,6 +112,9 @@ pub(crate) trait Layout {
     /// Super-scale bytes per row and 8 blocks, in f16 components.
     const SUPER_BYTES: usize;
 
+    /// What is stored for a value of zero; the minimum is then `-OFFSET · scale`.
+    const OFFSET: u8 = 0;
+
     /// Splits one block of the file: `codes` (32 · FILE_BLOCKS values as stored),
     /// `scales` (FILE_BLOCKS · SCALE_BYTES), `supers` (SUPER_BYTES).
     fn split(file: &[u8], codes: &mut [u8], scales: &mut [u8], supers: &mut [u8]);
@@ -131,14 +132,14 @@ pub(crate) trait Layout {
     /// As [`Layout::values`].
     unsafe fn scale<S: Simd>(block: &Block, sub: usize) -> S::F;
 
-    /// The additive term of the 16 rows for half `sub`; only if `Shape::MIN`.
+    /// The additive term of the 16 rows for half `sub`; not if `Shape::WIDE`.
     ///
     /// # Safety
     /// As [`Layout::values`].
+    #[inline(always)]
     unsafe fn min<S: Simd>(block: &Block, sub: usize) -> S::F {
-        let _ = (block, sub);
         // SAFETY: by contract.
-        unsafe { S::splat(0.0) }
+        unsafe { S::mul(Self::scale::<S>(block, sub), S::splat(-f32::from(Self::OFFSET))) }
     }
 }
 

@@ -254,7 +254,7 @@ impl Matrix {
     /// `None` for a type without layout or with broken rows.
     pub fn packed_bytes(dtype: DType, rows: usize, cols: usize) -> Option<usize> {
         let packing = Packing::of(dtype)?;
-        if cols % dtype.block_len() != 0 {
+        if !cols.is_multiple_of(dtype.block_len()) {
             return None;
         }
         rows.div_ceil(PANEL_ROWS).checked_mul(packing.panel_bytes(cols))
@@ -342,7 +342,7 @@ fn check(tensor: &Tensor) -> Result<(Packing, usize), KernelError> {
         return Err(KernelError::NotAMatrix { tensor: name(), shape: tensor.shape.clone() });
     }
     let dtype = tensor.dtype;
-    let packing = Packing::of(dtype).filter(|_| cols % dtype.block_len() == 0);
+    let packing = Packing::of(dtype).filter(|_| cols.is_multiple_of(dtype.block_len()));
     let row_bytes = dtype.row_bytes(cols);
     let (Some(packing), Some(row_bytes)) = (packing, row_bytes) else {
         return Err(KernelError::Unsupported { tensor: name(), dtype });

@@ -45,7 +45,7 @@ pub fn head_rms_norm(pool: &Pool, x: &mut [f32], head_dim: usize, weight: &[f32]
 
 fn norm_rows(pool: &Pool, len: usize, weight: &[f32], row: impl Fn(usize, usize) + Sync) {
     let cols = weight.len();
-    assert!(cols > 0 && len % cols == 0, "rows of {cols} values");
+    assert!(cols > 0 && len.is_multiple_of(cols), "rows of {cols} values");
     pool.ranges(len / cols, TASK_ELEMENTS / cols, |rows| {
         rows.for_each(|r| row(r * cols, cols));
     });

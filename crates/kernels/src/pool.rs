@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, Thread};
 
-/// Spins before a waiting worker parks: some tens of microseconds, longer than the
-/// gap between two stages of a layer and far shorter than a scheduler's time slice.
+/// Spins before a waiting worker parks: some hundred microseconds, longer than the gap
+/// between two stages of a layer and shorter than a scheduler's time slice.
 const SPINS_BEFORE_PARK: u32 = 20_000;
 /// Spins before a caller that waits for the last task gives its core away, which an
 /// oversubscribed machine needs to make progress.
@@ -206,11 +206,12 @@ fn worker(shared: &Shared, index: usize) {
         // SAFETY: this thread is active, so the caller of `run` waits in `close` and
         // the job stays where it is.
         let job = unsafe { (*shared.job.get()).map(|job| &*job) };
-        if let Some(job) = job {
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(shared, job))) {
-                shared.next.store(usize::MAX / 2, Ordering::Relaxed);
-                *shared.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
-            }
+        if let Some(job) = job
+            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(shared, job)))
+        {
+            // The job has failed: nobody needs to take more of it.
+            shared.next.store(usize::MAX / 2, Ordering::Relaxed);
+            *shared.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
         }
         shared.state.fetch_sub(1, Ordering::AcqRel);
     }

@@ -30,17 +30,18 @@ pub(crate) struct Product<'a> {
     pub(crate) out: *mut f32,
 }
 
-/// Blocks whose unpacked values are kept at once: 16 · 768 B = 12 KiB, half of L1
-/// with room for the activations of a tile.
+/// Blocks whose unpacked values are kept at once: 16 · 1,280 B = 20 KiB at most, which
+/// leaves room in L1 for the activations of a tile.
 const RANGE: usize = 16;
-/// Unpacked block: 512 B values, two scales and two minima of 16 rows.
-const UNPACKED: usize = GROUPS * 64 + 4 * LANES * 4;
+/// Unpacked block: values as bytes (or 16-bit, if wide), then two scales and two minima
+/// of 16 rows.
+const UNPACKED: usize = 2 * GROUPS * 64 + 4 * LANES * 4;
 /// How far ahead codes are fetched into the second-level cache. Without it one core waits
 /// for memory: a block's arithmetic fills the reorder window, so few loads are under way.
 /// On Zen 4 one core reads 10 GB/s without, 15 at 4 KiB, 18 at 16 KiB and beyond, where a
 /// loop of nothing but loads reads 20.
 const AHEAD: usize = 16 << 10;
-const SCALES_AT: usize = GROUPS * 64;
+const SCALES_AT: usize = 2 * GROUPS * 64;
 const MINS_AT: usize = SCALES_AT + 2 * LANES * 4;
 
 #[repr(C, align(64))]
@@ -107,6 +108,7 @@ unsafe fn one_column<S: Simd, L: Layout>(p: &Product<'_>, column: *const u8) {
             let values = L::values::<S>(&block);
             block_step::<S, L::Shape, 1>(
                 |g| values[g],
+                |g| S::widen_bytes(values[g]),
                 |sub| L::scale::<S>(&block, sub),
                 |sub| L::min::<S>(&block, sub),
                 &[column],
@@ -156,11 +158,17 @@ unsafe fn unpack<S: Simd, L: Layout>(block: &Block, to: *mut u8) {
     // SAFETY: `to` names an unpacked block.
     unsafe {
         for (g, v) in L::values::<S>(block).into_iter().enumerate() {
-            S::store_bytes(to.add(g * 64), v);
+            if L::Shape::WIDE {
+                let [even, odd] = S::widen_bytes(v);
+                S::store_bytes(to.add(g * 128), even);
+                S::store_bytes(to.add(g * 128 + 64), odd);
+            } else {
+                S::store_bytes(to.add(g * 64), v);
+            }
         }
         for sub in 0..L::Shape::SUBS {
             S::store(to.add(SCALES_AT).cast::<f32>().add(sub * LANES), L::scale::<S>(block, sub));
-            if L::Shape::MIN {
+            if !L::Shape::WIDE {
                 S::store(to.add(MINS_AT).cast::<f32>().add(sub * LANES), L::min::<S>(block, sub));
             }
         }
@@ -202,6 +210,7 @@ impl<H: Shape> Tile for IntTile<H> {
                     |at: usize, sub: usize| S::load(block.add(at).cast::<f32>().add(sub * LANES));
                 block_step::<S, H, N>(
                     |g| S::load_bytes(block.add(g * 64)),
+                    |g| [S::load_bytes(block.add(g * 128)), S::load_bytes(block.add(g * 128 + 64))],
                     |sub| row(SCALES_AT, sub),
                     |sub| row(MINS_AT, sub),
                     &cols,
@@ -242,6 +251,7 @@ unsafe fn store_sums<S: Simd, const N: usize>(sums: &[S::F; N], out: *mut f32) {
 #[inline(always)]
 unsafe fn block_step<S: Simd, H: Shape, const N: usize>(
     value: impl Fn(usize) -> S::B,
+    wide_value: impl Fn(usize) -> [S::B; 2],
     scale: impl Fn(usize) -> S::F,
     min: impl Fn(usize) -> S::F,
     columns: &[Column; N],
@@ -251,44 +261,24 @@ unsafe fn block_step<S: Simd, H: Shape, const N: usize>(
         // SAFETY: by the caller's contract.
         unsafe {
             let dots = if H::WIDE {
-                dots_wide::<S, H, N>(&value, sub, columns)
+                dots_wide::<S, H, N>(&wide_value, sub, columns)
             } else {
                 dots_narrow::<S, H, N>(&value, sub, columns)
             };
             let scale = scale(sub);
             for n in 0..N {
-                let record = &*columns[n].records;
-                let mut dot = dots[n];
-                if H::OFFSET_SHIFT > 0 {
-                    let sum = S::splat_int(half_sum(record, H::SUBS, sub));
-                    dot = S::sub_shifted(dot, sum, H::OFFSET_SHIFT);
-                }
-                let both = S::mul(scale, S::splat(record.scale));
-                sums[n] = S::fma(S::to_float(dot), both, sums[n]);
+                let both = S::mul(scale, S::splat((*columns[n].records).scale));
+                sums[n] = S::fma(S::to_float(dots[n]), both, sums[n]);
             }
-            if H::MIN {
+            if !H::WIDE {
                 let min = min(sub);
+                let part = if H::SUBS == 1 { 0 } else { 1 + sub };
                 for n in 0..N {
-                    let record = &*columns[n].records;
-                    let sum = if H::SUBS == 1 {
-                        record.scaled_sum
-                    } else {
-                        record.scale * half_sum(record, H::SUBS, sub) as f32
-                    };
+                    let sum = (*columns[n].records).sums[part];
                     sums[n] = S::fma(min, S::splat(sum), sums[n]);
                 }
             }
         }
-    }
-}
-
-/// Σq of the part of the block that half `sub` covers.
-#[inline(always)]
-fn half_sum(record: &Record, subs: usize, sub: usize) -> i32 {
-    match (subs, sub) {
-        (1, _) => record.sum,
-        (_, 0) => record.sum_low,
-        _ => record.sum - record.sum_low,
     }
 }
 
@@ -332,7 +322,7 @@ unsafe fn dots_narrow<S: Simd, H: Shape, const N: usize>(
 
 #[inline(always)]
 unsafe fn dots_wide<S: Simd, H: Shape, const N: usize>(
-    value: &impl Fn(usize) -> S::B,
+    value: &impl Fn(usize) -> [S::B; 2],
     sub: usize,
     columns: &[Column; N],
 ) -> [S::I; N] {
@@ -458,7 +448,8 @@ pub(crate) unsafe fn decode<S: Simd, L: Layout>(block: &Block, to: &mut [f32]) {
             S::store(mins.as_mut_ptr().add(sub * LANES), L::min::<S>(block, sub));
         }
     }
-    let offset = if L::Shape::OFFSET_SHIFT > 0 { 1 << L::Shape::OFFSET_SHIFT } else { 0 };
+    let offset = i32::from(L::OFFSET);
+    let has_min = !L::Shape::WIDE && offset == 0;
     for (k, row) in to.chunks_exact_mut(PANEL_ROWS).enumerate() {
         let sub = k * L::Shape::SUBS / BLOCK;
         for (r, out) in row.iter_mut().enumerate() {
@@ -466,7 +457,7 @@ pub(crate) unsafe fn decode<S: Simd, L: Layout>(block: &Block, to: &mut [f32]) {
             let q =
                 if L::Shape::WIDE { i32::from(stored as i8) } else { i32::from(stored) - offset };
             let scaled = scales[sub * LANES + r] * q as f32;
-            *out = if L::Shape::MIN { scaled + mins[sub * LANES + r] } else { scaled };
+            *out = if has_min { scaled + mins[sub * LANES + r] } else { scaled };
         }
     }
 }

@@ -77,8 +77,6 @@ pub(crate) trait Simd: Copy {
     unsafe fn splat_int(x: i32) -> Self::I;
     unsafe fn store_int(p: *mut i32, x: Self::I);
     unsafe fn add_int(a: Self::I, b: Self::I) -> Self::I;
-    /// `a - (b << shift)`
-    unsafe fn sub_shifted(a: Self::I, b: Self::I, shift: u32) -> Self::I;
 
     unsafe fn load_bytes(p: *const u8) -> Self::B;
     unsafe fn store_bytes(p: *mut u8, x: Self::B);
@@ -99,9 +97,11 @@ pub(crate) trait Simd: Copy {
     /// [`Simd::acc_zero`]: more could leave 16 bits.
     unsafe fn acc_u8(acc: Self::Acc, w: Self::B, a: *const i8) -> Self::Acc;
     unsafe fn acc_widen(acc: Self::Acc) -> Self::I;
-    /// Adds four i8 × i16 products to each lane; `a` names four activations in the
-    /// order k0 k2 k1 k3 (see [`crate::activations`]).
-    unsafe fn acc_i16(acc: Self::I, w: Self::B, a: *const i16) -> Self::I;
+    /// Splits signed bytes into 16-bit values: k0 and k2 of each lane, and k1 and k3.
+    unsafe fn widen_bytes(w: Self::B) -> [Self::B; 2];
+    /// Adds four i16 × i16 products to each lane; `w` is split as above, `a` names four
+    /// activations in the order k0 k2 k1 k3 (see [`crate::activations`]).
+    unsafe fn acc_i16(acc: Self::I, w: [Self::B; 2], a: *const i16) -> Self::I;
 
     /// Asks for a line to be in the second-level cache soon; any address is allowed.
     unsafe fn prefetch(p: *const u8);
@@ -144,7 +144,7 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::F) -> S::F {
         let clamped = S::min(S::max(x, S::splat(LOWEST)), S::splat(88.0));
         let n = S::to_int(S::mul(clamped, S::splat(std::f32::consts::LOG2_E)));
         let nf = S::to_float(n);
-        let r = S::fma(nf, S::splat(-0.693_359_375), clamped);
+        let r = S::fma(nf, S::splat(-0.693_359_4), clamped);
         let r = S::fma(nf, S::splat(2.121_944_4e-4), r);
         let mut p = S::splat(1.0 / 720.0);
         for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {

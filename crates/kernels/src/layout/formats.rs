@@ -102,7 +102,8 @@ macro_rules! geometry {
 
 pub(crate) struct Q4_0;
 impl Layout for Q4_0 {
-    type Shape = U4Offset;
+    type Shape = U4;
+    const OFFSET: u8 = 8;
     geometry!(file 18, blocks 1, bits 4, 0; scale 2, width 2; supers 0);
     fn split(file: &[u8], codes: &mut [u8], scales: &mut [u8], _: &mut [u8]) {
         scales[..2].copy_from_slice(&file[..2]);
@@ -118,7 +119,7 @@ impl Layout for Q4_0 {
 
 pub(crate) struct Q4_1;
 impl Layout for Q4_1 {
-    type Shape = U4Min;
+    type Shape = U4;
     geometry!(file 20, blocks 1, bits 4, 0; scale 4, width 2; supers 0);
     fn split(file: &[u8], codes: &mut [u8], scales: &mut [u8], _: &mut [u8]) {
         scales[..4].copy_from_slice(&file[..4]);
@@ -135,7 +136,8 @@ impl Layout for Q4_1 {
 
 pub(crate) struct Q5_0;
 impl Layout for Q5_0 {
-    type Shape = U5Offset;
+    type Shape = U5;
+    const OFFSET: u8 = 16;
     geometry!(file 22, blocks 1, bits 4, 1; scale 2, width 2; supers 0);
     fn split(file: &[u8], codes: &mut [u8], scales: &mut [u8], _: &mut [u8]) {
         scales[..2].copy_from_slice(&file[..2]);
@@ -152,7 +154,7 @@ impl Layout for Q5_0 {
 
 pub(crate) struct Q5_1;
 impl Layout for Q5_1 {
-    type Shape = U5Min;
+    type Shape = U5;
     geometry!(file 24, blocks 1, bits 4, 1; scale 4, width 2; supers 0);
     fn split(file: &[u8], codes: &mut [u8], scales: &mut [u8], _: &mut [u8]) {
         scales[..4].copy_from_slice(&file[..4]);
@@ -203,7 +205,7 @@ fn split_two_bits(qs: &[u8], codes: &mut [u8]) {
 
 pub(crate) struct Q2K;
 impl Layout for Q2K {
-    type Shape = U2Min16;
+    type Shape = U3x16;
     // Each scale byte holds scale and minimum as nibbles, as in the file.
     geometry!(file 84, blocks 8, bits 2, 0; scale 2, width 1; supers 4);
     fn split(file: &[u8], codes: &mut [u8], scales: &mut [u8], supers: &mut [u8]) {
@@ -245,7 +247,8 @@ unsafe fn nibble_of(p: *const u8, shift: u32) -> [u8; PANEL_ROWS] {
 
 pub(crate) struct Q3K;
 impl Layout for Q3K {
-    type Shape = U3Offset16;
+    type Shape = U3x16;
+    const OFFSET: u8 = 4;
     geometry!(file 110, blocks 8, bits 2, 1; scale 2, width 1; supers 2);
     fn split(file: &[u8], codes: &mut [u8], scales: &mut [u8], supers: &mut [u8]) {
         let (flags, packed) = (&file[..32], &file[96..108]);
@@ -276,7 +279,7 @@ impl Layout for Q3K {
 
 pub(crate) struct Q4K;
 impl Layout for Q4K {
-    type Shape = U4Min;
+    type Shape = U4;
     geometry!(file 144, blocks 8, bits 4, 0; scale 2, width 1; supers 4);
     fn split(file: &[u8], codes: &mut [u8], scales: &mut [u8], supers: &mut [u8]) {
         split_k_scales(file, scales, supers);
@@ -297,7 +300,7 @@ impl Layout for Q4K {
 
 pub(crate) struct Q5K;
 impl Layout for Q5K {
-    type Shape = U5Min;
+    type Shape = U5;
     geometry!(file 176, blocks 8, bits 4, 1; scale 2, width 1; supers 4);
     fn split(file: &[u8], codes: &mut [u8], scales: &mut [u8], supers: &mut [u8]) {
         split_k_scales(file, scales, supers);

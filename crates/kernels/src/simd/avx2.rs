@@ -187,16 +187,6 @@ impl Simd for Avx2 {
         both!(_mm256_add_epi32, a, b)
     }
     #[inline(always)]
-    unsafe fn sub_shifted(a: I, b: I, shift: u32) -> I {
-        simd!({
-            let n = _mm_cvtsi32_si128(shift as i32);
-            [
-                _mm256_sub_epi32(a[0], _mm256_sll_epi32(b[0], n)),
-                _mm256_sub_epi32(a[1], _mm256_sll_epi32(b[1], n)),
-            ]
-        })
-    }
-    #[inline(always)]
     unsafe fn load_bytes(p: *const u8) -> I {
         simd!([_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast())])
     }
@@ -269,17 +259,23 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
-    unsafe fn acc_i16(acc: I, w: I, a: *const i16) -> I {
+    unsafe fn widen_bytes(w: I) -> [I; 2] {
+        simd!({
+            let even = |w| _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(w));
+            let odd = |w| _mm256_srai_epi16::<8>(w);
+            [[even(w[0]), even(w[1])], [odd(w[0]), odd(w[1])]]
+        })
+    }
+    #[inline(always)]
+    unsafe fn acc_i16(acc: I, w: [I; 2], a: *const i16) -> I {
         simd!({
             let a02 = _mm256_set1_epi32(a.cast::<i32>().read_unaligned());
             let a13 = _mm256_set1_epi32(a.add(2).cast::<i32>().read_unaligned());
-            let step = |acc, w| {
-                let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(w));
-                let odd = _mm256_srai_epi16::<8>(w);
+            let step = |acc, even, odd| {
                 let acc = _mm256_add_epi32(acc, _mm256_madd_epi16(even, a02));
                 _mm256_add_epi32(acc, _mm256_madd_epi16(odd, a13))
             };
-            [step(acc[0], w[0]), step(acc[1], w[1])]
+            [step(acc[0], w[0][0], w[1][0]), step(acc[1], w[0][1], w[1][1])]
         })
     }
     #[inline(always)]

@@ -22,7 +22,7 @@ impl Simd for Avx512 {
     type B = __m512i;
     type Acc = __m512i;
 
-    const COLS_INT: usize = 8;
+    const COLS_INT: usize = 12;
     const COLS_FLOAT: usize = 12;
 
     #[inline(always)]
@@ -127,10 +127,6 @@ impl Simd for Avx512 {
         simd!(_mm512_add_epi32(a, b))
     }
     #[inline(always)]
-    unsafe fn sub_shifted(a: __m512i, b: __m512i, shift: u32) -> __m512i {
-        simd!(_mm512_sub_epi32(a, _mm512_sll_epi32(b, _mm_cvtsi32_si128(shift as i32))))
-    }
-    #[inline(always)]
     unsafe fn load_bytes(p: *const u8) -> __m512i {
         simd!(_mm512_loadu_si512(p.cast()))
     }
@@ -180,13 +176,15 @@ impl Simd for Avx512 {
         acc
     }
     #[inline(always)]
-    unsafe fn acc_i16(acc: __m512i, w: __m512i, a: *const i16) -> __m512i {
+    unsafe fn widen_bytes(w: __m512i) -> [__m512i; 2] {
+        simd!([_mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(w)), _mm512_srai_epi16::<8>(w),])
+    }
+    #[inline(always)]
+    unsafe fn acc_i16(acc: __m512i, w: [__m512i; 2], a: *const i16) -> __m512i {
         simd!({
             let a02 = _mm512_set1_epi32(a.cast::<i32>().read_unaligned());
             let a13 = _mm512_set1_epi32(a.add(2).cast::<i32>().read_unaligned());
-            let even = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(w));
-            let odd = _mm512_srai_epi16::<8>(w);
-            _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(acc, even, a02), odd, a13)
+            _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(acc, w[0], a02), w[1], a13)
         })
     }
     #[inline(always)]

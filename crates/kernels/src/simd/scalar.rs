@@ -145,10 +145,6 @@ impl Simd for Scalar {
         lanes(|i| a[i].wrapping_add(b[i]))
     }
     #[inline(always)]
-    unsafe fn sub_shifted(a: I, b: I, shift: u32) -> I {
-        lanes(|i| a[i].wrapping_sub(b[i] << shift))
-    }
-    #[inline(always)]
     unsafe fn load_bytes(p: *const u8) -> B {
         // SAFETY: 64 readable bytes by contract.
         unsafe { p.cast::<B>().read_unaligned() }
@@ -197,12 +193,24 @@ impl Simd for Scalar {
         acc
     }
     #[inline(always)]
-    unsafe fn acc_i16(acc: I, w: B, a: *const i16) -> I {
+    unsafe fn widen_bytes(w: B) -> [B; 2] {
+        let mut out = [[0; 64]; 2];
+        for (i, four) in w.chunks_exact(4).enumerate() {
+            for (j, &b) in four.iter().enumerate() {
+                let at = 4 * i + 2 * (j / 2);
+                out[j % 2][at..at + 2].copy_from_slice(&i16::from(b as i8).to_le_bytes());
+            }
+        }
+        out
+    }
+    #[inline(always)]
+    unsafe fn acc_i16(acc: I, w: [B; 2], a: *const i16) -> I {
         // SAFETY: four readable activations by contract.
         let a = unsafe { a.cast::<[i16; 4]>().read_unaligned() };
-        let order = [a[0], a[2], a[1], a[3]];
+        let value =
+            |half: usize, at: usize| i32::from(i16::from_le_bytes([w[half][at], w[half][at + 1]]));
         lanes(|i| {
-            (0..4).fold(acc[i], |sum, j| sum + i32::from(w[4 * i + j] as i8) * i32::from(order[j]))
+            (0..4).fold(acc[i], |sum, j| sum + value(j / 2, 4 * i + 2 * (j % 2)) * i32::from(a[j]))
         })
     }
     #[inline(always)]
