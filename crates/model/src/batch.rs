@@ -53,13 +53,31 @@ impl Batch<'_> {
         self.chunks.iter().map(rows).sum()
     }
 
-    /// Checks every chunk against the model and the cache.
-    pub(crate) fn check(&self, spec: &Spec, cache: &KvCache) -> Result<(), ForwardError> {
+    /// Checks every chunk against the model and the cache, and the chunks against each other.
+    ///
+    /// `written` is used for the blocks that the batch writes to.
+    pub(crate) fn check(
+        &self,
+        spec: &Spec,
+        cache: &KvCache,
+        written: &mut Vec<u32>,
+    ) -> Result<(), ForwardError> {
         if cache.layers.len() != spec.layers.len() {
             let (expected, got) = (spec.layers.len(), cache.layers.len());
             return Err(ForwardError::CacheMismatch { expected, got });
         }
-        self.chunks.iter().enumerate().try_for_each(|(i, chunk)| chunk.check(i, spec, cache))
+        written.clear();
+        for (i, chunk) in self.chunks.iter().enumerate() {
+            chunk.check(i, spec, cache)?;
+            let end = chunk.position + chunk.tokens.len();
+            let blocks = chunk.position / BLOCK_TOKENS..end.div_ceil(BLOCK_TOKENS);
+            written.extend_from_slice(&chunk.blocks[blocks]);
+        }
+        written.sort_unstable();
+        match written.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(ForwardError::BlockWrittenTwice { block: pair[0] }),
+            None => Ok(()),
+        }
     }
 }
 

@@ -176,6 +176,12 @@ pub enum ForwardError {
         /// Blocks in the cache.
         blocks: usize,
     },
+    /// Two chunks, or two places of one block table, would write to one block.
+    #[error("block {block} would be written by two chunks of the batch")]
+    BlockWrittenTwice {
+        /// The block's number.
+        block: u32,
+    },
     /// The cache was made for a model of another shape.
     #[error("the KV cache has {got} layers, the model has {expected}")]
     CacheMismatch {

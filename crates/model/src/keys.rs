@@ -41,6 +41,11 @@ impl Keys {
         self.entries.contains_key(key)
     }
 
+    /// Refuses a configuration without the key, where its default would be a guess.
+    pub(crate) fn require(&self, key: &str) -> Result<(), SpecError> {
+        if self.contains(key) { Ok(()) } else { Err(self.missing(key)) }
+    }
+
     /// A count within `range`, or none where the key is absent.
     pub(crate) fn optional_size(
         &mut self,

@@ -137,7 +137,7 @@ impl Model {
         out: &mut Vec<f32>,
         tap: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), ForwardError> {
-        batch.check(&self.spec, cache)?;
+        batch.check(&self.spec, cache, &mut scratch.written)?;
         let tokens = batch.tokens();
         scratch.reserve(self.widths, tokens, batch.logit_rows());
         let mut spans = scratch.take_spans();
@@ -184,7 +184,7 @@ impl Model {
     fn logits(&self, scratch: &mut Scratch, batch: &Batch<'_>, out: &mut Vec<f32>) {
         let hidden_size = self.spec.hidden_size;
         let rows = batch.logit_rows();
-        out.clear();
+        // What was there before is overwritten below.
         out.resize(rows * self.spec.vocab_size, 0.0);
         if rows == 0 {
             return;

@@ -12,6 +12,8 @@ pub struct Scratch {
     pub(crate) positions: Vec<u32>,
     /// Angles of every row, for each kind of rotary positions in the model.
     pub(crate) ropes: Vec<RopeTable>,
+    /// Blocks that a step writes to.
+    pub(crate) written: Vec<u32>,
     /// Always empty between steps; keeps its allocation.
     spans: Vec<Span<'static>>,
 }
@@ -81,14 +83,17 @@ impl Widths {
         widths
     }
 
-    /// Bytes of the buffers for `tokens` rows of which `asked` want logits.
+    /// Bytes of the buffers for `tokens` rows of which `asked` want logits, with the widest
+    /// input of a matrix product in the forms that its matrices take: 8 and 16 bits with a
+    /// record for every 32 come to 4 bytes together, as f32 does.
     pub(crate) fn bytes(&self, tokens: usize, asked: usize) -> u64 {
         let mixed = if self.experts > 0 { self.hidden } else { 0 };
         let floats = 2 * self.hidden + 2 * self.query + 2 * self.key + self.wide;
         let moe = self.experts + mixed + 2 * self.experts_per_token;
+        let input = self.hidden.max(self.query).max(self.wide);
         // Positions are one number of the same size.
-        4 * (tokens as u64 * (floats + moe + self.angles + 1) as u64
-            + 2 * (asked * self.hidden) as u64)
+        let row = floats + moe + self.angles + input + 1;
+        4 * (tokens as u64 * row as u64 + 2 * (asked * self.hidden) as u64)
     }
 }
 
@@ -113,6 +118,7 @@ impl Scratch {
             },
             positions: Vec::new(),
             ropes: Vec::new(),
+            written: Vec::new(),
             spans: Vec::new(),
         }
     }
@@ -165,5 +171,5 @@ fn grow(buffer: &mut Vec<f32>, len: usize) {
 /// iterator keeps its memory where element sizes agree, and an empty one moves nothing.
 fn recycle<'a>(mut spans: Vec<Span<'_>>) -> Vec<Span<'a>> {
     spans.clear();
-    spans.into_iter().filter_map(|_| None).collect()
+    spans.into_iter().map_while(|_| None).collect()
 }

@@ -1,7 +1,7 @@
 //! Logits and hidden states against the reference implementation, for every folder of
 //! `testdata/models`: `expected.safetensors` holds what transformers computes in f32.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use kernels::Pool;
@@ -12,10 +12,6 @@ use weights::Checkpoint;
 
 /// Largest difference in relation to the largest expected value, logits and hidden states.
 const TOLERANCE: f32 = 2e-4;
-
-fn models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models")
-}
 
 /// What one run returns: logits (tokens, vocabulary), then the hidden states.
 struct Run {
@@ -83,13 +79,8 @@ fn compare(name: &str, checkpoint: &Path, expected: &Path) -> f32 {
 
 #[test]
 fn every_golden_agrees_with_the_reference() {
-    let mut folders: Vec<PathBuf> = std::fs::read_dir(models())
-        .expect("testdata/models is part of the repository")
-        .map(|entry| entry.expect("readable").path())
-        .filter(|path| path.join("expected.safetensors").exists())
-        .collect();
-    folders.sort();
-    assert!(!folders.is_empty());
+    let folders = testkit::golden_models();
+    assert!(folders.len() >= 25, "the repository carries {} goldens", folders.len());
     for folder in folders {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let expected = folder.join("expected.safetensors");

@@ -12,7 +12,7 @@ use crate::rope::{Pairing, RopeScaling, RopeSpec, yarn_magnitude};
 use crate::spec::{AttentionSpec, Head, LayerSpec, Mask, Norm, Spec};
 
 /// The base of rotary frequencies where a configuration does not give one.
-const DEFAULT_THETA: f64 = 10_000.0;
+pub(super) const DEFAULT_THETA: f64 = 10_000.0;
 
 /// The numbers that every decoder's configuration has.
 pub(super) struct Shape {
@@ -38,9 +38,9 @@ impl Shape {
         let head_dim = keys.optional_size("head_dim", limits::HEAD_DIM)?.or(default_head_dim);
         let head_dim = match head_dim {
             Some(head_dim) => head_dim,
-            None => derived_head_dim("hidden_size", hidden_size, heads)?,
+            None => derived_head_dim(&keys.name("hidden_size"), hidden_size, heads)?,
         };
-        check_heads("num_key_value_heads", heads, kv_heads, head_dim)?;
+        check_heads(&keys.name("num_key_value_heads"), heads, kv_heads, head_dim)?;
         keys.only(
             "hidden_act",
             &[Value::from("silu"), Value::from("swish")],
@@ -113,7 +113,7 @@ pub(super) fn derived_head_dim(
     heads: usize,
 ) -> Result<usize, SpecError> {
     let head_dim = hidden_size / heads;
-    if hidden_size % heads == 0 && limits::HEAD_DIM.contains(&head_dim) {
+    if hidden_size.is_multiple_of(heads) && limits::HEAD_DIM.contains(&head_dim) {
         return Ok(head_dim);
     }
     Err(SpecError::OutOfRange {
@@ -130,14 +130,14 @@ pub(super) fn check_heads(
     kv_heads: usize,
     head_dim: usize,
 ) -> Result<(), SpecError> {
-    if heads % kv_heads != 0 {
+    if !heads.is_multiple_of(kv_heads) {
         return Err(SpecError::OutOfRange {
             key: kv_key.to_owned(),
             expected: format!("a divisor of {heads} query heads"),
             got: kv_heads.to_string(),
         });
     }
-    if head_dim % 2 != 0 || heads * head_dim > limits::QUERY_WIDTH {
+    if !head_dim.is_multiple_of(2) || heads * head_dim > limits::QUERY_WIDTH {
         return Err(SpecError::OutOfRange {
             key: "head_dim".to_owned(),
             expected: format!("an even width, times heads at most {}", limits::QUERY_WIDTH),
@@ -237,17 +237,17 @@ pub(super) fn rope(keys: &mut Keys, shape: &mut Shape) -> Result<RopeSpec, SpecE
         scaling = rope_scaling(&mut parameters, shape, outer_original)?;
         parameters.finish()?;
     }
-    let theta = check_theta(theta.unwrap_or(DEFAULT_THETA))?;
+    let theta = check_theta("rope_theta", theta.unwrap_or(DEFAULT_THETA))?;
     Ok(RopeSpec { theta, rotary_dim: shape.head_dim, pairing: Pairing::Half, scaling })
 }
 
 /// A base of one or less gives no falling frequencies.
-pub(super) fn check_theta(theta: f64) -> Result<f32, SpecError> {
+pub(super) fn check_theta(key: &str, theta: f64) -> Result<f32, SpecError> {
     if theta as f32 > 1.0 {
         return Ok(theta as f32);
     }
     Err(SpecError::OutOfRange {
-        key: "rope_theta".to_owned(),
+        key: key.to_owned(),
         expected: "a number above one".to_owned(),
         got: theta.to_string(),
     })
@@ -323,6 +323,7 @@ fn yarn(keys: &mut Keys, factor: f64, original_context: usize) -> Result<RopeSca
 const HARMLESS: &[&str] = &[
     // Storage and provenance.
     "architectures",
+    "attn_implementation",
     "auto_map",
     "dtype",
     "is_llama_config",
@@ -381,6 +382,7 @@ const HARMLESS: &[&str] = &[
     "length_penalty",
     "max_length",
     "max_new_tokens",
+    "max_sequence_length",
     "min_length",
     "model_max_length",
     "no_repeat_ngram_size",

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use weights::Tensor;
 
-use super::config::{check_heads, check_theta, derived_head_dim, epsilon};
+use super::config::{DEFAULT_THETA, check_heads, check_theta, derived_head_dim, epsilon};
 use super::{limits, names};
 use crate::error::SpecError;
 use crate::families::Family;
@@ -53,11 +53,17 @@ impl Metadata<'_> {
             &[Value::from(true)],
             "only causal attention is implemented",
         )?;
+        let one = [Value::from(1)];
+        keys.only("rope.scaling.attn_factor", &one, "only YaRN scales the rotation")?;
         keys.ignore(&[
             "tensor_data_layout",
-            "rope.scaling.finetuned",
-            "rope.scale_linear",
             "vocab_size",
+            // Read where the scaling is YaRN, without effect elsewhere.
+            "rope.scaling.finetuned",
+            "rope.scaling.yarn_attn_factor",
+            "rope.scaling.yarn_beta_fast",
+            "rope.scaling.yarn_beta_slow",
+            "rope.scaling.yarn_ext_factor",
         ]);
         keys.finish()
     }
@@ -75,12 +81,12 @@ impl Metadata<'_> {
             .unwrap_or_else(|| heads.clone());
         let head_dim = match keys.optional_size("attention.key_length", limits::HEAD_DIM)? {
             Some(head_dim) => head_dim,
-            None => derived_head_dim("embedding_length", hidden_size, heads[0])?,
+            None => derived_head_dim(&keys.name("embedding_length"), hidden_size, heads[0])?,
         };
         let same = [Value::from(head_dim)];
         keys.only("attention.value_length", &same, "keys and values must have one width")?;
         for (&heads, &kv_heads) in heads.iter().zip(&kv_heads) {
-            check_heads("attention.head_count_kv", heads, kv_heads, head_dim)?;
+            check_heads(&keys.name("attention.head_count_kv"), heads, kv_heads, head_dim)?;
         }
         // Rows of the embedding: the vocabulary as the weights have it, padding included.
         let stated = keys.optional_size("vocab_size", limits::VOCAB)?;
@@ -120,7 +126,8 @@ impl Metadata<'_> {
                 got: rotary_dim.to_string(),
             });
         }
-        let theta = check_theta(self.keys.positive("rope.freq_base")?.unwrap_or(10_000.0))?;
+        let base = self.keys.positive("rope.freq_base")?.unwrap_or(DEFAULT_THETA);
+        let theta = check_theta(&self.keys.name("rope.freq_base"), base)?;
         let scaling = self.rope_scaling(shape)?;
         let scaling = match (self.tensor)(names::ROPE_DIVISORS) {
             None => scaling,

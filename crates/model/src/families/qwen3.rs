@@ -24,6 +24,7 @@ const HEAD_DIM: usize = 128;
 const WINDOW_FROM_LAYER: usize = 28;
 
 fn from_config(keys: &mut Keys) -> Result<Spec, SpecError> {
+    keys.require("num_key_value_heads")?;
     let mut shape = config::Shape::read(keys, Some(HEAD_DIM))?;
     let rope = config::rope(keys, &mut shape)?;
     let windowed = Windowed::FromLayer { default: WINDOW_FROM_LAYER };

@@ -22,6 +22,7 @@ pub(super) const TABLE: FamilyTable = FamilyTable {
 };
 
 fn from_config(keys: &mut Keys) -> Result<Spec, SpecError> {
+    keys.require("num_key_value_heads")?;
     let mut shape = config::Shape::read(keys, None)?;
     let rope = config::rope(keys, &mut shape)?;
     config::full_attention_only(keys, &shape, Windowed::OnRequest)?;
@@ -44,7 +45,7 @@ fn from_config(keys: &mut Keys) -> Result<Spec, SpecError> {
     };
     let step = keys.optional_size("decoder_sparse_step", limits::LAYERS)?.unwrap_or(1);
     let dense_layers = keys.sizes("mlp_only_layers")?.unwrap_or_default();
-    let is_moe = |layer: &usize| !dense_layers.contains(layer) && (layer + 1) % step == 0;
+    let is_moe = |layer: &usize| !dense_layers.contains(layer) && (layer + 1).is_multiple_of(step);
     let dense = if (0..shape.layers).all(|layer| is_moe(&layer)) {
         keys.ignore(&["intermediate_size"]);
         None

@@ -1,0 +1,5 @@
+//! Tests on tiny random checkpoints that are made as they are needed.
+
+mod checkpoints;
+mod company;
+mod refusals;
