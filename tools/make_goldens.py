@@ -273,6 +273,8 @@ def expert_margin(model: PreTrainedModel, tokens: np.ndarray) -> float:
 
     def take(module: torch.nn.Module, _inputs: Any, output: Any) -> None:
         ordered = output[0].softmax(-1).sort(-1, descending=True).values
+        if module.top_k == ordered.shape[-1]:
+            return
         margins.append(float((ordered[:, module.top_k - 1] - ordered[:, module.top_k]).min()))
 
     gates = [module for name, module in model.named_modules() if name.endswith("mlp.gate")]
