@@ -39,4 +39,9 @@ pub struct CallMeta {
 pub trait StreamEncoder: Send {
     /// Appends what the event says to `out`, framed as the dialect frames it.
     fn push(&mut self, event: &serve::Event, out: &mut String);
+
+    /// What a silent stream may say to show that it lives, where the dialect has something.
+    fn heartbeat(&self) -> Option<&'static str> {
+        None
+    }
 }

@@ -52,6 +52,9 @@ impl Frames {
     }
 }
 
+/// A comment of the event-stream format, which clients skip.
+const HEARTBEAT: &str = ": waiting\n\n";
+
 fn frame(value: &Value, out: &mut String) {
     out.push_str("data: ");
     out.push_str(&value.to_string());
@@ -121,6 +124,10 @@ impl StreamEncoder for ChatStream {
             Event::Failed(error) => Frames::failed(error, out),
         }
     }
+
+    fn heartbeat(&self) -> Option<&'static str> {
+        Some(HEARTBEAT)
+    }
 }
 
 /// The stream of a completion.
@@ -172,6 +179,10 @@ impl StreamEncoder for CompletionStream {
             Event::Done { usage, timings } => self.frames.done(usage, timings, out),
             Event::Failed(error) => Frames::failed(error, out),
         }
+    }
+
+    fn heartbeat(&self) -> Option<&'static str> {
+        Some(HEARTBEAT)
     }
 }
 

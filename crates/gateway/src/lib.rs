@@ -1,0 +1,34 @@
+//! The HTTP server: routes, streamed bodies, limits, drain; no business rules.
+//!
+//! [`bind`] takes the address, [`Bound::serve`] answers until told to stop, and
+//! [`Bound::serve_until_signal`] does that from synchronous code until Ctrl-C or SIGTERM.
+
+mod bind;
+mod body;
+mod call;
+mod config;
+mod connections;
+mod respond;
+mod routes;
+mod signals;
+mod stalls;
+mod stream;
+
+use std::future::Future;
+use std::sync::Arc;
+
+pub use bind::{Bound, GatewayError, bind};
+pub use config::Config;
+use serve::Generate;
+
+/// Binds and answers until `shutdown` is ready, then drains.
+///
+/// # Errors
+/// The address cannot be bound, or may not.
+pub async fn serve(
+    config: Config,
+    generate: Arc<dyn Generate>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), GatewayError> {
+    bind(config)?.serve(generate, shutdown).await
+}

@@ -1,0 +1,101 @@
+//! Responses: JSON bodies, errors, headers that every response has.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use dialect::openai::ApiError;
+use serde_json::Value;
+
+/// Names the request in responses and logs.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Lists the parameters without effect.
+pub(crate) const IGNORED: HeaderName = HeaderName::from_static("x-freehold-ignored");
+
+/// Most names in the header of parameters without effect, and their longest form.
+const IGNORED_NAMES_MAX: usize = 32;
+const IGNORED_NAME_BYTES_MAX: usize = 64;
+
+/// A request's id, handed to the routes.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(pub(crate) String);
+
+/// Makes ids that differ within a process by count and between processes by chance.
+#[derive(Debug)]
+pub(crate) struct RequestIds {
+    start: u64,
+    n_made: AtomicU64,
+}
+
+impl RequestIds {
+    pub(crate) fn new() -> Self {
+        let start = std::hash::RandomState::new().build_hasher().finish();
+        Self { start, n_made: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> RequestId {
+        let count = self.n_made.fetch_add(1, Ordering::Relaxed);
+        RequestId(format!("{:016x}{count:08x}", self.start))
+    }
+}
+
+/// Gives each request its id and puts it on the response.
+pub(crate) async fn identify(
+    ids: std::sync::Arc<RequestIds>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let id = ids.next();
+    let value = HeaderValue::from_str(&id.0);
+    request.extensions_mut().insert(id);
+    let mut response = next.run(request).await;
+    if let Ok(value) = value {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// A JSON response.
+pub(crate) fn json(status: StatusCode, value: &Value) -> Response {
+    let mut response = Response::new(Body::from(value.to_string()));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+/// An error in the dialect's shape.
+pub(crate) fn error(error: &ApiError) -> Response {
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(status, &error.body());
+    if let Some(seconds) = error.retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// Lists parameters without effect in a header; their names are the client's, so they are cut to
+/// what a header can hold.
+pub(crate) fn list_ignored(response: &mut Response, names: &[String]) {
+    if names.is_empty() {
+        return;
+    }
+    let mut listed: Vec<String> = names
+        .iter()
+        .take(IGNORED_NAMES_MAX)
+        .map(|name| {
+            let visible = name.chars().take(IGNORED_NAME_BYTES_MAX);
+            visible.map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' }).collect()
+        })
+        .collect();
+    if names.len() > IGNORED_NAMES_MAX {
+        listed.push("...".to_owned());
+    }
+    if let Ok(value) = HeaderValue::from_str(&listed.join(", ")) {
+        response.headers_mut().insert(IGNORED, value);
+    }
+}
