@@ -364,7 +364,8 @@ impl Partial {
             let remote_mark = match &file.hash {
                 Some(ContentHash::GitSha1(hex)) => Some(hex.clone()),
                 Some(ContentHash::Sha256(_)) => None,
-                None => etag,
+                // What the next pull will be told first, a weak tag or a date included.
+                None => file.etag.clone().or(etag),
             };
             let path = file.path.clone();
             Ok(Finished::Kept(FileRecord { path, bytes, sha256, foreign: None, remote_mark }))

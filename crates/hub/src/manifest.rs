@@ -18,6 +18,8 @@ pub(crate) const FOLDER_REFERENCE: &str = "main";
 pub(crate) const IMPORTED: &str = "imported";
 /// The source of models that were imported.
 pub(crate) const LOCAL: &str = "local";
+/// The source of models that came from an address.
+pub(crate) const URL: &str = "url";
 /// The version of the manifest's form.
 const VERSION: u32 = 1;
 

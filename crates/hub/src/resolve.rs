@@ -8,7 +8,7 @@ use crate::error::HubError;
 use crate::foreign::{huggingface, ollama};
 use crate::home::Removed;
 use crate::local::{LocalModel, Origin};
-use crate::manifest::{IMPORTED, LOCAL, Manifest, ModelKey};
+use crate::manifest::{IMPORTED, LOCAL, Manifest, ModelKey, URL};
 use crate::pull::{Goal, Hub, Place};
 use crate::reference::{ModelRef, Pick, RepoRef};
 use crate::select::{answers, preferred, select};
@@ -119,6 +119,14 @@ impl Hub {
             if named.is_some() {
                 return Ok(named);
             }
+        }
+        // What came from an address is also known by the label that lists show.
+        let text = model.to_string();
+        let labelled = |manifest: &&Manifest| {
+            manifest.key.source == URL && manifest.key.label().eq_ignore_ascii_case(&text)
+        };
+        if let Some(manifest) = models.iter().find(labelled) {
+            return Ok(Some(manifest.key.clone()));
         }
         let Ok(Goal { place, .. }) = self.goal(model) else { return Ok(None) };
         match place {

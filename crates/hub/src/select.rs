@@ -74,7 +74,7 @@ pub(crate) fn select(
 ) -> Result<Selection, HubError> {
     let groups = gguf_groups(files);
     match pick {
-        Pick::Auto => match safetensors_folder(files) {
+        Pick::Auto => match safetensors_folder(model, files)? {
             Some(selection) => Ok(selection),
             None => default_group(model, &groups)?.into_selection(model),
         },
@@ -331,11 +331,11 @@ fn is_folder_file(name: &str) -> bool {
 }
 
 /// `config.json`, tokenizer, template and safetensors at the top of the repository.
-fn safetensors_folder(files: &[RemoteFile]) -> Option<Selection> {
+fn safetensors_folder(model: &str, files: &[RemoteFile]) -> Result<Option<Selection>, HubError> {
     let top: Vec<&RemoteFile> = files.iter().filter(|file| file.path.depth() == 0).collect();
     let has = |name: &str| top.iter().any(|file| file.path.as_str() == name);
     if !has("config.json") {
-        return None;
+        return Ok(None);
     }
     // A repository may hold the same weights twice, whole and in shards: one set suffices.
     let whole = has("model.safetensors");
@@ -350,21 +350,44 @@ fn safetensors_folder(files: &[RemoteFile]) -> Option<Selection> {
             !stem.starts_with("consolidated") && !stem.starts_with("adapter")
         }
     };
-    if !top.iter().any(|file| is_weight(file.path.as_str())) {
-        return None;
+    let weights: Vec<&str> =
+        top.iter().map(|file| file.path.as_str()).filter(|name| is_weight(name)).collect();
+    if weights.is_empty() {
+        return Ok(None);
     }
+    check_shards(model, &weights)?;
     let wanted = |name: &str| {
         is_folder_file(name)
             || is_weight(name)
             || (!whole && name.ends_with(".safetensors.index.json"))
     };
     let files = top.into_iter().filter(|file| wanted(file.path.as_str())).cloned().collect();
-    Some(Selection {
+    Ok(Some(Selection {
         format: Format::Safetensors,
         reference: FOLDER_REFERENCE.to_owned(),
         entry: None,
         files,
-    })
+    }))
+}
+
+/// A cache may hold some of the shards only, a repository may be in the middle of an upload.
+fn check_shards(model: &str, weights: &[&str]) -> Result<(), HubError> {
+    let extension = ".safetensors";
+    for name in weights {
+        let Some((base, _, count)) = name.strip_suffix(extension).and_then(split_part) else {
+            continue;
+        };
+        let shard = |n: u32| format!("{base}-{n:05}-of-{count:05}{extension}");
+        let missing = (1..=count).map(shard).find(|shard| !weights.contains(&shard.as_str()));
+        if let Some(missing) = missing {
+            return Err(HubError::NoChoice {
+                model: model.to_owned(),
+                reason: format!("its shard {missing:?} is missing"),
+                available: weights.iter().map(|name| (*name).to_owned()).collect(),
+            });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -469,6 +492,10 @@ mod tests {
         .expect("a folder");
         assert_eq!(got.0, "main");
         assert_eq!(got.1.len(), 6, "{:?}", got.1);
+        let half =
+            ["config.json", "model.safetensors.index.json", "model-00002-of-00002.safetensors"];
+        let error = chosen(&half, &Pick::Auto).expect_err("a shard is missing").to_string();
+        assert!(error.contains("model-00001-of-00002"), "{error}");
         let got = chosen(
             &[
                 "config.json",

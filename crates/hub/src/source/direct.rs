@@ -6,7 +6,7 @@ use reqwest::header::HeaderMap;
 use super::{listed_name, listed_size};
 use crate::digest::{ContentHash, sha256_text};
 use crate::error::HubError;
-use crate::manifest::ModelKey;
+use crate::manifest::{ModelKey, URL};
 use crate::names::check_key;
 use crate::select::{RemoteFile, split_names};
 
@@ -60,7 +60,7 @@ pub(crate) fn key(url: &str) -> Result<ModelKey, HubError> {
     };
     // What follows a `?` is often a signature that changes from day to day.
     let hash = &sha256_text(url.split(['?', '#']).next().unwrap_or(url))[..12];
-    ModelKey::new("url", &clean(host, "host"), &format!("{}-{hash}", clean(stem, "file")), "file")
+    ModelKey::new(URL, &clean(host, "host"), &format!("{}-{hash}", clean(stem, "file")), "file")
 }
 
 /// What a server says about a file before it is fetched. Only a hub's own header is believed
@@ -80,7 +80,8 @@ pub(crate) fn describe(
     file.hash = text(first, "x-linked-etag").as_deref().and_then(ContentHash::parse);
     let bytes = number(first, "x-linked-size").or_else(|| number(last, "content-length"));
     file.bytes = listed_size(&file.path, bytes)?;
-    file.etag = text(last, "etag").filter(|tag| tag.len() <= 256);
+    let mark = text(last, "etag").or_else(|| text(last, "last-modified"));
+    file.etag = mark.filter(|mark| mark.len() <= 256);
     Ok(())
 }
 

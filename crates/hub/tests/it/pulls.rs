@@ -157,6 +157,7 @@ fn a_file_comes_from_an_address() {
     world.pull(&url).expect("the same version");
     assert_eq!(n_get(&server), 1);
     assert_eq!(world.resolve(&url).expect("in the home").path, local.path);
+    assert_eq!(world.resolve(&local.label).expect("by its label").path, local.path);
 }
 
 #[test]
