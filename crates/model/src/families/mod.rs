@@ -4,6 +4,7 @@
 //! [`Family`], names in [`names`] where they differ, and goldens.
 
 mod config;
+mod harmless;
 mod llama;
 mod metadata;
 pub(crate) mod names;
@@ -18,7 +19,8 @@ use weights::{Checkpoint, Gguf, Tensor};
 
 use crate::error::{ModelError, SpecError};
 use crate::keys::Keys;
-use crate::spec::Spec;
+use crate::rope::RopeSpec;
+use crate::spec::{Mixer, Spec};
 
 /// Limits on what a configuration may ask for, far above any published model.
 pub(crate) mod limits {
@@ -142,8 +144,9 @@ pub fn from_config(config: &Value) -> Result<Spec, SpecError> {
         }
     }
     let spec = (table.from_config)(&mut keys)?;
-    config::ignore_harmless(&mut keys);
+    keys.ignore(harmless::KEYS);
     keys.finish()?;
+    check_frequencies(&spec)?;
     Ok(spec)
 }
 
@@ -180,5 +183,29 @@ pub(crate) fn from_metadata(
     let mut metadata = metadata::Metadata { keys, tensor };
     let spec = (family.table().from_metadata)(&mut metadata)?;
     metadata.finish()?;
+    check_frequencies(&spec)?;
     Ok(spec)
+}
+
+/// Each number of a scaling may be within its limits and their quotient not be one.
+fn check_frequencies(spec: &Spec) -> Result<(), SpecError> {
+    let mut checked = None;
+    for layer in &spec.layers {
+        let Mixer::Attention(attention) = &layer.mixer;
+        if attention.rope.is_none() || attention.rope == checked {
+            continue;
+        }
+        checked.clone_from(&attention.rope);
+        let Some(rope) = checked.as_ref().map(RopeSpec::kernel) else { continue };
+        let odd = rope.inverse_frequencies.iter().find(|f| !f.is_finite() || **f < 0.0);
+        let odd = odd.or((!rope.scale.is_finite()).then_some(&rope.scale));
+        if let Some(odd) = odd {
+            return Err(SpecError::OutOfRange {
+                key: "rope scaling".to_owned(),
+                expected: "finite rotary frequencies".to_owned(),
+                got: odd.to_string(),
+            });
+        }
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use weights::{Bytes, DType, Tensor};
 use super::*;
 use crate::parameters::Parameters;
 use crate::rope::{Pairing, RopeScaling};
-use crate::spec::{Ffn, Head, Mixer, Scoring};
+use crate::spec::{Ffn, Head, Scoring};
 
 /// SmolLM2-135M's own `config.json`.
 fn smollm2() -> Value {
@@ -351,7 +351,9 @@ fn check_promises(spec: &Spec) {
         assert!(attention.scale.is_finite() && attention.head_dim >= 2);
         if let Some(rope) = &attention.rope {
             assert!(rope.rotary_dim <= attention.head_dim);
-            assert_eq!(rope.kernel().inverse_frequencies.len(), rope.rotary_dim / 2);
+            let frequencies = rope.kernel().inverse_frequencies;
+            assert_eq!(frequencies.len(), rope.rotary_dim / 2);
+            assert!(frequencies.iter().all(|frequency| frequency.is_finite()), "{rope:?}");
         }
     }
     assert!(Parameters::count(spec).total() > 0);

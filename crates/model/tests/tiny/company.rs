@@ -37,7 +37,7 @@ fn chunks_and_threads_change_nothing() {
                 for chunk in [1, 7, 64, 512] {
                     let mut cache = model.new_cache(blocks.len());
                     // More threads than cores make many small steps slow: fewer of them.
-                    let tokens = &tokens[..if chunk == 1 { 40 } else { tokens.len() }];
+                    let tokens = &tokens[..if chunk == 1 { 20 } else { tokens.len() }];
                     let got = logits_in_chunks(&model, &mut cache, tokens, blocks, |_| chunk);
                     assert!(
                         bits(&got) == expected[..got.len()],
