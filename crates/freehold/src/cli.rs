@@ -48,12 +48,16 @@ Examples:
   freehold pull Qwen/Qwen3-0.6B-GGUF:Q8_0
   freehold pull Qwen/Qwen3-0.6B
   freehold pull https://example.org/model.gguf
+  freehold pull ./model.gguf --name mine:latest
   HF_ENDPOINT=https://mirror.example.org freehold pull smollm2:135m
 
 HF_TOKEN unlocks gated repositories. An interrupted pull goes on where it stopped.")]
 pub(crate) struct Pull {
     /// owner/repo[:QUANT], a catalogue name, a URL or a path
     pub(crate) model: String,
+    /// Copy the GGUF file at a path into the data folder under this name
+    #[arg(long, value_name = "NAME:TAG")]
+    pub(crate) name: Option<String>,
     /// Print one JSON object: model, path, files and bytes
     #[arg(long)]
     pub(crate) json: bool,
@@ -207,7 +211,8 @@ pub(crate) enum Activations {
 #[command(after_help = "\
 Examples:
   freehold serve smollm2:135m
-  freehold serve model.gguf --host 0.0.0.0 --port 9000
+  freehold serve model.gguf --port 9000
+  freehold serve model.gguf --host 0.0.0.0 --allow-open     for everybody in the network
 
 Then, from any OpenAI client with base URL http://127.0.0.1:8080/v1, or:
   curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
@@ -223,6 +228,9 @@ pub(crate) struct Serve {
     /// The port to listen on; 0 takes a free one
     #[arg(long, default_value_t = 8080)]
     pub(crate) port: u16,
+    /// Listen beyond this machine although the server has no keys
+    #[arg(long)]
+    pub(crate) allow_open: bool,
     /// The name that /v1/models lists [default: the model as given]
     #[arg(long, value_name = "NAME")]
     pub(crate) alias: Option<String>,
@@ -347,6 +355,9 @@ pub(crate) struct Tokenize {
     /// Add no begin or end token
     #[arg(long)]
     pub(crate) no_special: bool,
+    /// Find special tokens such as <|im_start|> in the text
+    #[arg(long)]
+    pub(crate) parse_special: bool,
     /// Print {"tokens":[…]}
     #[arg(long)]
     pub(crate) json: bool,

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 /// The physical cores that this process may use: hyperthreads of one core count once.
 pub(crate) fn physical_cores() -> usize {
@@ -30,11 +31,50 @@ pub(crate) fn peak_rss_bytes() -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// The memory that programs may still take in bytes, where the system tells it.
+pub(crate) fn available_bytes() -> Option<u64> {
+    let info = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
 /// The processor's own name, where the system tells it.
 pub(crate) fn processor() -> Option<String> {
     let info = fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = info.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// How fast `threads` threads together read memory, in bytes per second: the best of a few
+/// passes over a buffer far larger than the caches.
+pub(crate) fn read_bytes_per_second(threads: usize) -> f64 {
+    const WORDS: usize = 32 << 20;
+    const PASSES: usize = 4;
+    let buffer = vec![1u64; WORDS];
+    let part = WORDS.div_ceil(threads.max(1));
+    let pass = || {
+        let begun = Instant::now();
+        let total: u64 = std::thread::scope(|scope| {
+            let sums: Vec<_> =
+                buffer.chunks(part).map(|words| scope.spawn(|| sum(words))).collect();
+            sums.into_iter().map(|sum| sum.join().unwrap_or(0)).fold(0, u64::wrapping_add)
+        });
+        std::hint::black_box(total);
+        (WORDS * size_of::<u64>()) as f64 / begun.elapsed().as_secs_f64()
+    };
+    (0..PASSES).map(|_| pass()).fold(0.0, f64::max)
+}
+
+/// In eight lanes, so that the compiler adds vectors.
+fn sum(words: &[u64]) -> u64 {
+    let mut lanes = [0u64; 8];
+    for group in words.chunks_exact(8) {
+        for (lane, word) in lanes.iter_mut().zip(group) {
+            *lane = lane.wrapping_add(*word);
+        }
+    }
+    lanes.iter().fold(0, |total, lane| total.wrapping_add(*lane))
 }
 
 #[cfg(test)]

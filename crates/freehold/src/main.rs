@@ -3,10 +3,15 @@
 
 mod cli;
 mod commands;
+mod compute;
 mod home;
+mod locate;
 mod machine;
 mod output;
+mod progress;
 mod settings;
+mod texts;
+mod wiring;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use std::io;

@@ -150,7 +150,8 @@ mod tests {
         let values = parse("port = 9000\ntemperature = 0.5\n").expect("the file is well formed");
         let serve = Cli::command().mut_subcommand("serve", |sub| with_sources(sub, &values));
         let port = |args: &[&str]| {
-            let matches = serve.clone().try_get_matches_from(args).expect("the arguments are right");
+            let matches =
+                serve.clone().try_get_matches_from(args).expect("the arguments are right");
             *matches.subcommand().expect("serve").1.get_one::<u16>("port").expect("a default")
         };
         assert_eq!(port(&["freehold", "serve", "m"]), 9000);

@@ -52,11 +52,11 @@ pub fn freehold_home() -> Option<PathBuf> {
 }
 
 /// SmolLM2-135M-Instruct as GGUF: `$FREEHOLD_SMOLLM2`, else where `cargo xtask test` and
-/// `cargo xtask demo` unpack it.
+/// `cargo xtask demo` put it when it comes from the Python package.
 pub fn smollm2() -> Option<PathBuf> {
     let path = match std::env::var_os("FREEHOLD_SMOLLM2") {
         Some(path) => PathBuf::from(path),
-        None => freehold_home()?.join("demo").join(SMOLLM2_FILE),
+        None => freehold_home()?.join("files/local/imported/smollm2/135m").join(SMOLLM2_FILE),
     };
     path.is_file().then_some(path)
 }

@@ -1,0 +1,93 @@
+//! `freehold show`: what a model is, from its headers alone, before anything is loaded.
+
+mod facts;
+mod print;
+
+use crate::cli::Show;
+use crate::compute::CHUNK_TOKENS;
+use crate::locate::Locator;
+use crate::texts;
+use anyhow::{Context as _, Result};
+use facts::{Facts, TypeTotal};
+use model::{MemoryPlan, Parameters, Spec};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use weights::Checkpoint;
+
+/// Everything that is known without loading.
+struct Report {
+    name: String,
+    path: PathBuf,
+    facts: Facts,
+    types: Vec<TypeTotal>,
+    /// Why the architecture cannot be run, or what it is.
+    architecture: Result<Architecture, String>,
+    text: texts::Summary,
+}
+
+/// What is known of a model whose architecture is understood.
+struct Architecture {
+    spec: Spec,
+    parameters: Parameters,
+    /// Why the weights cannot be loaded, or what they will need.
+    memory: Result<MemoryPlan, String>,
+}
+
+pub(crate) fn run(args: &Show, locator: &Locator) -> Result<()> {
+    let path = locator.path(&args.model)?;
+    let mut out = std::io::stdout().lock();
+    if args.template {
+        let source = texts::template_source(&path)?;
+        out.write_all(source.as_bytes())?;
+        return Ok(());
+    }
+    let at = || format!("cannot open {}", path.display());
+    let checkpoint = Checkpoint::open(&path).with_context(at)?;
+    let report = report(&args.model, &path, &checkpoint);
+    if args.json {
+        let mut object = print::json(&report);
+        if args.tensors {
+            object["tensors"] = checkpoint.tensors().map(print::tensor_json).collect();
+        }
+        writeln!(out, "{object}")?;
+        return Ok(());
+    }
+    print::words(&report, &mut out)?;
+    if args.tensors {
+        writeln!(out)?;
+        print::tensors(&checkpoint, &mut out)?;
+    }
+    Ok(())
+}
+
+fn report(name: &str, path: &Path, checkpoint: &Checkpoint) -> Report {
+    Report {
+        name: name.to_owned(),
+        path: path.to_path_buf(),
+        facts: facts::facts(checkpoint),
+        types: facts::types(checkpoint),
+        architecture: architecture(checkpoint),
+        text: texts::summary(path, checkpoint),
+    }
+}
+
+fn architecture(checkpoint: &Checkpoint) -> Result<Architecture, String> {
+    let spec = model::inspect(checkpoint).map_err(|error| chain(&error))?;
+    let memory = model::plan(checkpoint, &spec, CHUNK_TOKENS, 1).map_err(|error| chain(&error));
+    Ok(Architecture { parameters: Parameters::count(&spec), spec, memory })
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        // Some errors repeat what caused them.
+        if !line.contains(&said) {
+            line = format!("{line}: {said}");
+        }
+        cause = error.source();
+    }
+    line
+}

@@ -1,0 +1,147 @@
+//! A loaded model with sequences of its own: what `bench` and `trace` compute with, below
+//! scheduling and sampling.
+
+use crate::cli::{Activations, Kv};
+use crate::machine;
+use anyhow::{Context as _, Result};
+use kernels::{BLOCK_TOKENS, KvType, Pool, Precision};
+use model::{Batch, Chunk, KvCache, LoadOptions, LogitRows, Model, Scratch};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+use weights::Checkpoint;
+
+/// Tokens per forward of a long run; the numbers do not depend on it.
+pub(crate) const CHUNK_TOKENS: usize = 512;
+
+/// How a model is to compute.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Numerics {
+    pub(crate) kv: Kv,
+    pub(crate) activations: Activations,
+}
+
+/// The exact form that others are measured against.
+pub(crate) const EXACT: Numerics = Numerics { kv: Kv::F32, activations: Activations::F32 };
+
+impl Numerics {
+    pub(crate) fn options(self) -> LoadOptions {
+        LoadOptions {
+            activations: match self.activations {
+                Activations::Quantized => Precision::Quantized,
+                Activations::F32 => Precision::F32,
+            },
+            kv: match self.kv {
+                Kv::F16 => KvType::F16,
+                Kv::F32 => KvType::F32,
+            },
+        }
+    }
+
+    /// For people and JSON: `f16` or `f32`.
+    pub(crate) fn kv_name(self) -> &'static str {
+        match self.kv {
+            Kv::F16 => "f16",
+            Kv::F32 => "f32",
+        }
+    }
+
+    /// For people and JSON: `quantized` or `f32`.
+    pub(crate) fn activations_name(self) -> &'static str {
+        match self.activations {
+            Activations::Quantized => "quantized",
+            Activations::F32 => "f32",
+        }
+    }
+}
+
+/// The thread pool for `threads`, by default one thread for each physical core.
+pub(crate) fn pool(threads: Option<u16>) -> Arc<Pool> {
+    Arc::new(Pool::new(threads.map_or_else(machine::physical_cores, usize::from)))
+}
+
+/// A loaded model and how long that took, opening the file included.
+pub(crate) struct Loaded {
+    pub(crate) model: Model,
+    pub(crate) seconds: f64,
+}
+
+pub(crate) fn load(path: &Path, pool: &Arc<Pool>, numerics: Numerics) -> Result<Loaded> {
+    let begun = Instant::now();
+    let at = || format!("cannot load {}", path.display());
+    let checkpoint = Checkpoint::open(path).with_context(at)?;
+    let model = Model::load(&checkpoint, Arc::clone(pool), &numerics.options()).with_context(at)?;
+    Ok(Loaded { model, seconds: begun.elapsed().as_secs_f64() })
+}
+
+/// Sequences of equal length that advance together, over one cache.
+pub(crate) struct Sequences<'m> {
+    model: &'m Model,
+    cache: KvCache,
+    scratch: Scratch,
+    /// A block table for each sequence.
+    tables: Vec<Vec<u32>>,
+    /// Tokens that every sequence holds so far.
+    pub(crate) position: usize,
+}
+
+impl<'m> Sequences<'m> {
+    /// `count` empty sequences with room for `tokens` each.
+    pub(crate) fn new(model: &'m Model, count: usize, tokens: usize) -> Result<Sequences<'m>> {
+        let blocks = tokens.div_ceil(BLOCK_TOKENS).max(1);
+        let total = blocks.checked_mul(count).context("too many tokens for a KV cache")?;
+        let last = u32::try_from(total).context("too many tokens for a KV cache")?;
+        let ids: Vec<u32> = (0..last).collect();
+        Ok(Sequences {
+            model,
+            cache: model.new_cache(total),
+            scratch: Scratch::default(),
+            tables: ids.chunks(blocks).map(<[u32]>::to_vec).collect(),
+            position: 0,
+        })
+    }
+
+    /// Adds the same tokens to every sequence, at most [`CHUNK_TOKENS`] in one forward, and
+    /// replaces `logits` by the rows of the last forward.
+    pub(crate) fn extend(
+        &mut self,
+        tokens: &[u32],
+        rows: LogitRows,
+        logits: &mut Vec<f32>,
+    ) -> Result<()> {
+        let last = tokens.len().saturating_sub(1) / CHUNK_TOKENS;
+        for (i, part) in tokens.chunks(CHUNK_TOKENS).enumerate() {
+            // Of the earlier forwards nobody sees the logits.
+            let rows = if i == last { rows } else { LogitRows::None };
+            let chunks: Vec<Chunk<'_>> = self
+                .tables
+                .iter()
+                .map(|blocks| Chunk { tokens: part, position: self.position, blocks, logits: rows })
+                .collect();
+            let batch = Batch { chunks: &chunks };
+            self.model.forward(&mut self.cache, &mut self.scratch, &batch, logits)?;
+            self.position += part.len();
+        }
+        Ok(())
+    }
+
+    /// Adds tokens to the first sequence with all logits, and hands out the hidden states:
+    /// `tap(index, rows)` with `(tokens, hidden size)` for each index from 0 to the layers.
+    pub(crate) fn extend_traced(
+        &mut self,
+        tokens: &[u32],
+        logits: &mut Vec<f32>,
+        tap: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        let chunk = Chunk {
+            tokens,
+            position: self.position,
+            blocks: &self.tables[0],
+            logits: LogitRows::All,
+        };
+        let batch = Batch { chunks: &[chunk] };
+        self.model.forward_traced(&mut self.cache, &mut self.scratch, &batch, logits, tap)?;
+        self.position += tokens.len();
+        Ok(())
+    }
+}

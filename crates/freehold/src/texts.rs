@@ -1,0 +1,197 @@
+//! The text side of a model on disk: its tokenizer, its chat template and its own sampling
+//! defaults, from a GGUF file or a folder. No weights are needed for any of them.
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use serve::Sampling;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use text::template::LocalTime;
+use text::{ChatTemplate, EncodeOptions, TemplateError, Tokenizer};
+use weights::{Checkpoint, Gguf, HfFolder};
+
+/// Where a model's text files are.
+enum Source {
+    Gguf(Box<Gguf>),
+    /// A folder, or the one that a safetensors file lies in.
+    Folder(PathBuf),
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Source> {
+        if path.is_dir() {
+            return Ok(Source::Folder(path.to_path_buf()));
+        }
+        let checkpoint =
+            Checkpoint::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        Ok(match checkpoint {
+            Checkpoint::Gguf(gguf) => Source::Gguf(Box::new(gguf)),
+            Checkpoint::Folder(folder) => Source::Folder(folder.path().to_path_buf()),
+        })
+    }
+
+    fn tokenizer(&self) -> Result<Tokenizer, text::TokenizerError> {
+        match self {
+            Source::Gguf(gguf) => Tokenizer::from_gguf(gguf),
+            Source::Folder(folder) => Tokenizer::from_hf_folder(folder),
+        }
+    }
+
+    fn template(&self) -> Result<ChatTemplate, TemplateError> {
+        match self {
+            Source::Gguf(gguf) => ChatTemplate::from_gguf(gguf),
+            Source::Folder(folder) => ChatTemplate::from_hf_folder(folder),
+        }
+    }
+
+    fn sampling(&self) -> Option<Sampling> {
+        match self {
+            Source::Gguf(gguf) => Some(gguf_sampling(gguf)),
+            Source::Folder(folder) => {
+                let folder = HfFolder::open_without_weights(folder).ok()?;
+                folder.generation_config().map(folder_sampling)
+            }
+        }
+    }
+}
+
+/// The tokenizer of the model at `path`.
+pub(crate) fn tokenizer(path: &Path) -> Result<Tokenizer> {
+    let at = || format!("cannot read the tokenizer of {}", path.display());
+    Source::open(path)?.tokenizer().with_context(at)
+}
+
+/// The chat template of the model at `path`.
+pub(crate) fn template(path: &Path) -> Result<ChatTemplate> {
+    let at = || format!("cannot read the chat template of {}", path.display());
+    Source::open(path)?.template().with_context(at)
+}
+
+/// What a running model needs of its text side.
+pub(crate) struct Texts {
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    /// Without a template there may be a reason: none at all, or what is wrong with it.
+    pub(crate) template: Result<ChatTemplate, Option<String>>,
+    /// The model's own defaults.
+    pub(crate) sampling: Sampling,
+}
+
+impl Texts {
+    /// Reads all of it. A template that cannot be used is no failure: the model still
+    /// continues texts.
+    pub(crate) fn open(path: &Path) -> Result<Texts> {
+        let source = Source::open(path)?;
+        let at = || format!("cannot read the tokenizer of {}", path.display());
+        let tokenizer = source.tokenizer().with_context(at)?;
+        let template = match source.template() {
+            Ok(template) => Ok(template.guarding(&tokenizer)),
+            Err(TemplateError::Missing(_)) => Err(None),
+            Err(error) => Err(Some(error.to_string())),
+        };
+        let sampling = source.sampling().unwrap_or_default();
+        Ok(Texts { tokenizer: Arc::new(tokenizer), template, sampling })
+    }
+}
+
+/// The time that templates are told, in UTC.
+pub(crate) fn now() -> Option<LocalTime> {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+    Some(LocalTime::from_unix(i64::try_from(seconds).ok()?, 0))
+}
+
+/// What `generation_config.json` says.
+fn folder_sampling(config: &Value) -> Sampling {
+    let number = |key: &str| config[key].as_f64().map(|number| number as f32);
+    let greedy = config["do_sample"].as_bool() == Some(false);
+    Sampling {
+        temperature: if greedy { Some(0.0) } else { number("temperature") },
+        top_k: config["top_k"].as_u64().and_then(|k| usize::try_from(k).ok()),
+        top_p: number("top_p"),
+        min_p: number("min_p"),
+        repetition_penalty: number("repetition_penalty"),
+        ..Sampling::default()
+    }
+}
+
+/// What the `general.sampling` keys say; of another type than expected they say nothing.
+fn gguf_sampling(gguf: &Gguf) -> Sampling {
+    let metadata = gguf.metadata();
+    let number = |name: &str| metadata.f32(&format!("general.sampling.{name}")).ok().flatten();
+    let top_k = metadata.u64("general.sampling.top_k").ok().flatten();
+    Sampling {
+        temperature: number("temp"),
+        top_k: top_k.and_then(|k| usize::try_from(k).ok()),
+        top_p: number("top_p"),
+        min_p: number("min_p"),
+        repetition_penalty: number("penalty_repeat"),
+        ..Sampling::default()
+    }
+}
+
+/// The token that begins every text, where the model adds one.
+pub(crate) fn begin_token(tokenizer: &Tokenizer) -> Result<Option<u32>> {
+    let options = EncodeOptions { add_special: true, parse_special: false };
+    // Encoding nothing leaves what is added around everything.
+    let around = tokenizer.encode("", options)?;
+    Ok(around.first().copied().filter(|&token| Some(token) == tokenizer.bos()))
+}
+
+/// What `show` tells of the text side; reasons where a part is missing.
+pub(crate) struct Summary {
+    pub(crate) tokenizer: Result<TokenizerSummary, String>,
+    pub(crate) template: Result<TemplateSummary, String>,
+}
+
+pub(crate) struct TokenizerSummary {
+    /// `gpt2 (qwen2)` or `tokenizer.json`.
+    pub(crate) kind: String,
+    pub(crate) vocab_size: usize,
+    /// The token before every text.
+    pub(crate) begin: Option<String>,
+    /// The tokens that end an answer.
+    pub(crate) ends: Vec<String>,
+}
+
+pub(crate) struct TemplateSummary {
+    pub(crate) characters: usize,
+    pub(crate) knows_tools: bool,
+}
+
+pub(crate) fn summary(path: &Path, checkpoint: &Checkpoint) -> Summary {
+    let template = template_source(path).map_err(|error| format!("none: {error:#}"));
+    Summary {
+        tokenizer: tokenizer_summary(path, checkpoint).map_err(|error| format!("{error:#}")),
+        template: template.map(|source| TemplateSummary {
+            characters: source.chars().count(),
+            knows_tools: source.contains("tools"),
+        }),
+    }
+}
+
+fn tokenizer_summary(path: &Path, checkpoint: &Checkpoint) -> Result<TokenizerSummary> {
+    let tokenizer = tokenizer(path)?;
+    let kind = match checkpoint {
+        Checkpoint::Gguf(gguf) => {
+            let key = |key| gguf.metadata().str(key).ok().flatten();
+            let model = key("tokenizer.ggml.model").unwrap_or("unknown");
+            key("tokenizer.ggml.pre").map_or(model.to_owned(), |pre| format!("{model} ({pre})"))
+        }
+        Checkpoint::Folder(_) => "tokenizer.json".to_owned(),
+    };
+    let name = |id: u32| tokenizer.token_text(id);
+    Ok(TokenizerSummary {
+        kind,
+        vocab_size: tokenizer.vocab_size(),
+        begin: begin_token(&tokenizer)?.map(name).transpose()?,
+        ends: tokenizer.ends().iter().map(|&id| name(id)).collect::<Result<_, _>>()?,
+    })
+}
+
+/// The model's own chat template as it is written.
+pub(crate) fn template_source(path: &Path) -> Result<String> {
+    let template = template(path)?;
+    let name = template.names().find(|&name| name == "default").or_else(|| template.names().next());
+    let source = name.and_then(|name| template.source(name));
+    Ok(source.context("the template has no source")?.to_owned())
+}

@@ -1,0 +1,144 @@
+//! Where the crates meet: a model as the engine's, a tokenizer and a template as the server's,
+//! and a running local model made of them.
+
+use crate::cli::Compute;
+use crate::compute::{self, Numerics};
+use crate::machine;
+use crate::texts::{self, Texts};
+use anyhow::{Context as _, Result, ensure};
+use engine::{Config, Engine, PagedModel};
+use kernels::BLOCK_TOKENS;
+use model::Model;
+use serve::{ChatPrompt, Detokenize, Local, LocalOptions, SystemClock, TextFault, TextModel};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use text::{Detokenizer, EncodeOptions, RenderInput};
+
+/// The share of the memory that is free at start which the KV cache may take by itself.
+const KV_MEMORY_SHARE: u64 = 2;
+/// The longest context that is reserved without being asked for, in tokens.
+const CONTEXT_DEFAULT_MAX: usize = 32_768;
+/// Tokens that one step computes.
+const STEP_TOKENS: usize = compute::CHUNK_TOKENS;
+
+/// How many requests there may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// Computed together.
+    pub(crate) parallel: usize,
+    /// Waiting.
+    pub(crate) queue: usize,
+}
+
+/// Loads the model at `path` and starts an engine over it, under the name `id`.
+pub(crate) fn start(path: &Path, id: &str, compute: &Compute, room: Room) -> Result<Local> {
+    // The tokenizer is built while the weights are packed.
+    let (text, loaded) = std::thread::scope(|scope| {
+        let text = scope.spawn(|| Texts::open(path));
+        let numerics = Numerics { kv: compute.kv, activations: compute.activations };
+        let loaded = compute::load(path, &compute::pool(compute.threads), numerics);
+        (text.join(), loaded)
+    });
+    let loaded = loaded?;
+    let text = text.map_err(|_| anyhow::anyhow!("the tokenizer's thread panicked"))??;
+    let sampling = text.sampling.clone();
+    let blocks = blocks(&loaded.model, compute, room.parallel)?;
+    let context = compute.context.map_or(usize::MAX, |context| context as usize);
+    let paged = PagedModel::new(Arc::new(loaded.model), blocks, context);
+    let config = Config {
+        step_tokens: STEP_TOKENS.max(room.parallel + 1),
+        running_max: room.parallel,
+        waiting_max: usize::MAX,
+    };
+    let engine = Engine::new(paged, config)?;
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let options = LocalOptions {
+        id: id.to_owned(),
+        aliases: Vec::new(),
+        created,
+        queue_max: room.queue,
+        sampling,
+    };
+    Local::start(engine, Arc::new(text), Arc::new(SystemClock::default()), options)
+        .context("cannot start the engine's thread")
+}
+
+/// Blocks of the KV cache: for `parallel` whole contexts, as far as memory goes, and for one
+/// in any case.
+fn blocks(model: &Model, compute: &Compute, parallel: usize) -> Result<usize> {
+    let limit = model.spec().context_length;
+    if let Some(context) = compute.context {
+        let context = context as usize;
+        ensure!(context > 0, "--context is 0, expected at least 1");
+        ensure!(context <= limit, "--context is {context}, this model's context is {limit}");
+        return Ok(context.div_ceil(BLOCK_TOKENS) * parallel);
+    }
+    let context = limit.min(CONTEXT_DEFAULT_MAX).div_ceil(BLOCK_TOKENS);
+    let wanted = context * parallel;
+    let block_bytes = model.new_cache(1).bytes() as u64;
+    let Some(available) = machine::available_bytes() else { return Ok(wanted) };
+    let fits = usize::try_from(available / KV_MEMORY_SHARE / block_bytes.max(1)).unwrap_or(wanted);
+    ensure!(fits > 0, "no memory for a KV cache: one block needs {block_bytes} bytes");
+    Ok(wanted.min(fits))
+}
+
+impl TextModel for Texts {
+    fn chat(&self, prompt: &ChatPrompt<'_>) -> Result<Vec<u32>, TextFault> {
+        let template = self.template.as_ref().map_err(|reason| match reason {
+            None => TextFault::NoTemplate,
+            Some(reason) => TextFault::Template(reason.clone()),
+        })?;
+        let input = RenderInput {
+            messages: prompt.messages.clone(),
+            tools: prompt.tools.cloned(),
+            add_generation_prompt: true,
+            kwargs: prompt.kwargs.clone(),
+            now: texts::now(),
+            ..RenderInput::default()
+        };
+        let rendered = template.render(&input).map_err(|e| TextFault::Template(e.to_string()))?;
+        self.tokenizer
+            .encode_rendered(&rendered)
+            .map_err(|error| TextFault::Tokenizer(error.to_string()))
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>, TextFault> {
+        let options = EncodeOptions { add_special: true, parse_special: false };
+        self.tokenizer
+            .encode(text, options)
+            .map_err(|error| TextFault::Tokenizer(error.to_string()))
+    }
+
+    fn detokenizer(&self) -> Box<dyn Detokenize> {
+        Box::new(Stream(Detokenizer::continuing(Arc::clone(&self.tokenizer), false)))
+    }
+
+    fn decode(&self, tokens: &[u32]) -> Result<String, TextFault> {
+        let text = self.tokenizer.decode(tokens, false);
+        text.map_err(|error| TextFault::Tokenizer(error.to_string()))
+    }
+
+    fn token_bytes(&self, token: u32) -> Vec<u8> {
+        self.tokenizer.token_bytes(token).map(<[u8]>::to_vec).unwrap_or_default()
+    }
+
+    fn end_tokens(&self) -> &[u32] {
+        self.tokenizer.ends()
+    }
+}
+
+/// The incremental detokenizer as the server's.
+struct Stream(Detokenizer);
+
+impl Detokenize for Stream {
+    fn push(&mut self, token: u32, text: &mut String) -> Result<(), TextFault> {
+        let piece = self.0.push(token).map_err(|error| TextFault::Tokenizer(error.to_string()))?;
+        text.push_str(piece);
+        Ok(())
+    }
+
+    fn finish(&mut self, text: &mut String) {
+        text.push_str(self.0.finish());
+    }
+}
