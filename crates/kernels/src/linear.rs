@@ -54,6 +54,18 @@ impl Columns {
         let format = matrix.activation_format();
         Columns((0..x.tokens()).map(|t| x.column(format, t)).collect())
     }
+
+    /// The columns in passes that stay in the second-level cache while a task's panels
+    /// go over them, each with the number of its first column.
+    pub(crate) fn passes(
+        &self,
+        matrix: &Matrix,
+    ) -> impl Iterator<Item = (usize, &[*const u8])> + use<'_> {
+        let stride = matrix.activation_format().stride(matrix.cols());
+        // A multiple of every tile's width.
+        let columns = (PASS_BYTES / stride).next_multiple_of(12);
+        self.0.chunks(columns).enumerate().map(move |(i, pass)| (i * columns, pass))
+    }
 }
 
 /// A stretch of panels of one part: what a task works on.
@@ -87,6 +99,10 @@ pub(crate) fn stretches(
     }
     out
 }
+
+/// Bytes of activations that one pass of a task keeps going over: half of the smallest
+/// second-level cache of the processors in mind (512 KiB on Zen 3).
+const PASS_BYTES: usize = 256 << 10;
 
 thread_local! {
     static SUMS: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
@@ -122,18 +138,20 @@ pub fn linear(pool: &Pool, x: &Activations, parts: &mut [Linear<'_>]) {
     pool.run(tasks.len(), |task| {
         let Stretch { part, panels } = &tasks[task];
         let (part, columns, out) = (&parts[*part], &columns[*part], outs[*part]);
-        with_sums(x.tokens() * PANEL_ROWS, |sums, _| {
-            for panel in panels.clone() {
-                // SAFETY: columns fit the weight (asserted); a panel's rows of the
-                // output belong to this task.
-                unsafe {
-                    part.matrix.product(panel, &columns.0, sums);
-                    add_bias(part.bias, panel, sums);
-                    let rows = part.matrix.rows();
-                    write_panel(sums, panel, rows, 0..x.tokens(), part.write, out);
+        for (first, columns) in columns.passes(part.matrix) {
+            with_sums(columns.len() * PANEL_ROWS, |sums, _| {
+                for panel in panels.clone() {
+                    // SAFETY: columns fit the weight (asserted); a panel's rows of the
+                    // output belong to this task.
+                    unsafe {
+                        part.matrix.product(panel, columns, sums);
+                        add_bias(part.bias, panel, sums);
+                        let rows = part.matrix.rows();
+                        write_panel(sums, panel, rows, first.., part.write, out);
+                    }
                 }
-            }
-        });
+            });
+        }
     });
 }
 
@@ -152,19 +170,23 @@ pub fn gated(pool: &Pool, x: &Activations, part: Gated<'_>) {
     let bytes = gate.panel_bytes() + up.panel_bytes();
     let tasks = stretches(pool, std::iter::once((gate.panels(), bytes, x.tokens())));
     pool.run(tasks.len(), |task| {
-        with_sums(x.tokens() * PANEL_ROWS, |gates, ups| {
-            for panel in tasks[task].panels.clone() {
-                // SAFETY: as in `linear`; the kernels are those of this CPU.
-                unsafe {
-                    gate.product(panel, &columns[0].0, gates);
-                    up.product(panel, &columns[1].0, ups);
-                    add_bias(gate_bias, panel, gates);
-                    add_bias(up_bias, panel, ups);
-                    (kernels().silu_mul)(gates, ups);
-                    write_panel(gates, panel, rows, 0..x.tokens(), Write::Set, out);
+        let passes = columns[0].passes(gate);
+        for (first, gate_columns) in passes {
+            let up_columns = &columns[1].0[first..first + gate_columns.len()];
+            with_sums(gate_columns.len() * PANEL_ROWS, |gates, ups| {
+                for panel in tasks[task].panels.clone() {
+                    // SAFETY: as in `linear`; the kernels are those of this CPU.
+                    unsafe {
+                        gate.product(panel, gate_columns, gates);
+                        up.product(panel, up_columns, ups);
+                        add_bias(gate_bias, panel, gates);
+                        add_bias(up_bias, panel, ups);
+                        (kernels().silu_mul)(gates, ups);
+                        write_panel(gates, panel, rows, first.., Write::Set, out);
+                    }
                 }
-            }
-        });
+            });
+        }
     });
 }
 
