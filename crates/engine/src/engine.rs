@@ -2,15 +2,17 @@
 
 use std::collections::VecDeque;
 
-use crate::batch::{BLOCK_TOKENS, Batch, Chunk, LogitRows};
 use crate::blocks::BlockPool;
 use crate::logprobs::{LogSoftmax, TokenLogprobs};
 use crate::math::Candidate;
-use crate::request::{Event, FinishReason, Request, RequestError, SequenceError, SequenceId};
+use crate::request::{
+    Event, FinishReason, Limits, Request, RequestError, SequenceError, SequenceId,
+};
 use crate::sampler::{SampleError, Sampler};
 use crate::schedule::{Scheduled, schedule};
 use crate::sequence::Sequence;
 use crate::step_model::StepModel;
+use model::{BLOCK_TOKENS, Batch, Chunk, LogitRows};
 
 /// The engine's limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +61,7 @@ pub struct StepReport {
 pub struct Engine<M> {
     model: M,
     config: Config,
-    context_length: usize,
+    limits: Limits,
     blocks: BlockPool,
     waiting: VecDeque<Sequence>,
     running: Vec<Sequence>,
@@ -99,7 +101,10 @@ impl<M: StepModel> Engine<M> {
         }
         let cache_tokens = model.block_count().saturating_mul(BLOCK_TOKENS);
         Ok(Self {
-            context_length: model.context_length().min(cache_tokens),
+            limits: Limits {
+                context_length: model.context_length().min(cache_tokens),
+                vocab_size: model.vocab_size(),
+            },
             blocks: BlockPool::new(model.block_count()),
             model,
             config,
@@ -112,9 +117,9 @@ impl<M: StepModel> Engine<M> {
         })
     }
 
-    /// Longest sequence: the model's context, or the whole KV cache where that is smaller.
-    pub fn context_length(&self) -> usize {
-        self.context_length
+    /// What a request is checked against; a copy can check without the engine.
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Number of sequences that wait.
@@ -147,38 +152,15 @@ impl<M: StepModel> Engine<M> {
     /// # Errors
     /// The request can never run, or the queue is full.
     pub fn submit(&mut self, request: Request) -> Result<SequenceId, RequestError> {
-        self.check(&request)?;
+        self.limits.check(&request)?;
         if self.waiting.len() >= self.config.waiting_max {
             let (waiting, limit) = (self.waiting.len(), self.config.waiting_max);
             return Err(RequestError::QueueFull { waiting, limit });
         }
         let id = SequenceId(self.next_id);
         self.next_id += 1;
-        self.waiting.push_back(Sequence::new(id, request, self.context_length));
+        self.waiting.push_back(Sequence::new(id, request, self.limits.context_length));
         Ok(id)
-    }
-
-    /// Whether the request could ever run; does not look at the queue.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn check(&self, request: &Request) -> Result<(), RequestError> {
-        if request.prompt.is_empty() {
-            return Err(RequestError::EmptyPrompt);
-        }
-        let answer_tokens = request.max_tokens.min(1);
-        if request.prompt.len() + answer_tokens > self.context_length {
-            return Err(RequestError::ContextOverflow {
-                prompt_tokens: request.prompt.len(),
-                context_length: self.context_length,
-                answer_tokens,
-            });
-        }
-        let vocab_size = self.model.vocab_size();
-        if let Some(&token) = request.prompt.iter().find(|&&t| t as usize >= vocab_size) {
-            return Err(RequestError::UnknownToken { token, vocab_size });
-        }
-        request.sampling.validate(vocab_size)
     }
 
     /// Removes a sequence and frees its blocks; no event follows. False where it has ended.
@@ -270,14 +252,14 @@ impl<M: StepModel> Engine<M> {
             .forward(&Batch { chunks: &chunks }, &mut self.logits)
             .map_err(|fault| SequenceError::Forward(fault.to_string()))?;
         let rows: usize = self.plan.iter().map(Scheduled::rows).sum();
-        let expected = rows * self.model.vocab_size();
+        let expected = rows * self.limits.vocab_size;
         let got = self.logits.len();
         if got == expected { Ok(()) } else { Err(SequenceError::LogitCount { got, expected }) }
     }
 
     /// Takes the computed rows: scores prompts, draws tokens, ends sequences.
     fn advance(&mut self, events: &mut Vec<Event>) {
-        let vocab_size = self.model.vocab_size();
+        let vocab_size = self.limits.vocab_size;
         let mut logits = self.logits.as_mut_slice();
         for scheduled in &self.plan {
             let (rows, rest) =

@@ -6,11 +6,11 @@
 //! `schedule` (which tokens the next step computes) → `step_model` (the forward) →
 //! `sampler` and `logprobs` (one row of logits to one token) → `engine` (the loop's body).
 
-mod batch;
 mod blocks;
 mod engine;
 mod logprobs;
 mod math;
+mod paged_model;
 mod philox;
 mod request;
 mod sampler;
@@ -18,13 +18,14 @@ mod schedule;
 mod sequence;
 mod step_model;
 
-pub use batch::{BLOCK_TOKENS, Batch, Chunk, LogitRows};
 pub use blocks::BlockPool;
 pub use engine::{Config, ConfigError, Engine, StepReport};
 pub use logprobs::{TokenLogprob, TokenLogprobs};
+pub use model::{BLOCK_TOKENS, Batch, Chunk, LogitRows};
+pub use paged_model::PagedModel;
 pub use philox::uniform;
 pub use request::{
-    Event, FinishReason, LogitBias, Request, RequestError, SamplingParams, SequenceError,
+    Event, FinishReason, Limits, LogitBias, Request, RequestError, SamplingParams, SequenceError,
     SequenceId,
 };
 pub use sampler::{DrawKey, History, SampleError, Sampler};

@@ -122,6 +122,40 @@ pub struct Request {
     pub prompt_logprobs: Option<usize>,
 }
 
+/// What every request of an engine must keep to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest sequence: the model's context, or the whole KV cache where that is smaller.
+    pub context_length: usize,
+    /// Number of token ids.
+    pub vocab_size: usize,
+}
+
+impl Limits {
+    /// Whether the request could ever run.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self, request: &Request) -> Result<(), RequestError> {
+        if request.prompt.is_empty() {
+            return Err(RequestError::EmptyPrompt);
+        }
+        let answer_tokens = request.max_tokens.min(1);
+        if request.prompt.len() + answer_tokens > self.context_length {
+            return Err(RequestError::ContextOverflow {
+                prompt_tokens: request.prompt.len(),
+                context_length: self.context_length,
+                answer_tokens,
+            });
+        }
+        let vocab_size = self.vocab_size;
+        if let Some(&token) = request.prompt.iter().find(|&&t| t as usize >= vocab_size) {
+            return Err(RequestError::UnknownToken { token, vocab_size });
+        }
+        request.sampling.validate(vocab_size)
+    }
+}
+
 /// Why a request was not taken.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]

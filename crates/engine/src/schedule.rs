@@ -1,7 +1,7 @@
 //! Which tokens the next step computes: every decode, then prefill chunks in order of arrival.
 
-use crate::batch::LogitRows;
 use crate::sequence::Sequence;
+use model::LogitRows;
 
 /// Most rows of logits that prompt scoring adds to one step; bounds the logits buffer.
 const PROMPT_LOGIT_ROWS_MAX: usize = 64;

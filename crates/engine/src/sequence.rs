@@ -1,8 +1,8 @@
 //! One sequence's state, in four parts: tokens, limits, KV ownership, sampling.
 
-use crate::batch::BLOCK_TOKENS;
 use crate::request::{FinishReason, Request, SamplingParams, SequenceId};
 use crate::sampler::{DrawKey, History};
+use model::BLOCK_TOKENS;
 
 /// The tokens so far and how many of them the KV cache holds.
 #[derive(Debug)]

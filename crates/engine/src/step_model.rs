@@ -1,6 +1,6 @@
 //! What the engine needs from a model: one forward over a ragged batch.
 
-use crate::batch::Batch;
+use model::Batch;
 
 /// Why a forward failed; the sequences of that batch fail with it.
 pub type ForwardFault = Box<dyn std::error::Error + Send + Sync>;

@@ -1,10 +1,8 @@
 //! A request's way through the local implementation, with a model that recites a script.
 
-mod scripted;
-
 use std::time::Duration;
 
-use scripted::{CONTEXT, END, Scripted, SlowClock, local, local_with};
+use crate::scripted::{CONTEXT, END, Scripted, SlowClock, local, local_with};
 use serve::{
     Chat, Delta, Error, Event, FinishReason, Generate, Input, Message, Part, Reply, Request,
     ResponseFormat, Role, Sampling,
@@ -230,7 +228,7 @@ fn the_same_seed_gives_the_same_text_in_company() {
 
 #[test]
 fn timings_come_from_the_clock_that_was_passed_in() {
-    let local = scripted::local_clocked("abc", SlowClock::default());
+    let local = crate::scripted::local_clocked("abc", SlowClock::default());
     let whole = reply(&local, ask("Q")).unwrap();
     // The clock moves a second with every look: arrival, then one look for each step.
     let timings = whole.timings;

@@ -1,11 +1,9 @@
 //! The `openai` package, unmodified, against the server.
 
-mod scripted;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use scripted::{config, start};
+use crate::scripted::{config, start};
 
 /// A virtual environment with the client, made once and kept under the build folder.
 fn python() -> Option<PathBuf> {
@@ -43,6 +41,6 @@ fn run(command: &mut Command) {
 fn the_openai_client_works_unmodified() {
     let Some(python) = python() else { return };
     let server = start(config());
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/openai_client.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway/openai_client.py");
     run(Command::new(python).arg(script).arg(format!("http://{}/v1", server.address)));
 }

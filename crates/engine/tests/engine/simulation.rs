@@ -1,14 +1,12 @@
 //! Seeded arrivals and cancellations over a mock model; the invariants are checked at every step.
 
-mod mock;
-
 use std::collections::BTreeMap;
 
+use crate::mock::{MockModel, VOCAB};
 use engine::{
     BLOCK_TOKENS, Config, Engine, Event, LogitBias, Request, RequestError, SamplingParams,
     SequenceId, uniform,
 };
-use mock::{MockModel, VOCAB};
 
 /// Draws for the simulation itself.
 struct Dice {

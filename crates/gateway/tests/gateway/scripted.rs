@@ -170,7 +170,7 @@ impl Running {
     /// Tells the server to stop, without waiting.
     pub(crate) fn begin_stop(&mut self) {
         if let Some(stop) = self.stop.take() {
-            drop(stop.send(()));
+            stop.send(()).ok();
         }
     }
 

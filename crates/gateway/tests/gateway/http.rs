@@ -1,14 +1,12 @@
 //! The server over real sockets: shapes, streams, limits, hostile clients, drain.
 
-mod scripted;
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::scripted::{Running, config, eventually, start};
 use gateway::{Config, GatewayError, bind};
-use scripted::{Running, config, eventually, start};
 use serde_json::{Value, json};
 
 /// A response read to the end of its connection.

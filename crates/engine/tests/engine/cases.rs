@@ -1,12 +1,10 @@
 //! The engine's behaviour, case by case.
 
-mod mock;
-
+use crate::mock::{MockModel, VOCAB};
 use engine::{
     Config, ConfigError, Engine, Event, FinishReason, Request, RequestError, SamplingParams,
     SequenceError, SequenceId,
 };
-use mock::{MockModel, VOCAB};
 
 fn engine_of(model: MockModel, config: Config) -> Engine<MockModel> {
     Engine::new(model, config).unwrap()
@@ -83,7 +81,7 @@ fn the_context_ends_an_answer_that_wants_more() {
 fn refusals_are_typed() {
     let config = Config { step_tokens: 8, running_max: 1, waiting_max: 1 };
     let mut engine = engine_of(MockModel::new(2, 4096), config);
-    assert_eq!(engine.context_length(), 64, "two blocks bound the context");
+    assert_eq!(engine.limits().context_length, 64, "two blocks bound the context");
     assert_eq!(engine.submit(request(&[], 1)), Err(RequestError::EmptyPrompt));
     let overflow =
         RequestError::ContextOverflow { prompt_tokens: 64, context_length: 64, answer_tokens: 1 };

@@ -1,0 +1,6 @@
+//! The engine over a mock model and over real ones.
+
+mod cases;
+mod mock;
+mod real;
+mod simulation;

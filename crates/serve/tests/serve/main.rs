@@ -1,0 +1,4 @@
+//! Requests through the local implementation over a scripted model.
+
+mod local;
+mod scripted;
