@@ -1,5 +1,7 @@
 //! Transcripts of the OpenAI dialect: bodies to requests, events to bodies, stream ≡ whole.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 use std::time::Duration;
 
 use dialect::openai::{

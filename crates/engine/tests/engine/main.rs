@@ -1,5 +1,7 @@
 //! The engine over a mock model and over real ones.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 mod cases;
 mod mock;
 mod real;

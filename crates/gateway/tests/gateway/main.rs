@@ -1,5 +1,7 @@
 //! The server over real sockets and with real clients, in front of a scripted `Generate`.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 mod clients;
 mod http;
 mod scripted;

@@ -1,4 +1,6 @@
 //! Requests through the local implementation over a scripted model.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 mod local;
 mod scripted;
