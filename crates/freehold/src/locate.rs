@@ -32,6 +32,12 @@ impl Locator {
         Ok(self.keep(local))
     }
 
+    /// The licence that the hub or the catalogue tells, for a model of the data folder.
+    pub(crate) fn licence(&self, model: &str) -> Option<String> {
+        let local = self.hub.resolve(&self.hub.reference(model).ok()?).ok()?;
+        local.manifest?.licence
+    }
+
     /// The path of a model, which is pulled first where it is not on this machine.
     pub(crate) fn path_or_pull(&self, model: &str, progress: &dyn Progress) -> Result<PathBuf> {
         let reference = self.hub.reference(model)?;

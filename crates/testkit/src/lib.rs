@@ -5,4 +5,4 @@ pub mod http;
 pub mod places;
 pub mod process;
 
-pub use places::{golden_models, repository_root, shared_data, skipped, smollm2};
+pub use places::{golden_models, note, repository_root, shared_data, skipped, smollm2};

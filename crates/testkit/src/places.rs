@@ -61,6 +61,12 @@ pub fn smollm2() -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
+/// A measurement that a test prints past the test harness's capture.
+pub fn note(text: &str) {
+    // A closed standard error is no reason to fail a test.
+    let _ = writeln!(std::io::stderr(), "note: {text}");
+}
+
 /// Says on the real standard error, past the test harness's capture, that a test did not run.
 pub fn skipped(why: &str) {
     // A closed standard error is no reason to fail a test.

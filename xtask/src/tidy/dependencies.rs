@@ -12,7 +12,7 @@ const SIBLINGS: &[(&str, &[&str])] = &[
     ("model", &["weights", "kernels"]),
     ("text", &["weights"]),
     ("engine", &["model"]),
-    ("serve", &["weights", "model", "text", "engine"]),
+    ("serve", &["text", "engine"]),
     ("dialect", &["serve"]),
     ("gateway", &["serve", "dialect"]),
     (

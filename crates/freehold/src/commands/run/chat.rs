@@ -6,7 +6,7 @@ use super::settings::Settings;
 use anyhow::Result;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
-use serve::{Generate, Message, Role};
+use serve::{Generate, Message, Part, Role};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,7 +67,13 @@ impl Conversation<'_> {
                 println!("The conversation is forgotten.");
             }
             "system" if argument.is_empty() => match self.messages.first() {
-                Some(first) if first.role == Role::System => println!("{:?}", first.content),
+                Some(Message { role: Role::System, content, .. }) => {
+                    for part in content {
+                        if let Part::Text(text) = part {
+                            println!("{text}");
+                        }
+                    }
+                }
                 _ => println!("There is no system message."),
             },
             "system" => self.set_system(argument),

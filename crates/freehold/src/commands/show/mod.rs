@@ -43,7 +43,10 @@ pub(crate) fn run(args: &Show, locator: &Locator) -> Result<()> {
     }
     let at = || format!("cannot open {}", path.display());
     let checkpoint = Checkpoint::open(&path).with_context(at)?;
-    let report = report(&args.model, &path, &checkpoint);
+    let mut report = report(&args.model, &path, &checkpoint);
+    if report.facts.licence.is_none() {
+        report.facts.licence = locator.licence(&args.model);
+    }
     if args.json {
         let mut object = print::json(&report);
         if args.tensors {

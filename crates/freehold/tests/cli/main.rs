@@ -1,0 +1,8 @@
+//! The built binary from outside: every command on tiny checkpoints, and on a real model
+//! where one is there.
+
+mod bad_input;
+mod data;
+mod real_model;
+mod server;
+mod tiny;
