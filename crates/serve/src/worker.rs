@@ -81,15 +81,18 @@ impl<M: StepModel> Worker<M> {
     /// One engine step and the delivery of its events. A panic in the forward fails the batch.
     fn step(&mut self) {
         self.events.clear();
+        let before = self.clock.now();
         let stepped = catch_unwind(AssertUnwindSafe(|| self.engine.step(&mut self.events)));
         if stepped.is_err() {
             self.engine.abandon(&mut self.events);
         }
-        let now = self.clock.now();
+        let after = self.clock.now();
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
             let id = sequence_of(&event);
             let Some(answer) = self.answers.get_mut(&id) else { continue };
+            // The wait ends where the step that begins the prompt does begin.
+            let now = if matches!(event, engine::Event::Admitted { .. }) { before } else { after };
             // A panic here is one answer's own.
             let next = catch_unwind(AssertUnwindSafe(|| answer.handle(event, now))).unwrap_or_else(
                 |panic| {

@@ -230,13 +230,14 @@ fn the_same_seed_gives_the_same_text_in_company() {
 fn timings_come_from_the_clock_that_was_passed_in() {
     let local = crate::scripted::local_clocked("abc", SlowClock::default());
     let whole = reply(&local, ask("Q")).unwrap();
-    // The clock moves a second with every look: arrival, then one look for each step.
+    // The clock moves a second with every look: at arrival, and around each of four steps.
     let timings = whole.timings;
     assert_eq!(timings.queued, Duration::from_secs(1));
-    assert_eq!(timings.first_token, Some(Duration::from_secs(1)));
-    assert_eq!(timings.total, Duration::from_secs(4));
+    assert_eq!(timings.first_token, Some(Duration::from_secs(2)));
+    assert_eq!(timings.total, Duration::from_secs(8));
+    assert_eq!(timings.prefill_tokens_per_second(), Some(1.0));
     assert_eq!(timings.decode_tokens, 3);
-    assert_eq!(timings.decode_tokens_per_second(), Some(1.0));
+    assert_eq!(timings.decode_tokens_per_second(), Some(0.5));
 }
 
 #[test]
