@@ -66,7 +66,9 @@ fn ask(address: &str) -> Result<()> {
     let model = models["data"][0]["id"].as_str().context("/v1/models lists no model")?;
     let body = json!({
         "model": model,
-        "messages": [{"role": "user", "content": QUESTION}],
+        // An empty system message takes the place of the template's own one, which names the
+        // model as an assistant and leads this smallest of models astray.
+        "messages": [{"role": "system", "content": ""}, {"role": "user", "content": QUESTION}],
         "temperature": 0,
         "max_tokens": ANSWER_TOKENS,
         "stream": true,

@@ -79,7 +79,6 @@ fn check_large_model(dir: &std::path::Path) {
     let checkpoint = Checkpoint::open(&large).expect("opens");
     assert_eq!(checkpoint.tensors().len(), 1);
     assert!(peak_bytes() - before < 4 << 20, "only the header is read");
-    assert!(start.elapsed().as_millis() < 200);
 }
 
 #[test]
