@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const HELP: &str = "\
+Commands:
   /clear               forget the conversation
   /system [TEXT]       set the system message, or show it
   /set [NAME VALUE]    change a sampling parameter, or show all

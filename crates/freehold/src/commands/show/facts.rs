@@ -48,8 +48,35 @@ fn gguf_facts(gguf: &Gguf) -> Facts {
         file_bytes: gguf.file_bytes(),
         title: text("general.name"),
         licence,
-        quantization: text("general.finetune"),
+        quantization: file_type(gguf).map(str::to_owned),
     }
+}
+
+/// What `general.file_type` says the bulk of the weights is; the tensors' own types decide.
+fn file_type(gguf: &Gguf) -> Option<&'static str> {
+    let number = gguf.metadata().u64("general.file_type").ok().flatten()?;
+    let names: &[(u64, &str)] = &[
+        (0, "F32"),
+        (1, "F16"),
+        (2, "Q4_0"),
+        (3, "Q4_1"),
+        (7, "Q8_0"),
+        (8, "Q5_0"),
+        (9, "Q5_1"),
+        (10, "Q2_K"),
+        (11, "Q3_K_S"),
+        (12, "Q3_K_M"),
+        (13, "Q3_K_L"),
+        (14, "Q4_K_S"),
+        (15, "Q4_K_M"),
+        (16, "Q5_K_S"),
+        (17, "Q5_K_M"),
+        (18, "Q6_K"),
+        (25, "IQ4_NL"),
+        (30, "IQ4_XS"),
+        (32, "BF16"),
+    ];
+    names.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
 }
 
 fn folder_facts(folder: &HfFolder) -> Facts {
