@@ -47,9 +47,58 @@ fn add_filters(env: &mut Environment<'static>) {
     env.add_filter("trim", |value: &Value, chars: Option<Value>| {
         methods::strip(&to_str(value), "strip", chars.as_ref()).map(str::to_owned)
     });
+    env.add_filter("escape", escape);
+    env.add_filter("e", escape);
+    env.add_filter("int", int);
+    env.add_filter("float", |value: &Value, default: Option<f64>| {
+        number(value).unwrap_or(default.unwrap_or(0.0))
+    });
     env.add_filter("length", length);
     env.add_filter("count", length);
     env.add_filter("join", join);
+}
+
+/// HTML in the reference's spelling. Nothing is escaped unless a template asks for it.
+fn escape(value: &Value) -> String {
+    let mut escaped = String::new();
+    for c in to_str(value).chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '\'' => escaped.push_str("&#39;"),
+            '"' => escaped.push_str("&#34;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// A number, or the number that a text spells.
+fn number(value: &Value) -> Option<f64> {
+    match value.as_str() {
+        Some(text) => text.trim().replace('_', "").parse().ok(),
+        None if value.kind() == ValueKind::Bool => Some(f64::from(u8::from(value.is_true()))),
+        None => f64::try_from(value.clone()).ok(),
+    }
+}
+
+/// A whole number, cut towards zero; `default` where the value is no number.
+fn int(value: &Value, default: Option<i64>) -> Value {
+    if value.is_integer() {
+        return value.clone();
+    }
+    let whole = value.as_str().and_then(|text| text.trim().replace('_', "").parse::<i128>().ok());
+    let whole = whole.or_else(|| {
+        let number = number(value)?;
+        // Beyond this a float does not say which whole number it means.
+        (number.abs() < 1e18).then_some(number.trunc() as i128)
+    });
+    match whole.map(i64::try_from) {
+        Some(Ok(whole)) => Value::from(whole),
+        Some(Err(_)) => Value::from(whole.unwrap_or(0)),
+        None => Value::from(default.unwrap_or(0)),
+    }
 }
 
 /// `len(value)`; an undefined value has length 0.

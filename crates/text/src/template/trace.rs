@@ -7,9 +7,9 @@
 //! otherwise the same, they mark what came from the conversation. What is replaced is tried from
 //! much to little, for each string of the conversation:
 //!
-//! 1. every character that a special token begins with;
-//! 2. only the texts of special tokens, and at the ends of the string the beginnings and ends of
-//!    such texts, which a neighbour might complete.
+//! 1. the texts of special tokens, at the ends of the string the beginnings and ends of such
+//!    texts, which a neighbour might complete, and every character that one begins with;
+//! 2. the same without those single characters.
 //!
 //! A template that looks for one of these in a string renders differently without it. For such a
 //! string no place can be known, and every place in the rendering that holds one of its special
@@ -99,18 +99,17 @@ impl Guard {
     /// The bytes of `string` that are replaced at a level.
     fn marked(&self, string: &str, level: Level) -> Vec<Range<usize>> {
         match level {
-            Level::Firsts => string
-                .char_indices()
-                .filter(|(_, c)| self.firsts.contains(c))
-                .map(|(at, c)| at..at + c.len_utf8())
-                .collect(),
-            Level::Texts => {
+            Level::Nothing => Vec::new(),
+            Level::Texts | Level::Firsts => {
                 let mut ranges: Vec<_> =
                     self.places(string).into_iter().map(|(range, _)| range).collect();
                 ranges.extend(self.fragments(string));
+                if level == Level::Firsts {
+                    let firsts = string.char_indices().filter(|(_, c)| self.firsts.contains(c));
+                    ranges.extend(firsts.map(|(at, c)| at..at + c.len_utf8()));
+                }
                 merged(ranges)
             }
-            Level::Nothing => Vec::new(),
         }
     }
 

@@ -18,11 +18,12 @@ use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 
 use super::added::AddedToken;
-use super::bpe::{BpeParts, MergeOrder, implied_merges, split_merge};
+use super::bpe::{Bpe, BpeOptions, MergeOrder, implied_merges, split_merge};
 use super::pieces::{Kind, Pieces, Spelling, byte_token};
 use super::pre::{PreRule, isolate};
 use super::specials::SpecialIds;
-use super::{Parts, Tokenizer, library};
+use super::vocab::Vocab;
+use super::{Parts, TokenModel, Tokenizer, library};
 use crate::error::TokenizerError;
 
 /// The vocabulary metadata of a GGUF file (`tokenizer.ggml.*`), as it stands there.
@@ -139,26 +140,34 @@ impl GgufVocab<'_> {
         declared.filter(|&id| (id as usize) < n).or(default.filter(|&id| (id as usize) < n))
     }
 
-    /// Token to id. Two tokens of the same text would make ids ambiguous, so they are refused.
-    fn vocab(&self) -> Result<AHashMap<String, u32>, TokenizerError> {
-        let mut vocab = AHashMap::with_capacity(self.tokens.len());
-        for (id, &token) in (0u32..).zip(&self.tokens) {
-            if token.is_empty() {
-                continue;
-            }
-            if let Some(first) = vocab.insert(token.to_owned(), id) {
-                return Err(TokenizerError::Malformed {
-                    place: format!("tokenizer.ggml.tokens[{id}]"),
-                    expected: "a token of its own".to_owned(),
-                    got: format!("{token:?}, which is token {first} too"),
-                });
-            }
-        }
-        Ok(vocab)
-    }
-
-    fn specials(&self) -> AHashSet<&str> {
-        self.with_type(TokenType::Special).map(|(_, token)| token).collect()
+    /// A byte-pair model of these tokens, with the merges given or else those listed.
+    fn bpe(
+        &self,
+        implied: Option<&[(&str, &str)]>,
+        options: BpeOptions,
+    ) -> Result<TokenModel, TokenizerError> {
+        let vocab = Vocab::new(self.tokens.iter().copied().zip(0u32..))?;
+        let specials = self
+            .with_type(TokenType::Special)
+            .map(|(id, _)| id)
+            .filter(|&id| Some(id) != options.unk)
+            .collect();
+        let bpe = if let Some(implied) = implied {
+            let merges = implied.iter().map(|&(left, right)| Ok((left.into(), right.into())));
+            Bpe::new(vocab, merges, specials, options)
+        } else {
+            let merges = self.merges.iter().enumerate().map(|(rank, merge)| {
+                let (left, right) =
+                    split_merge(merge).ok_or_else(|| TokenizerError::Malformed {
+                        place: format!("tokenizer.ggml.merges[{rank}]"),
+                        expected: "two tokens and a space between".to_owned(),
+                        got: format!("{merge:?}"),
+                    })?;
+                Ok((left.into(), right.into()))
+            });
+            Bpe::new(vocab, merges, specials, options)
+        };
+        Ok(TokenModel::Bpe(bpe?))
     }
 
     fn pieces(&self, spelling: Spelling) -> Result<Pieces, TokenizerError> {
@@ -252,43 +261,25 @@ impl Tokenizer {
 /// `gpt2`: byte-level BPE.
 fn byte_level(vocab: &GgufVocab<'_>) -> Result<Parts, TokenizerError> {
     let rule = PreRule::named(vocab.pre.unwrap_or("default"))?;
-    let merges = if vocab.merges.is_empty() {
-        // Vocabularies that come from tiktoken have ranks only: a token's id is its rank.
-        let ranked: Vec<(&str, f64)> =
-            vocab.with_type(TokenType::Normal).map(|(id, token)| (token, f64::from(id))).collect();
-        implied_merges(&ranked, MergeOrder::LowestRank)?
+    // Vocabularies that come from tiktoken have no merges but ranks: a token's id is its rank.
+    let implied = if vocab.merges.is_empty() {
+        let rank = |(id, token)| (token, f64::from(id));
+        let ranked: Vec<(&str, f64)> = vocab.with_type(TokenType::Normal).map(rank).collect();
+        Some(implied_merges(&ranked, MergeOrder::LowestRank)?)
     } else {
-        listed_merges(vocab)?
+        None
     };
-    let bpe = BpeParts {
-        vocab: vocab.vocab()?,
-        merges,
-        ignore_merges: rule.ignore_merges,
-        ..BpeParts::default()
-    };
+    let options = BpeOptions { ignore_merges: rule.ignore_merges, ..BpeOptions::default() };
+    let defaults = KindDefaults { add_bos: rule.add_bos, ..KindDefaults::default() };
     Ok(Parts {
-        model: ModelWrapper::BPE(bpe.build(&vocab.specials())?),
+        model: vocab.bpe(implied.as_deref(), options)?,
         normalizer: rule.normalizer(),
         pre_tokenizer: Some(rule.pre_tokenizer()?),
         added: vocab.added(),
         pieces: vocab.pieces(Spelling::ByteLevel)?,
-        specials: vocab
-            .special_ids(&KindDefaults { add_bos: rule.add_bos, ..KindDefaults::default() }),
+        specials: vocab.special_ids(&defaults),
         strips_leading_space: false,
     })
-}
-
-fn listed_merges(vocab: &GgufVocab<'_>) -> Result<Vec<(String, String)>, TokenizerError> {
-    let mut merges = Vec::with_capacity(vocab.merges.len());
-    for (rank, merge) in vocab.merges.iter().enumerate() {
-        let (left, right) = split_merge(merge).ok_or_else(|| TokenizerError::Malformed {
-            place: format!("tokenizer.ggml.merges[{rank}]"),
-            expected: "two tokens and a space between".to_owned(),
-            got: format!("{merge:?}"),
-        })?;
-        merges.push((left.to_owned(), right.to_owned()));
-    }
-    Ok(merges)
 }
 
 /// Spaces are written `▁`; with a prefix, every stretch of text begins with one.
@@ -317,36 +308,37 @@ fn sentence_bpe(vocab: &GgufVocab<'_>) -> Result<Parts, TokenizerError> {
     let defaults =
         KindDefaults { bos: Some(1), eos: Some(2), unk: Some(0), add_bos: true, add_eos: false };
     let prefix = vocab.add_space_prefix.unwrap_or(true);
-    sentence_parts(vocab, merges, &defaults, prefix, None)
+    // Some files list merges too; what holds for this kind is the scores.
+    sentence_parts(vocab, Some(&merges), &defaults, prefix, None)
 }
 
 /// `gemma4`: SentencePiece text, but with a list of merges.
 fn sentence_merges(vocab: &GgufVocab<'_>) -> Result<Parts, TokenizerError> {
+    if vocab.merges.is_empty() {
+        return Err(missing("tokenizer.ggml.merges"));
+    }
     let defaults = KindDefaults { add_bos: true, ..KindDefaults::default() };
     let newlines = isolate(r"[^\n]+|[\n]+")?;
     let prefix = vocab.add_space_prefix.unwrap_or(false);
-    sentence_parts(vocab, listed_merges(vocab)?, &defaults, prefix, Some(newlines))
+    sentence_parts(vocab, None, &defaults, prefix, Some(newlines))
 }
 
 fn sentence_parts(
     vocab: &GgufVocab<'_>,
-    merges: Vec<(String, String)>,
+    implied: Option<&[(&str, &str)]>,
     defaults: &KindDefaults,
     prefix: bool,
     pre_tokenizer: Option<PreTokenizerWrapper>,
 ) -> Result<Parts, TokenizerError> {
     let specials = vocab.special_ids(defaults);
-    let bpe = BpeParts {
-        vocab: vocab.vocab()?,
-        merges,
-        unk: specials.unk.map(|id| vocab.tokens[id as usize].to_owned()),
+    let options = BpeOptions {
+        unk: specials.unk,
         fuse_unk: true,
         byte_fallback: vocab.with_type(TokenType::Byte).any(|(_, t)| byte_token(t).is_some()),
         ignore_merges: pre_tokenizer.is_some(),
-        ..BpeParts::default()
     };
     Ok(Parts {
-        model: ModelWrapper::BPE(bpe.build(&vocab.specials())?),
+        model: vocab.bpe(implied, options)?,
         normalizer: Some(escape_spaces(prefix)?),
         pre_tokenizer,
         added: vocab.added(),
@@ -370,7 +362,7 @@ fn unigram(vocab: &GgufVocab<'_>) -> Result<Parts, TokenizerError> {
     let scored: Vec<(String, f64)> = (vocab.tokens.iter().enumerate())
         .map(|(id, &token)| match vocab.token_type(id) {
             // Nothing that people write is spelled like this, so no text becomes the token.
-            TokenType::Special => (format!("\u{10FFFF}special {id}"), f64::MIN),
+            TokenType::Special => (format!("\u{10FFFF}special {id}"), 0.0),
             TokenType::UserDefined => (token.to_owned(), 0.0),
             _ => (token.to_owned(), f64::from(vocab.scores[id])),
         })
@@ -383,7 +375,7 @@ fn unigram(vocab: &GgufVocab<'_>) -> Result<Parts, TokenizerError> {
     let prefix = vocab.add_space_prefix.unwrap_or(true);
     let scheme = if prefix { PrependScheme::Always } else { PrependScheme::Never };
     Ok(Parts {
-        model: ModelWrapper::Unigram(model),
+        model: TokenModel::Library(ModelWrapper::Unigram(model)),
         normalizer: unigram_normalizer(vocab)?,
         pre_tokenizer: Some(PreTokenizerWrapper::Metaspace(Metaspace::new('▁', scheme, true))),
         added: vocab.added(),
@@ -421,7 +413,8 @@ fn word_piece(vocab: &GgufVocab<'_>) -> Result<Parts, TokenizerError> {
         None if token.starts_with('[') && token.ends_with(']') => token.to_owned(),
         None => format!("##{token}"),
     };
-    let specials = vocab.specials();
+    let specials: AHashSet<&str> =
+        vocab.with_type(TokenType::Special).map(|(_, token)| token).collect();
     let unk = vocab.id(vocab.unk, Some(100)).ok_or_else(|| missing("unknown_token_id"))?;
     let unk_token = own(vocab.tokens[unk as usize]);
     let mut words = AHashMap::with_capacity(vocab.tokens.len());
@@ -447,7 +440,7 @@ fn word_piece(vocab: &GgufVocab<'_>) -> Result<Parts, TokenizerError> {
     ids.prefix = ids.bos.into_iter().collect();
     ids.suffix = vocab.id(vocab.sep, Some(102)).into_iter().collect();
     Ok(Parts {
-        model: ModelWrapper::WordPiece(library("WordPiece", model)?),
+        model: TokenModel::Library(ModelWrapper::WordPiece(library("WordPiece", model)?)),
         normalizer: Some(NormalizerWrapper::BertNormalizer(normalizer)),
         pre_tokenizer: Some(PreTokenizerWrapper::BertPreTokenizer(BertPreTokenizer)),
         added: vocab.added(),

@@ -5,21 +5,23 @@
 //! vocabulary and merges go straight into the model, because reading them into a tree first
 //! takes longer than everything else together.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
-use ahash::{AHashMap, AHashSet};
+use ahash::AHashSet;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use tokenizers::{ModelWrapper, NormalizerWrapper, PreTokenizerWrapper};
 
 use super::added::AddedToken;
-use super::bpe::{BpeParts, split_merge};
+use super::bpe::{Bpe, BpeOptions, Pair, split_merge};
 use super::pieces::{Kind, MAX_VOCAB, Pieces, Spelling};
 use super::specials::SpecialIds;
-use super::{Parts, Tokenizer, guarded, library};
+use super::vocab::Vocab;
+use super::{Parts, TokenModel, Tokenizer, guarded, library};
 use crate::error::TokenizerError;
 
 /// Longest `tokenizer.json`, in bytes. The largest known one has 34 MB.
@@ -66,9 +68,11 @@ struct ModelKind {
 }
 
 #[derive(Deserialize)]
-struct BpeJson {
-    vocab: VocabJson,
-    merges: MergesJson,
+struct BpeJson<'a> {
+    #[serde(borrow)]
+    vocab: VocabJson<'a>,
+    #[serde(borrow)]
+    merges: Vec<MergeJson<'a>>,
     #[serde(default)]
     dropout: Option<f32>,
     #[serde(default)]
@@ -213,81 +217,92 @@ impl OneOrMore {
     }
 }
 
-/// Token to id, without a tree in between.
-struct VocabJson(AHashMap<String, u32>);
+/// A string that borrows from the file where it has no escapes.
+struct Text<'a>(Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for VocabJson {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<VocabJson, D::Error> {
-        struct Pairs;
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = VocabJson;
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text<'a>, D::Error> {
+        struct Borrow;
+        impl<'de> Visitor<'de> for Borrow {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Borrow)
+    }
+}
+
+/// Tokens and ids, without a tree in between.
+struct VocabJson<'a>(Vec<(Cow<'a, str>, u32)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for VocabJson<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<VocabJson<'a>, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = VocabJson<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object of tokens and ids")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<VocabJson, A::Error> {
-                let mut vocab = AHashMap::with_capacity(1 << 16);
-                while let Some((token, id)) = map.next_entry::<String, u32>()? {
-                    vocab.insert(token, id);
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<VocabJson<'de>, A::Error> {
+                let mut vocab = Vec::new();
+                while let Some((Text(token), id)) = map.next_entry()? {
+                    vocab.push((token, id));
                 }
                 Ok(VocabJson(vocab))
             }
         }
-        deserializer.deserialize_map(Pairs)
+        deserializer.deserialize_map(Entries)
     }
 }
 
-/// Merges as `"a b"` or `["a", "b"]`.
-struct MergesJson(Vec<(String, String)>);
+/// A merge as `"a b"` or `["a", "b"]`.
+struct MergeJson<'a>(Pair<'a>);
 
-struct MergeJson(String, String);
-
-impl<'de> Deserialize<'de> for MergeJson {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<MergeJson, D::Error> {
-        struct Pair;
-        impl<'de> Visitor<'de> for Pair {
-            type Value = MergeJson;
+impl<'de: 'a, 'a> Deserialize<'de> for MergeJson<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<MergeJson<'a>, D::Error> {
+        struct Merge;
+        fn parts<E: serde::de::Error>(merge: &str) -> Result<(&str, &str), E> {
+            split_merge(merge).ok_or_else(|| {
+                E::custom(format!("expected two tokens and a space between, got {merge:?}"))
+            })
+        }
+        impl<'de> Visitor<'de> for Merge {
+            type Value = MergeJson<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a merge: two tokens")
             }
-            fn visit_str<E: serde::de::Error>(self, merge: &str) -> Result<MergeJson, E> {
-                let (left, right) = split_merge(merge).ok_or_else(|| {
-                    E::custom(format!("expected two tokens and a space between, got {merge:?}"))
-                })?;
-                Ok(MergeJson(left.to_owned(), right.to_owned()))
+            fn visit_borrowed_str<E: serde::de::Error>(
+                self,
+                merge: &'de str,
+            ) -> Result<MergeJson<'de>, E> {
+                let (left, right) = parts(merge)?;
+                Ok(MergeJson((left.into(), right.into())))
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<MergeJson, A::Error> {
+            fn visit_str<E: serde::de::Error>(self, merge: &str) -> Result<MergeJson<'de>, E> {
+                let (left, right) = parts(merge)?;
+                Ok(MergeJson((left.to_owned().into(), right.to_owned().into())))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<MergeJson<'de>, A::Error> {
                 use serde::de::Error;
                 let mut next = || {
-                    seq.next_element::<String>()?.ok_or_else(|| A::Error::invalid_length(1, &self))
+                    let token: Option<Text<'de>> = seq.next_element()?;
+                    token.ok_or_else(|| A::Error::invalid_length(1, &self))
                 };
-                let (left, right) = (next()?, next()?);
+                let (Text(left), Text(right)) = (next()?, next()?);
                 if seq.next_element::<serde::de::IgnoredAny>()?.is_some() {
                     return Err(A::Error::invalid_length(3, &self));
                 }
-                Ok(MergeJson(left, right))
+                Ok(MergeJson((left, right)))
             }
         }
-        deserializer.deserialize_any(Pair)
-    }
-}
-
-impl<'de> Deserialize<'de> for MergesJson {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<MergesJson, D::Error> {
-        struct List;
-        impl<'de> Visitor<'de> for List {
-            type Value = MergesJson;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of merges")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<MergesJson, A::Error> {
-                let mut merges = Vec::with_capacity(1 << 16);
-                while let Some(MergeJson(left, right)) = seq.next_element()? {
-                    merges.push((left, right));
-                }
-                Ok(MergesJson(merges))
-            }
-        }
-        deserializer.deserialize_seq(List)
+        deserializer.deserialize_any(Merge)
     }
 }
 
@@ -487,7 +502,7 @@ fn read_model(
     raw: &RawValue,
     added: &[AddedToken],
     spelling: Spelling,
-) -> Result<(ModelWrapper, Pieces), TokenizerError> {
+) -> Result<(TokenModel, Pieces), TokenizerError> {
     let kind: ModelKind = parse("tokenizer.json: model", raw.get().as_bytes())?;
     match kind.kind.as_deref() {
         Some("BPE") | None => read_bpe(raw, added, spelling),
@@ -502,33 +517,41 @@ fn read_bpe(
     raw: &RawValue,
     added: &[AddedToken],
     spelling: Spelling,
-) -> Result<(ModelWrapper, Pieces), TokenizerError> {
-    let json: BpeJson = parse("tokenizer.json: model", raw.get().as_bytes())?;
+) -> Result<(TokenModel, Pieces), TokenizerError> {
+    let json: BpeJson<'_> = parse("tokenizer.json: model", raw.get().as_bytes())?;
     if json.dropout.is_some_and(|p| p != 0.0) {
         return Err(TokenizerError::Unsupported { what: "BPE", name: "dropout".to_owned() });
     }
-    let pieces = pieces_of(json.vocab.0.iter().map(|(token, &id)| (token.as_str(), id)), spelling)?;
-    let specials: AHashSet<&str> =
-        added.iter().filter(|t| t.special).map(|t| t.content.as_str()).collect();
-    let parts = BpeParts {
-        vocab: json.vocab.0,
-        merges: json.merges.0,
-        unk: json.unk_token,
+    let marks_words = |mark: &Option<String>| mark.as_ref().is_some_and(|mark| !mark.is_empty());
+    if marks_words(&json.continuing_subword_prefix) || marks_words(&json.end_of_word_suffix) {
+        return read_library_model(raw, added, spelling);
+    }
+    let tokens = json.vocab.0.iter().map(|(token, id)| (&**token, *id));
+    let vocab = Vocab::new(tokens.clone())?;
+    let pieces = pieces_of(tokens, spelling)?;
+    let unk = json.unk_token.and_then(|unk| vocab.id(unk.as_bytes()));
+    let specials = added
+        .iter()
+        .filter(|token| token.special)
+        .filter_map(|token| vocab.id(token.content.as_bytes()))
+        .filter(|&id| Some(id) != unk)
+        .collect();
+    let options = BpeOptions {
+        unk,
         fuse_unk: json.fuse_unk,
         byte_fallback: json.byte_fallback,
         ignore_merges: json.ignore_merges,
-        continuing_subword_prefix: json.continuing_subword_prefix.filter(|p| !p.is_empty()),
-        end_of_word_suffix: json.end_of_word_suffix.filter(|s| !s.is_empty()),
     };
-    Ok((ModelWrapper::BPE(parts.build(&specials)?), pieces))
+    let merges = json.merges.into_iter().map(|MergeJson(pair)| Ok(pair));
+    Ok((TokenModel::Bpe(Bpe::new(vocab, merges, specials, options)?), pieces))
 }
 
-/// Models other than BPE are small, and the library reads them itself.
+/// Other models are small, and the library reads them itself.
 fn read_library_model(
     raw: &RawValue,
     added: &[AddedToken],
     spelling: Spelling,
-) -> Result<(ModelWrapper, Pieces), TokenizerError> {
+) -> Result<(TokenModel, Pieces), TokenizerError> {
     use tokenizers::Model;
     let raw = hide_specials(raw, added)?;
     let model: ModelWrapper = guarded("tokenizer.json: model", || {
@@ -536,7 +559,7 @@ fn read_library_model(
     })?;
     let vocab = model.get_vocab();
     let pieces = pieces_of(vocab.iter().map(|(token, &id)| (token.as_str(), id)), spelling)?;
-    Ok((model, pieces))
+    Ok((TokenModel::Library(model), pieces))
 }
 
 /// Takes special tokens out of a unigram model's reach: its entries are found in any text. The
@@ -575,9 +598,8 @@ fn special_ids(
     config: &ConfigJson,
     models: &[ModelConfigJson],
     added: &[AddedToken],
-    model: &ModelWrapper,
+    model: &TokenModel,
 ) -> SpecialIds {
-    use tokenizers::Model;
     let find = |text: &str| {
         let added = added.iter().find(|token| token.content == text).map(|token| token.id);
         added.or_else(|| model.token_to_id(text))
@@ -590,7 +612,7 @@ fn special_ids(
         bos: named(&config.bos_token).or_else(|| declared(|m| &m.bos_token_id).next()),
         eos: named(&config.eos_token).or_else(|| declared(|m| &m.eos_token_id).next()),
         pad: named(&config.pad_token),
-        unk: unk_of(model).or_else(|| named(&config.unk_token)),
+        unk: model.unk().or_else(|| named(&config.unk_token)),
         ..SpecialIds::default()
     };
     if let Some(processor) = &json.post_processor {
@@ -614,16 +636,6 @@ fn special_ids(
     };
     ids.complete(declared(|m| &m.eos_token_id), special);
     ids
-}
-
-fn unk_of(model: &ModelWrapper) -> Option<u32> {
-    use tokenizers::Model;
-    match model {
-        ModelWrapper::BPE(model) => model.token_to_id(model.unk_token.as_ref()?),
-        ModelWrapper::WordPiece(model) => model.token_to_id(&model.unk_token),
-        ModelWrapper::WordLevel(model) => model.token_to_id(&model.unk_token),
-        ModelWrapper::Unigram(_) => None,
-    }
 }
 
 /// The ids that a post-processor puts before and after one text.

@@ -12,17 +12,19 @@ mod metadata;
 mod pieces;
 mod pre;
 mod specials;
+mod vocab;
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokenizers::normalizer::Range as Part;
 use tokenizers::{
-    Model, ModelWrapper, NormalizedString, Normalizer, NormalizerWrapper, OffsetType,
-    PreTokenizedString, PreTokenizer, PreTokenizerWrapper, Token,
+    Model, ModelWrapper, NormalizedString, Normalizer, NormalizerWrapper, OffsetReferential,
+    OffsetType, PreTokenizedString, PreTokenizer, PreTokenizerWrapper, Token,
 };
 
 use self::added::{AddedMatcher, AddedToken, Trust};
+use self::bpe::{Bpe, Scratch};
 use self::pieces::{Kind, Pieces};
 use self::specials::SpecialIds;
 use crate::error::TokenizerError;
@@ -45,9 +47,43 @@ pub struct EncodeOptions {
     pub parse_special: bool,
 }
 
+/// What turns a word into tokens.
+enum TokenModel {
+    /// Byte pairs: nearly every language model.
+    Bpe(Bpe),
+    /// Unigram, WordPiece and the rest.
+    Library(ModelWrapper),
+}
+
+impl TokenModel {
+    fn token_to_id(&self, token: &str) -> Option<u32> {
+        match self {
+            TokenModel::Bpe(bpe) => bpe.token_to_id(token),
+            TokenModel::Library(model) => model.token_to_id(token),
+        }
+    }
+
+    /// What stands for text without a token, where the model itself says.
+    fn unk(&self) -> Option<u32> {
+        match self {
+            TokenModel::Bpe(bpe) => bpe.unk(),
+            TokenModel::Library(ModelWrapper::BPE(model)) => {
+                model.token_to_id(model.unk_token.as_ref()?)
+            }
+            TokenModel::Library(ModelWrapper::WordPiece(model)) => {
+                model.token_to_id(&model.unk_token)
+            }
+            TokenModel::Library(ModelWrapper::WordLevel(model)) => {
+                model.token_to_id(&model.unk_token)
+            }
+            TokenModel::Library(ModelWrapper::Unigram(_)) => None,
+        }
+    }
+}
+
 /// What a tokenizer is made of, from whichever source.
 struct Parts {
-    model: ModelWrapper,
+    model: TokenModel,
     normalizer: Option<NormalizerWrapper>,
     pre_tokenizer: Option<PreTokenizerWrapper>,
     added: Vec<AddedToken>,
@@ -58,7 +94,7 @@ struct Parts {
 
 /// Text to token ids and back, for one model's vocabulary.
 pub struct Tokenizer {
-    model: ModelWrapper,
+    model: TokenModel,
     normalizer: Option<NormalizerWrapper>,
     pre_tokenizer: Option<PreTokenizerWrapper>,
     /// Looked for in the text as written.
@@ -240,25 +276,33 @@ impl Tokenizer {
         if let Some(pre_tokenizer) = &self.pre_tokenizer {
             library("pre-tokenizer", pre_tokenizer.pre_tokenize(&mut string))?;
         }
-        let tokenized = string.tokenize(|part| Ok(self.tokenize_word(part.get())?));
-        library("tokenizer model", tokenized)?;
-        let encoding = library("tokenizer", string.into_encoding(None, 0, OffsetType::None))?;
-        Ok(encoding.get_ids().to_vec())
+        let mut ids = Vec::new();
+        let mut scratch = Scratch::default();
+        for (word, _, found) in string.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
+            match (found, &self.model) {
+                (Some(tokens), _) => ids.extend(tokens.iter().map(|token| token.id)),
+                (None, TokenModel::Bpe(bpe)) => bpe.encode(word, &mut scratch, &mut ids)?,
+                (None, TokenModel::Library(model)) => {
+                    let tokens = library("tokenizer model", model.tokenize(word))?;
+                    ids.extend(self.checked(word, &tokens)?);
+                }
+            }
+        }
+        Ok(ids)
     }
 
-    /// The tokens of one word. Text that no token covers is an error, not a gap.
-    fn tokenize_word(&self, word: &str) -> Result<Vec<Token>, TokenizerError> {
-        let tokens = library("tokenizer model", self.model.tokenize(word))?;
+    /// The ids of a word. A special token there would have come from plain text.
+    fn checked<'a>(
+        &self,
+        word: &str,
+        tokens: &'a [Token],
+    ) -> Result<impl Iterator<Item = u32> + 'a, TokenizerError> {
         let unk = self.specials.unk;
-        let covered: usize = tokens.iter().map(|t| t.offsets.1.saturating_sub(t.offsets.0)).sum();
-        let is_bpe = matches!(self.model, ModelWrapper::BPE(_));
-        let complete = !is_bpe || covered == word.len();
-        let plain =
-            |token: &Token| Some(token.id) == unk || self.pieces.kind(token.id) != Kind::Special;
-        if complete && tokens.iter().all(plain) {
-            return Ok(tokens);
+        let is_special = |token: &Token| Some(token.id) != unk && self.is_special(token.id);
+        if tokens.iter().any(is_special) {
+            return Err(TokenizerError::Unencodable { piece: word.chars().take(80).collect() });
         }
-        Err(TokenizerError::Unencodable { piece: word.chars().take(80).collect() })
+        Ok(tokens.iter().map(|token| token.id))
     }
 
     /// The text of a list of ids, special tokens shown or left out. Bytes that are not UTF-8
