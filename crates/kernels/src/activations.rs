@@ -11,13 +11,16 @@
 //!
 //! A column is one token: the quantized values, then one [`Record`] a block. Column
 //! strides are an odd number of cache lines so that columns spread over cache sets.
+//!
+//! A block that holds a NaN or an infinity has a NaN for its scale, so that every product
+//! with it is NaN too: integers alone would hide what went wrong before.
 
 use crate::aligned::{AlignedBytes, SharedMut};
 use crate::dispatch::kernels;
 use crate::layout::BLOCK;
 use crate::matrix::{ActivationFormat, Matrix};
 use crate::pool::Pool;
-use crate::simd::{LANES, Simd, max_lanes};
+use crate::simd::{LANES, Simd};
 
 /// What a product needs of one block besides its values.
 #[derive(Clone, Copy)]
@@ -51,7 +54,7 @@ impl ActivationFormat {
         }
     }
 
-    /// Bytes from one column to the next.
+    /// Bytes from one column to the next. `cols` is a multiple of 32 but for F32.
     pub(crate) fn stride(self, cols: usize) -> usize {
         let records = match self {
             ActivationFormat::F32 => 0,
@@ -78,6 +81,18 @@ impl Activations {
         self.cols
     }
 
+    /// Bytes that the buffer of one format takes for a batch (tokens, cols); [`Activations`]
+    /// keeps the largest of each format that it was asked for. Saturates where the batch is
+    /// absurd.
+    pub fn bytes(format: ActivationFormat, tokens: usize, cols: usize) -> usize {
+        tokens.saturating_mul(format.stride(cols))
+    }
+
+    /// Bytes that the buffers take now.
+    pub fn held_bytes(&self) -> usize {
+        self.formats.iter().map(AlignedBytes::len).sum()
+    }
+
     /// Takes `x` (tokens, cols) in the formats that `users` ask for. Buffers are kept
     /// from call to call.
     ///
@@ -85,6 +100,8 @@ impl Activations {
     /// If `x` is not whole columns or a user has another number of columns.
     pub fn set(&mut self, pool: &Pool, x: &[f32], cols: usize, users: &[&Matrix]) {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "activations are whole columns");
+        // Before anything is written: a quantized column has room for whole blocks only.
+        assert!(users.iter().all(|m| m.cols() == cols), "weights take {cols} columns");
         self.tokens = x.len() / cols;
         self.cols = cols;
         self.present = [false; 3];
@@ -93,7 +110,6 @@ impl Activations {
                 self.fill(pool, x, format);
             }
         }
-        assert!(users.iter().all(|m| m.cols() == cols), "weights take {cols} columns");
     }
 
     fn fill(&mut self, pool: &Pool, x: &[f32], format: ActivationFormat) {
@@ -144,15 +160,17 @@ pub(crate) unsafe fn quantize<S: Simd>(format: ActivationFormat, x: &[f32], out:
 /// An integer that activations are rounded to.
 trait Quant: Copy {
     const MAX: f32;
-    fn write(from: &[i32; BLOCK], to: *mut Self);
+    /// # Safety
+    /// `to` names 32 writable values.
+    unsafe fn write(from: &[i32; BLOCK], to: *mut Self);
 }
 
 impl Quant for i8 {
     const MAX: f32 = 127.0;
     #[inline(always)]
-    fn write(from: &[i32; BLOCK], to: *mut i8) {
+    unsafe fn write(from: &[i32; BLOCK], to: *mut i8) {
         let narrow = from.map(|q| q as i8);
-        // SAFETY: the caller hands out 32 writable values.
+        // SAFETY: by contract.
         unsafe { to.cast::<[i8; BLOCK]>().write_unaligned(narrow) };
     }
 }
@@ -160,7 +178,7 @@ impl Quant for i8 {
 impl Quant for i16 {
     const MAX: f32 = 32767.0;
     #[inline(always)]
-    fn write(from: &[i32; BLOCK], to: *mut i16) {
+    unsafe fn write(from: &[i32; BLOCK], to: *mut i16) {
         let mut narrow = [0i16; BLOCK];
         for (four, out) in from.chunks_exact(4).zip(narrow.chunks_exact_mut(4)) {
             out[0] = four[0] as i16;
@@ -168,11 +186,15 @@ impl Quant for i16 {
             out[2] = four[1] as i16;
             out[3] = four[3] as i16;
         }
-        // SAFETY: the caller hands out 32 writable values.
+        // SAFETY: by contract.
         unsafe { to.cast::<[i16; BLOCK]>().write_unaligned(narrow) };
     }
 }
 
+/// Quantizes a column block by block.
+///
+/// # Safety
+/// As [`quantize`].
 #[inline(always)]
 unsafe fn blocks<S: Simd, Q: Quant>(x: &[f32], out: *mut u8) {
     let values = out.cast::<Q>();
@@ -183,19 +205,44 @@ unsafe fn blocks<S: Simd, Q: Quant>(x: &[f32], out: *mut u8) {
         for (b, block) in x.chunks(BLOCK).enumerate() {
             let mut full = [0f32; BLOCK];
             full[..block.len()].copy_from_slice(block);
-            let (a, z) = (S::load(full.as_ptr()), S::load(full.as_ptr().add(LANES)));
-            let largest = max_lanes::<S>(S::max(S::abs(a), S::abs(z)));
-            let inverse = if largest > 0.0 { Q::MAX / largest } else { 0.0 };
-            let mut q = [0i32; BLOCK];
-            S::store_int(q.as_mut_ptr(), S::to_int(S::mul(a, S::splat(inverse))));
-            S::store_int(q.as_mut_ptr().add(LANES), S::to_int(S::mul(z, S::splat(inverse))));
-            let limit = Q::MAX as i32;
-            let q = q.map(|q| q.clamp(-limit, limit));
+            let largest = largest_magnitude(&full);
+            let (q, scale) = if largest.is_finite() {
+                (round::<S, Q>(&full, largest), largest / Q::MAX)
+            } else {
+                ([0; BLOCK], f32::NAN)
+            };
             Q::write(&q, values.add(b * BLOCK));
             let halves = [q[..LANES].iter().sum::<i32>(), q[LANES..].iter().sum()];
-            let scale = largest / Q::MAX;
             let sums = [halves[0] + halves[1], halves[0], halves[1]].map(|q| scale * q as f32);
             records.add(b).write_unaligned(Record { scale, sums });
         }
     }
+}
+
+/// The largest |x|; NaN if there is one, else infinite if there is one. As integers the
+/// bits of magnitudes are in that order.
+#[inline(always)]
+fn largest_magnitude(x: &[f32; BLOCK]) -> f32 {
+    f32::from_bits(x.iter().fold(0, |largest, x| largest.max(x.abs().to_bits())))
+}
+
+/// `x · MAX / largest`, rounded to nearest even.
+///
+/// # Safety
+/// [`Simd`]'s contract.
+#[inline(always)]
+unsafe fn round<S: Simd, Q: Quant>(x: &[f32; BLOCK], largest: f32) -> [i32; BLOCK] {
+    // Not finite for zeros, and for blocks below 1e-34 that come to zeros.
+    let inverse = Q::MAX / largest;
+    let inverse = if inverse.is_finite() { inverse } else { 0.0 };
+    let mut q = [0i32; BLOCK];
+    // SAFETY: two vectors lie within each array.
+    unsafe {
+        for at in [0, LANES] {
+            let scaled = S::mul(S::load(x.as_ptr().add(at)), S::splat(inverse));
+            S::store_int(q.as_mut_ptr().add(at), S::to_int(scaled));
+        }
+    }
+    let limit = Q::MAX as i32;
+    q.map(|q| q.clamp(-limit, limit))
 }

@@ -65,9 +65,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
     /// The smaller; `b` where either is NaN.
     unsafe fn min(a: Self::F, b: Self::F) -> Self::F;
-    unsafe fn abs(a: Self::F) -> Self::F;
-    /// `value` where `x >= limit`, else 0 (0 for NaN).
-    unsafe fn keep_at_least(x: Self::F, limit: f32, value: Self::F) -> Self::F;
+    /// 0 where `x < limit`, else `value` (as it is where `x` is NaN).
+    unsafe fn zero_below(x: Self::F, limit: f32, value: Self::F) -> Self::F;
     /// Round to nearest even.
     unsafe fn to_int(x: Self::F) -> Self::I;
     unsafe fn to_float(x: Self::I) -> Self::F;
@@ -93,7 +92,7 @@ pub(crate) trait Simd: Copy {
 
     unsafe fn acc_zero() -> Self::Acc;
     /// Adds four u8 × i8 products to each lane; `a` names four activations that
-    /// all lanes share. At most [`crate::layout::Layout::STEPS`] calls may follow
+    /// all lanes share. At most [`crate::layout::Shape::STEPS`] calls may follow
     /// [`Simd::acc_zero`]: more could leave 16 bits.
     unsafe fn acc_u8(acc: Self::Acc, w: Self::B, a: *const i8) -> Self::Acc;
     unsafe fn acc_widen(acc: Self::Acc) -> Self::I;
@@ -123,16 +122,7 @@ pub(crate) unsafe fn sum_lanes<S: Simd>(x: S::F) -> f32 {
     lanes[0]
 }
 
-/// The largest lane.
-#[inline(always)]
-pub(crate) unsafe fn max_lanes<S: Simd>(x: S::F) -> f32 {
-    let mut lanes = [0f32; LANES];
-    // SAFETY: `lanes` holds 16 floats.
-    unsafe { S::store(lanes.as_mut_ptr(), x) };
-    lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
-}
-
-/// e^x to about 2 ulp; exactly 0 below -87.3, saturating above 88.
+/// e^x to about 2 ulp; exactly 0 below -87.3, saturating above 88, NaN for NaN.
 ///
 /// Cody–Waite reduction x = n·ln2 + r with a two-part ln2, then a degree-6
 /// polynomial (Taylor, enough for |r| ≤ ln2/2) and a shift of the exponent.
@@ -141,7 +131,8 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::F) -> S::F {
     const LOWEST: f32 = -87.3;
     // SAFETY: the caller's contract is the trait's.
     unsafe {
-        let clamped = S::min(S::max(x, S::splat(LOWEST)), S::splat(88.0));
+        // The variable comes second: `max` and `min` hand its NaN on.
+        let clamped = S::min(S::splat(88.0), S::max(S::splat(LOWEST), x));
         let n = S::to_int(S::mul(clamped, S::splat(std::f32::consts::LOG2_E)));
         let nf = S::to_float(n);
         let r = S::fma(nf, S::splat(-0.693_359_4), clamped);
@@ -150,7 +141,7 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::F) -> S::F {
         for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
             p = S::fma(p, r, S::splat(c));
         }
-        S::keep_at_least(x, LOWEST, S::mul(p, S::pow2(n)))
+        S::zero_below(x, LOWEST, S::mul(p, S::pow2(n)))
     }
 }
 

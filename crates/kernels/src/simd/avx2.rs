@@ -1,7 +1,7 @@
 //! AVX2 with FMA and F16C: sixteen lanes are two registers.
 //!
 //! u8 × i8 products go through `vpmaddubsw` and are summed in 16 bits for as many
-//! steps as the weights' range allows ([`crate::layout::Layout::STEPS`]), then
+//! steps as the weights' range allows ([`crate::layout::Shape::STEPS`]), then
 //! widened once: no instruction saturates by construction.
 
 use super::{LANES, Simd};
@@ -139,19 +139,12 @@ impl Simd for Avx2 {
         both!(_mm256_min_ps, a, b)
     }
     #[inline(always)]
-    unsafe fn abs(a: F) -> F {
-        simd!({
-            let mask = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fff_ffff));
-            [_mm256_and_ps(a[0], mask), _mm256_and_ps(a[1], mask)]
-        })
-    }
-    #[inline(always)]
-    unsafe fn keep_at_least(x: F, limit: f32, value: F) -> F {
+    unsafe fn zero_below(x: F, limit: f32, value: F) -> F {
         simd!({
             let limit = _mm256_set1_ps(limit);
             [
-                _mm256_and_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(x[0], limit), value[0]),
-                _mm256_and_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(x[1], limit), value[1]),
+                _mm256_and_ps(_mm256_cmp_ps::<_CMP_NLT_UQ>(x[0], limit), value[0]),
+                _mm256_and_ps(_mm256_cmp_ps::<_CMP_NLT_UQ>(x[1], limit), value[1]),
             ]
         })
     }

@@ -89,13 +89,9 @@ impl Simd for Avx512 {
         simd!(_mm512_min_ps(a, b))
     }
     #[inline(always)]
-    unsafe fn abs(a: __m512) -> __m512 {
-        simd!(_mm512_abs_ps(a))
-    }
-    #[inline(always)]
-    unsafe fn keep_at_least(x: __m512, limit: f32, value: __m512) -> __m512 {
+    unsafe fn zero_below(x: __m512, limit: f32, value: __m512) -> __m512 {
         simd!({
-            let mask = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, _mm512_set1_ps(limit));
+            let mask = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, _mm512_set1_ps(limit));
             _mm512_maskz_mov_ps(mask, value)
         })
     }

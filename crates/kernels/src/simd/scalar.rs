@@ -112,12 +112,8 @@ impl Simd for Scalar {
         lanes(|i| if a[i] < b[i] { a[i] } else { b[i] })
     }
     #[inline(always)]
-    unsafe fn abs(a: F) -> F {
-        lanes(|i| a[i].abs())
-    }
-    #[inline(always)]
-    unsafe fn keep_at_least(x: F, limit: f32, value: F) -> F {
-        lanes(|i| if x[i] >= limit { value[i] } else { 0.0 })
+    unsafe fn zero_below(x: F, limit: f32, value: F) -> F {
+        lanes(|i| if x[i] < limit { 0.0 } else { value[i] })
     }
     #[inline(always)]
     unsafe fn to_int(x: F) -> I {
