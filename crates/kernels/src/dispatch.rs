@@ -26,7 +26,7 @@ pub(crate) struct Kernels {
     /// By packing: with the layout's own activation format, and with f32 activations.
     product: fn(Packing) -> (ProductFn, ProductFn),
     pub(crate) quantize: unsafe fn(ActivationFormat, &[f32], *mut u8),
-    pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, *mut f32),
+    pub(crate) rms_norm: unsafe fn(*const f32, &[f32], f32, *mut f32),
     pub(crate) silu_mul: unsafe fn(&mut [f32], &[f32]),
     pub(crate) exp_row: unsafe fn(&mut [f32], f32) -> f32,
     pub(crate) to_f16: unsafe fn(&[f32], *mut u16),
@@ -135,7 +135,7 @@ macro_rules! entry_points {
                 unsafe { activations::quantize::<$simd>(format, x, out) }
             }
             $(#[$feature])?
-            unsafe fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: *mut f32) {
+            unsafe fn rms_norm(x: *const f32, weight: &[f32], eps: f32, out: *mut f32) {
                 // SAFETY: as above.
                 unsafe { norm::rms_norm_row::<$simd>(x, weight, eps, out) }
             }

@@ -63,7 +63,7 @@ impl Columns {
     ) -> impl Iterator<Item = (usize, &[*const u8])> + use<'_> {
         let stride = matrix.activation_format().stride(matrix.cols());
         // A multiple of every tile's width.
-        let columns = (PASS_BYTES / stride).next_multiple_of(12);
+        let columns = (PASS_BYTES / stride).max(1).next_multiple_of(12);
         self.0.chunks(columns).enumerate().map(move |(i, pass)| (i * columns, pass))
     }
 }

@@ -20,7 +20,7 @@ pub fn rms_norm(pool: &Pool, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32
     let out = SharedMut(out.as_mut_ptr());
     norm_rows(pool, x.len(), weight, |at, len| {
         // SAFETY: each row is one task's; the kernel is the one of this CPU.
-        unsafe { (kernels().rms_norm)(&x[at..at + len], weight, eps, out.at(at)) };
+        unsafe { (kernels().rms_norm)(x[at..at + len].as_ptr(), weight, eps, out.at(at)) };
     });
 }
 
@@ -33,13 +33,10 @@ pub fn head_rms_norm(pool: &Pool, x: &mut [f32], head_dim: usize, weight: &[f32]
     assert_eq!(weight.len(), head_dim, "a weight for each value of a head");
     let len = x.len();
     let x = SharedMut(x.as_mut_ptr());
-    norm_rows(pool, len, weight, |at, len| {
+    norm_rows(pool, len, weight, |at, _| {
         // SAFETY: each row is one task's; input and output may be the same row,
         // because a row is read twice before each value is written once.
-        unsafe {
-            let row = std::slice::from_raw_parts(x.at(at).cast_const(), len);
-            (kernels().rms_norm)(row, weight, eps, x.at(at));
-        }
+        unsafe { (kernels().rms_norm)(x.at(at), weight, eps, x.at(at)) };
     });
 }
 
@@ -69,31 +66,32 @@ pub fn add(pool: &Pool, x: &mut [f32], y: &[f32]) {
 /// One row of [`rms_norm`].
 ///
 /// # Safety
-/// `out` names `x.len()` floats and may be `x` itself; [`Simd`]'s contract.
+/// `x` and `out` name as many floats as `weight` has, and may be the same row (which is
+/// why they are pointers); [`Simd`]'s contract.
 #[inline(always)]
-pub(crate) unsafe fn rms_norm_row<S: Simd>(x: &[f32], weight: &[f32], eps: f32, out: *mut f32) {
-    let n = x.len();
+pub(crate) unsafe fn rms_norm_row<S: Simd>(x: *const f32, weight: &[f32], eps: f32, out: *mut f32) {
+    let n = weight.len();
     let whole = n / LANES * LANES;
     // SAFETY: loads and stores stay within the row, or go through a padded copy.
     unsafe {
         let mut squares = S::splat(0.0);
         for i in (0..whole).step_by(LANES) {
-            let v = S::load(x.as_ptr().add(i));
+            let v = S::load(x.add(i));
             squares = S::fma(v, v, squares);
         }
         if whole < n {
             let mut tail = [0f32; LANES];
-            tail[..n - whole].copy_from_slice(&x[whole..]);
+            std::ptr::copy_nonoverlapping(x.add(whole), tail.as_mut_ptr(), n - whole);
             let v = S::load(tail.as_ptr());
             squares = S::fma(v, v, squares);
         }
         let inverse = 1.0 / (sum_lanes::<S>(squares) / n as f32 + eps).sqrt();
         for i in (0..whole).step_by(LANES) {
-            let v = S::mul(S::load(x.as_ptr().add(i)), S::splat(inverse));
+            let v = S::mul(S::load(x.add(i)), S::splat(inverse));
             S::store(out.add(i), S::mul(v, S::load(weight.as_ptr().add(i))));
         }
-        for i in whole..n {
-            *out.add(i) = x[i] * inverse * weight[i];
+        for (i, weight) in weight.iter().enumerate().skip(whole) {
+            *out.add(i) = *x.add(i) * inverse * weight;
         }
     }
 }

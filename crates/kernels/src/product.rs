@@ -177,7 +177,7 @@ unsafe fn unpack<S: Simd, L: Layout>(block: &Block, to: *mut u8) {
 
 /// A loop over some columns at once, for any width.
 pub(crate) trait Tile: Copy {
-    /// Continues the sums of `N` columns; `first` says that they start at zero.
+    /// Continues the sums of the first `N` columns, or starts them if the tile is the first.
     ///
     /// # Safety
     /// `out` names (N, 16) floats; the columns are those of a [`Product`].
