@@ -31,16 +31,19 @@ impl AlignedBytes {
 
     /// As [`AlignedBytes::zeroed`], in large pages where the system has them: reading
     /// gigabytes of weights for every token would otherwise wait for page tables.
-    pub(crate) fn zeroed_huge(len: usize) -> AlignedBytes {
+    ///
+    /// # Errors
+    /// The system does not give that much; for sizes that come from a file.
+    pub(crate) fn zeroed_huge(len: usize) -> std::io::Result<AlignedBytes> {
         if len < HUGE_PAGE {
-            return AlignedBytes::zeroed(len);
+            return Ok(AlignedBytes::zeroed(len));
         }
-        let map = MmapMut::map_anon(len + HUGE_PAGE).expect("address space for a buffer");
+        let map = MmapMut::map_anon(len.saturating_add(HUGE_PAGE))?;
         let start = map.as_ptr().align_offset(HUGE_PAGE);
         // A system without large pages refuses; the buffer works all the same.
         #[cfg(target_os = "linux")]
         let _ = map.advise_range(memmap2::Advice::HugePage, start, len);
-        AlignedBytes { map: Some(map), start, len }
+        Ok(AlignedBytes { map: Some(map), start, len })
     }
 
     /// Makes room for at least `len` bytes; what they hold is unspecified.

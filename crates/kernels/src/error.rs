@@ -30,6 +30,28 @@ pub enum KernelError {
         /// Bytes that are there.
         got: usize,
     },
+    /// A row is not whole blocks of the type.
+    #[error("tensor {tensor} ({dtype:?}): expected a multiple of {block} columns, got {cols}")]
+    Columns {
+        /// The tensor's name.
+        tensor: String,
+        /// Its type.
+        dtype: DType,
+        /// Elements of a block.
+        block: usize,
+        /// Columns.
+        cols: usize,
+    },
+    /// The system does not give the memory that the packed weight needs.
+    #[error("tensor {tensor}: no room for {bytes} bytes of packed weights")]
+    Memory {
+        /// The tensor's name.
+        tensor: String,
+        /// Bytes that were asked for.
+        bytes: usize,
+        /// The system's words.
+        source: std::io::Error,
+    },
     /// There is no packed layout for this type.
     #[error("tensor {tensor}: weights of type {dtype:?} cannot be multiplied yet")]
     Unsupported {

@@ -184,8 +184,8 @@ fn decode_floats(packing: Packing, panel: &[u8], cols: usize, block: usize, to: 
     }
 }
 
-/// Rows that are packed before their source pages are released: bounds how much of a
-/// weight is in memory twice.
+/// Bytes of rows that are packed before their source pages are released: bounds how much
+/// of a weight is in memory twice.
 const RELEASE_BYTES: usize = 8 << 20;
 
 /// A weight (rows × cols) in packed panels of 16 rows.
@@ -202,14 +202,19 @@ impl Matrix {
     /// at most a few MiB are in memory twice.
     ///
     /// # Errors
-    /// The tensor is not a matrix, has a type without layout, or its data has another
-    /// length than shape and type say.
+    /// The tensor is not a matrix, has a type without layout, its data has another length
+    /// than shape and type say, or there is no memory for the packed form.
     pub fn pack(pool: &Pool, tensor: &Tensor, precision: Precision) -> Result<Matrix, KernelError> {
         let (packing, row_bytes) = check(tensor)?;
         let &[rows, cols] = tensor.shape.as_slice() else { unreachable!("checked") };
         let panel_bytes = packing.panel_bytes(cols);
         let panels = rows.div_ceil(PANEL_ROWS);
-        let mut data = AlignedBytes::zeroed_huge(panels * panel_bytes);
+        let bytes = panels * panel_bytes;
+        let mut data = AlignedBytes::zeroed_huge(bytes).map_err(|source| KernelError::Memory {
+            tensor: tensor.name.clone(),
+            bytes,
+            source,
+        })?;
         let out = SharedMut(data.as_mut_ptr());
         let source: &[u8] = &tensor.data;
         let step = (RELEASE_BYTES / (row_bytes * PANEL_ROWS).max(1)).max(pool.threads());
@@ -251,13 +256,22 @@ impl Matrix {
     }
 
     /// Bytes that a tensor of this shape and type will keep in memory when packed, or
-    /// `None` for a type without layout or with broken rows.
+    /// `None` for a type without layout, with broken rows, or past what can be counted.
     pub fn packed_bytes(dtype: DType, rows: usize, cols: usize) -> Option<usize> {
         let packing = Packing::of(dtype)?;
-        if !cols.is_multiple_of(dtype.block_len()) {
-            return None;
-        }
+        // Packing makes rows a little longer, and never twice as long.
+        dtype.row_bytes(cols)?.checked_mul(2 * PANEL_ROWS)?;
         rows.div_ceil(PANEL_ROWS).checked_mul(packing.panel_bytes(cols))
+    }
+
+    /// The form in which products with a weight of this type take their input, or `None`
+    /// for a type without layout.
+    pub fn activation_format_of(dtype: DType, precision: Precision) -> Option<ActivationFormat> {
+        let packing = Packing::of(dtype)?;
+        Some(match precision {
+            Precision::Quantized => packing.activation_format(),
+            Precision::F32 => ActivationFormat::F32,
+        })
     }
 
     /// The form in which products take their input.
@@ -342,10 +356,11 @@ fn check(tensor: &Tensor) -> Result<(Packing, usize), KernelError> {
         return Err(KernelError::NotAMatrix { tensor: name(), shape: tensor.shape.clone() });
     }
     let dtype = tensor.dtype;
-    let packing = Packing::of(dtype).filter(|_| cols.is_multiple_of(dtype.block_len()));
-    let row_bytes = dtype.row_bytes(cols);
-    let (Some(packing), Some(row_bytes)) = (packing, row_bytes) else {
+    let Some(packing) = Packing::of(dtype) else {
         return Err(KernelError::Unsupported { tensor: name(), dtype });
+    };
+    let Some(row_bytes) = dtype.row_bytes(cols) else {
+        return Err(KernelError::Columns { tensor: name(), dtype, block: dtype.block_len(), cols });
     };
     let expected = rows.saturating_mul(row_bytes);
     if expected != tensor.data.len() {
