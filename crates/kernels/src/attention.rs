@@ -11,7 +11,7 @@
 //! Gimelshein, "Online normalizer calculation for softmax", 2018; Dao et al.,
 //! "FlashAttention", 2022). Because stretches lie at absolute positions and places
 //! beyond a row's own position contribute exact zeros, a row's result depends on
-//! nothing but its own sequence.
+//! nothing but its own sequence. A NaN or an infinity on the way is a NaN at the end.
 
 use crate::aligned::SharedMut;
 use crate::dispatch::kernels;
@@ -21,6 +21,7 @@ use crate::pool::Pool;
 use crate::product::Product;
 use crate::simd::{LANES, Simd, exp, sum_lanes};
 use std::cell::RefCell;
+use std::ops::Range;
 
 /// Positions that are summed without rescaling.
 const STRETCH: usize = 512;
@@ -38,6 +39,35 @@ pub struct Span<'a> {
     pub position: usize,
     /// The sequence's block table, covering `position + rows`.
     pub blocks: &'a [u32],
+}
+
+impl<'a> Span<'a> {
+    /// Tasks on several threads write rows of their own because of this.
+    ///
+    /// # Panics
+    /// If the spans are not in the order of their rows, name one twice or one that is not
+    /// among `rows`, or if a block table is too short.
+    pub(crate) fn check(spans: &[Span<'_>], rows: usize) {
+        let mut free = 0;
+        for span in spans {
+            let end = span.position.checked_add(span.rows);
+            let covered = span.blocks.len().saturating_mul(BLOCK_TOKENS);
+            assert!(end.is_some_and(|end| end <= covered), "block table covers the span");
+            assert!(span.first_row >= free, "spans in the order of their rows");
+            let end = span.first_row.checked_add(span.rows);
+            assert!(end.is_some_and(|end| end <= rows), "rows of the span");
+            free = span.first_row + span.rows;
+        }
+    }
+
+    /// Of each row: its number in the batch, and block and place of its position.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (usize, u32, usize)> + use<'a> {
+        let Span { first_row, rows, position, blocks } = *self;
+        (0..rows).map(move |i| {
+            let position = position + i;
+            (first_row + i, blocks[position / BLOCK_TOKENS], position % BLOCK_TOKENS)
+        })
+    }
 }
 
 /// The shape of an attention layer.
@@ -59,7 +89,8 @@ pub struct AttentionShape {
 /// have been stored.
 ///
 /// # Panics
-/// If shapes, rows or block tables do not fit.
+/// If shapes, rows or block tables do not fit, or spans are not in the order of their
+/// rows.
 pub fn attention(
     pool: &Pool,
     shape: &AttentionShape,
@@ -70,12 +101,8 @@ pub fn attention(
 ) {
     assert_eq!((shape.kv_heads, shape.head_dim), (layer.kv_heads, layer.head_dim), "KV shape");
     assert!(shape.heads.is_multiple_of(shape.kv_heads), "whole groups of heads");
-    let width = shape.heads * shape.head_dim;
-    for span in spans {
-        let end = span.position + span.rows;
-        assert!(span.blocks.len() * BLOCK_TOKENS >= end, "block table covers the span");
-        assert!((span.first_row + span.rows) * width <= q.len().min(out.len()), "rows of the span");
-    }
+    let width = shape.heads.checked_mul(shape.head_dim).expect("heads of a sane number");
+    Span::check(spans, q.len().min(out.len()) / width.max(1));
     let call = Call { shape, q, layer, out: SharedMut(out.as_mut_ptr()) };
     let tiles = call.tiles(spans);
     let most = tiles.iter().map(Tile::stretches).max().unwrap_or(0);
@@ -84,6 +111,20 @@ pub fn attention(
     } else {
         call.split(pool, &tiles, most);
     }
+}
+
+/// The most bytes of working memory that [`attention`] takes on a pool of `threads` threads
+/// over sequences of at most `positions` positions: what each thread keeps, and the
+/// partial results of a context that several threads share.
+pub fn attention_bytes(shape: &AttentionShape, threads: usize, positions: usize) -> usize {
+    let partial = Partial::len(shape.head_dim.next_multiple_of(LANES));
+    let kept = TILE_ROWS * (shape.head_dim + 2 * STRETCH) + 2 * partial;
+    // Only fewer tiles than two for each thread are cut.
+    let cut = match positions.div_ceil(STRETCH) {
+        0 | 1 => 0,
+        stretches => 2 * stretches * partial,
+    };
+    threads * (kept + cut) * size_of::<f32>()
 }
 
 struct Call<'a> {
@@ -258,7 +299,31 @@ impl<'a> Call<'a> {
             }
             (to.max[r], to.sum[r]) = softmax_row(row, seen(r));
         }
-        self.values(tile, start, most, &s.weights, to.values);
+        self.values(tile, 0..tile.rows, start, most, &s.weights, to.values);
+        if seen(0) < most {
+            self.forget_the_future(tile, start, seen, &s.weights, to.values);
+        }
+    }
+
+    /// Sums again what came out as no number, each row over the positions that it sees:
+    /// its weight of zero for a later one does not hide a NaN or an infinity there.
+    fn forget_the_future(
+        &self,
+        tile: &Tile<'_>,
+        start: usize,
+        seen: impl Fn(usize) -> usize,
+        weights: &[f32],
+        to: &mut [f32],
+    ) {
+        let panels = self.shape.head_dim.div_ceil(LANES);
+        let sums = &to[..panels * tile.rows * LANES];
+        // Without an early end, so that it becomes vector code.
+        if !sums.iter().fold(false, |any, sum| any | !sum.is_finite()) {
+            return;
+        }
+        for r in 0..tile.rows {
+            self.values(tile, r..r + 1, start, seen(r), weights, to);
+        }
     }
 
     /// The tile's queries, scaled, as (rows, head_dim).
@@ -295,8 +360,17 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Weighted values of `most` positions from `start`, as (head_dim / 16, rows, 16).
-    fn values(&self, tile: &Tile<'_>, start: usize, most: usize, weights: &[f32], to: &mut [f32]) {
+    /// Weighted values of `most` positions from `start` for some rows of the tile, as
+    /// (head_dim / 16, rows of the tile, 16).
+    fn values(
+        &self,
+        tile: &Tile<'_>,
+        rows: Range<usize>,
+        start: usize,
+        most: usize,
+        weights: &[f32],
+        to: &mut [f32],
+    ) {
         let run = kernels().product(self.packing(), false);
         let panel_bytes = BLOCK_TOKENS * LANES * self.layer.kv.bytes();
         for first in (0..most).step_by(BLOCK_TOKENS) {
@@ -308,9 +382,10 @@ impl<'a> Call<'a> {
                     // SAFETY: the head's values are that many panels.
                     panel: unsafe { values.add(panel * panel_bytes) },
                     k: BLOCK_TOKENS.min(most - first),
-                    columns: &columns[..tile.rows],
+                    columns: &columns[rows.clone()],
                     fresh: first == 0,
-                    out: to[panel * tile.rows * LANES..][..tile.rows * LANES].as_mut_ptr(),
+                    out: to[(panel * tile.rows + rows.start) * LANES..][..rows.len() * LANES]
+                        .as_mut_ptr(),
                 };
                 // SAFETY: the panel is (32, 16) of the cache's type, the columns are
                 // weights of its positions, and there is room for (rows, 16) sums.

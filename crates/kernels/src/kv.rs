@@ -10,6 +10,7 @@ use crate::aligned::{AlignedBytes, SharedMut};
 use crate::attention::Span;
 use crate::dispatch::kernels;
 use crate::layout::PANEL_ROWS;
+use crate::norm::TASK_ELEMENTS;
 use crate::pool::Pool;
 use crate::simd::{LANES, Simd};
 
@@ -58,10 +59,13 @@ impl KvLayer {
     /// `blocks` blocks; memory is taken when they are first written.
     ///
     /// # Panics
-    /// If a size is zero or `head_dim` above [`MAX_HEAD_DIM`].
+    /// If a head's size is zero or `head_dim` above [`MAX_HEAD_DIM`], or if the system has
+    /// not that much address space.
     pub fn new(blocks: usize, kv_heads: usize, head_dim: usize, kv: KvType) -> KvLayer {
         assert!(kv_heads > 0 && head_dim > 0 && head_dim <= MAX_HEAD_DIM, "head sizes");
-        let data = AlignedBytes::zeroed(blocks * Self::block_bytes(kv_heads, head_dim, kv));
+        let bytes = Self::head_elements(head_dim).checked_mul(kv.bytes());
+        let bytes = bytes.and_then(|head| head.checked_mul(kv_heads)?.checked_mul(blocks));
+        let data = AlignedBytes::zeroed(bytes.expect("address space for a KV cache"));
         KvLayer { data, blocks, kv_heads, head_dim, kv }
     }
 
@@ -100,71 +104,67 @@ impl KvLayer {
     /// Writes keys and values (tokens, kv_heads · head_dim) to the places that the spans
     /// name.
     ///
+    /// Two sequences may share blocks, but not one that is being written: of two rows for
+    /// one place the later stays.
+    ///
     /// # Panics
-    /// If rows or block tables are too short, or a block does not exist.
+    /// If rows or block tables do not fit (see [`crate::attention`]), or a block does not
+    /// exist.
     pub fn store(&mut self, pool: &Pool, k: &[f32], v: &[f32], spans: &[Span<'_>]) {
         let width = self.kv_heads * self.head_dim;
-        let places: Vec<(usize, u32, usize)> = spans
-            .iter()
-            .flat_map(|span| {
-                (0..span.rows).map(|i| {
-                    let position = span.position + i;
-                    let block = span.blocks[position / BLOCK_TOKENS];
-                    assert!((block as usize) < self.blocks, "a block of the cache");
-                    (span.first_row + i, block, position % BLOCK_TOKENS)
-                })
-            })
-            .collect();
+        assert_eq!(k.len(), v.len(), "a value for each key");
+        Span::check(spans, k.len() / width);
+        let rows: usize = spans.iter().map(|span| span.rows).sum();
         let data = SharedMut(self.data.as_mut_ptr());
         let this = &*self;
-        pool.ranges(places.len(), (4096 / width).max(1), |range| {
-            for &(row, block, slot) in &places[range] {
-                for head in 0..this.kv_heads {
+        // The keys or the values of one head in all blocks are one task's, whatever the
+        // spans name; a single token is one task in all.
+        let grain = TASK_ELEMENTS / (rows * self.head_dim).max(1);
+        pool.ranges(2 * self.kv_heads, grain, |parts| {
+            for part in parts {
+                let head = part / 2;
+                for (row, block, slot) in spans.iter().flat_map(Span::places) {
                     let at = row * width + head * this.head_dim;
-                    let (k, v) = (&k[at..at + this.head_dim], &v[at..at + this.head_dim]);
-                    // SAFETY: a slot of a block belongs to one row of the batch: two
-                    // sequences never share a block that is being written.
-                    unsafe { this.store_head(data, (block, head, slot), k, v) };
+                    let from = if part % 2 == 0 { k } else { v };
+                    let from = &from[at..at + this.head_dim];
+                    let first = this.element(block, head);
+                    // SAFETY: all places lie within the head's part of the block, which
+                    // `element` has checked, and its keys or values are this task's.
+                    unsafe {
+                        if part % 2 == 0 {
+                            let (panel, lane) = (slot / PANEL_ROWS, slot % PANEL_ROWS);
+                            let panel = first + panel * this.head_dim * PANEL_ROWS;
+                            this.write(data, from, |d| panel + d * PANEL_ROWS + lane);
+                        } else {
+                            let first = first + BLOCK_TOKENS * this.head_dim;
+                            let panel = |d: usize| d / LANES * BLOCK_TOKENS + slot;
+                            this.write(data, from, |d| first + panel(d) * LANES + d % LANES);
+                        }
+                    }
                 }
             }
         });
     }
 
+    /// Writes the values of one head to elements `at(0)`, `at(1)`, ….
+    ///
     /// # Safety
-    /// No other task touches the slot.
-    unsafe fn store_head(
-        &self,
-        data: SharedMut<u8>,
-        (block, head, slot): (u32, usize, usize),
-        k: &[f32],
-        v: &[f32],
-    ) {
-        let first = self.element(block, head);
-        let (panel, lane) = (slot / PANEL_ROWS, slot % PANEL_ROWS);
-        let key_at = |d: usize| first + (panel * self.head_dim + d) * PANEL_ROWS + lane;
-        let values = first + BLOCK_TOKENS * self.head_dim;
-        let value_at = |d: usize| values + (d / LANES * BLOCK_TOKENS + slot) * LANES + d % LANES;
-        // SAFETY: all places lie within the head's part of the block.
+    /// The elements lie within the data and no other task touches them.
+    #[inline(always)]
+    unsafe fn write(&self, data: SharedMut<u8>, from: &[f32], at: impl Fn(usize) -> usize) {
+        // SAFETY: by contract; `halves` holds the largest head.
         unsafe {
             match self.kv {
                 KvType::F32 => {
                     let to = data.0.cast::<f32>();
-                    for d in 0..self.head_dim {
-                        *to.add(key_at(d)) = k[d];
-                        *to.add(value_at(d)) = v[d];
-                    }
+                    from.iter().enumerate().for_each(|(d, x)| *to.add(at(d)) = *x);
                 }
                 KvType::F16 => {
                     let to = data.0.cast::<u16>();
                     let mut halves = [0u16; MAX_HEAD_DIM];
-                    (kernels().to_f16)(k, halves.as_mut_ptr());
-                    for (d, half) in halves[..self.head_dim].iter().enumerate() {
-                        *to.add(key_at(d)) = *half;
-                    }
-                    (kernels().to_f16)(v, halves.as_mut_ptr());
-                    for (d, half) in halves[..self.head_dim].iter().enumerate() {
-                        *to.add(value_at(d)) = *half;
-                    }
+                    (kernels().to_f16)(from, halves.as_mut_ptr());
+                    let halves = &halves[..from.len()];
+                    halves.iter().enumerate().for_each(|(d, half)| *to.add(at(d)) = *half);
                 }
             }
         }
