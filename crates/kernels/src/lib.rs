@@ -33,13 +33,13 @@ pub mod rope;
 mod simd;
 
 pub use activations::Activations;
-pub use attention::{AttentionShape, Span, attention};
+pub use attention::{AttentionShape, Span, attention, attention_bytes};
 pub use error::KernelError;
 pub use isa::Isa;
 pub use kv::{BLOCK_TOKENS, KvLayer, KvType};
 pub use linear::{Gated, Linear, Write, gated, linear};
 pub use matrix::{ActivationFormat, Matrix, Precision};
-pub use moe::{Experts, Routes, moe};
+pub use moe::{Experts, MoeScratch, Routes, moe};
 pub use norm::{add, head_rms_norm, rms_norm};
 pub use pool::Pool;
 pub use rope::{Pairing, Rope, RopeTable};

@@ -33,6 +33,53 @@ pub struct Experts {
     pub down: Vec<Matrix>,
 }
 
+impl Experts {
+    /// Hidden size and width.
+    ///
+    /// # Panics
+    /// If the matrices have not the shapes of one another.
+    fn shape(&self) -> (usize, usize) {
+        let count = self.gate.len();
+        assert!(count > 0 && self.up.len() == count && self.down.len() == count, "experts");
+        let (hidden, width) = (self.gate[0].cols(), self.gate[0].rows());
+        let all = |matrices: &[Matrix], rows: usize, cols: usize| {
+            matrices.iter().all(|m| (m.rows(), m.cols()) == (rows, cols))
+        };
+        let inward = all(&self.gate, width, hidden) && all(&self.up, width, hidden);
+        assert!(inward && all(&self.down, hidden, width), "experts of one shape");
+        (hidden, width)
+    }
+}
+
+/// Working memory of [`moe`], kept from call to call.
+#[derive(Default)]
+pub struct MoeScratch {
+    /// The tokens, then the inner values, in the formats that the experts take.
+    inputs: Activations,
+    /// (visits in sorted order, width)
+    inner: Vec<f32>,
+    /// (visits in the routes' order, hidden)
+    parts: Vec<f32>,
+}
+
+impl MoeScratch {
+    /// Empty buffers.
+    pub fn new() -> MoeScratch {
+        MoeScratch::default()
+    }
+
+    /// Bytes that the buffers take now.
+    pub fn held_bytes(&self) -> usize {
+        self.inputs.held_bytes() + size_of_val(&*self.inner) + size_of_val(&*self.parts)
+    }
+
+    /// Floats that are kept for so many visits, beside the inputs in the experts' formats:
+    /// those are (tokens, hidden) and (visits, width), see [`Activations::bytes`].
+    pub fn floats(visits: usize, hidden: usize, width: usize) -> usize {
+        visits * (hidden + width)
+    }
+}
+
 /// Visits in the order of experts, then of tokens.
 struct Visits {
     /// (tokens · k): the visit's number in [`Routes`].
@@ -71,28 +118,41 @@ impl Visits {
 ///
 /// # Panics
 /// If shapes or routes do not fit.
-pub fn moe(pool: &Pool, x: &[f32], routes: &Routes, experts: &Experts, out: &mut [f32]) {
-    let count = experts.gate.len();
-    assert!(count > 0 && experts.up.len() == count && experts.down.len() == count, "experts");
-    let (hidden, width) = (experts.gate[0].cols(), experts.gate[0].rows());
+pub fn moe(
+    pool: &Pool,
+    scratch: &mut MoeScratch,
+    x: &[f32],
+    routes: &Routes,
+    experts: &Experts,
+    out: &mut [f32],
+) {
+    let (hidden, width) = experts.shape();
     let tokens = x.len() / hidden;
-    let visits = tokens * routes.experts_per_token;
+    let visits = tokens.checked_mul(routes.experts_per_token).expect("visits of a sane number");
     assert!(routes.expert.len() == visits && routes.weight.len() == visits, "routes of each token");
     assert_eq!(out.len(), x.len(), "room for the output");
-    let sorted = Visits::sort(routes, count);
+    let sorted = Visits::sort(routes, experts.gate.len());
+    let MoeScratch { inputs, inner, parts } = scratch;
+    let inner = room(inner, visits * width);
+    let parts = room(parts, visits * hidden);
 
-    let mut inputs = Activations::new();
     let users: Vec<&Matrix> = experts.gate.iter().chain(&experts.up).collect();
     inputs.set(pool, x, hidden, &users);
-    let mut inner = vec![0f32; visits * width];
-    gate_and_up(pool, &inputs, routes, experts, &sorted, &mut inner);
+    gate_and_up(pool, inputs, routes, experts, &sorted, inner);
 
     let users: Vec<&Matrix> = experts.down.iter().collect();
-    inputs.set(pool, &inner, width, &users);
-    let mut parts = vec![0f32; visits * hidden];
-    down(pool, &inputs, experts, &sorted, &mut parts);
+    inputs.set(pool, inner, width, &users);
+    down(pool, inputs, experts, &sorted, parts);
 
-    combine(pool, routes, hidden, &parts, out);
+    combine(pool, routes, hidden, parts, out);
+}
+
+/// The first `len` floats of a buffer that grows to the largest step seen.
+fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    &mut buffer[..len]
 }
 
 /// Inner values of every visit, (visits in sorted order, width).

@@ -40,6 +40,11 @@ impl RopeTable {
         RopeTable::default()
     }
 
+    /// Bytes that the table takes now.
+    pub fn held_bytes(&self) -> usize {
+        size_of_val(&*self.cos) + size_of_val(&*self.sin)
+    }
+
     /// Takes the positions of a batch. Angles are products in f32, as the reference
     /// implementations have them; their cosines are exact to f32.
     pub fn set(&mut self, pool: &Pool, rope: &Rope, positions: &[u32]) {

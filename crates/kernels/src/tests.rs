@@ -459,7 +459,8 @@ fn experts_are_the_weighted_sum_of_their_networks() {
         (0..tokens).flat_map(|t| [(t % 4) as u32, ((t * 3 + 1) % 4) as u32]).collect();
     let routes = Routes { experts_per_token: k, weight: random.floats(expert.len()), expert };
     let mut out = vec![0f32; x.len()];
-    moe(&pool, &x, &routes, &experts, &mut out);
+    let mut scratch = MoeScratch::new();
+    moe(&pool, &mut scratch, &x, &routes, &experts, &mut out);
     for t in 0..tokens {
         let one = Routes {
             experts_per_token: k,
@@ -468,7 +469,7 @@ fn experts_are_the_weighted_sum_of_their_networks() {
         };
         let row = &x[t * hidden..(t + 1) * hidden];
         let mut alone = vec![0f32; hidden];
-        moe(&pool, row, &one, &experts, &mut alone);
+        moe(&pool, &mut scratch, row, &one, &experts, &mut alone);
         assert_eq!(bits(&alone), bits(&out[t * hidden..(t + 1) * hidden]), "token {t} alone");
         let expected = expert_oracle(&pool, &experts, row, &one);
         for (got, expected) in alone.iter().zip(expected) {
@@ -561,6 +562,8 @@ fn a_tensor_that_is_no_matrix_is_refused() {
         Err(KernelError::Length { expected: 48, got: 32, .. })
     ));
 }
+
+mod hostile;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]

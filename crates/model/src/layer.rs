@@ -146,7 +146,8 @@ impl Step<'_> {
         let logits = Linear { matrix: &stage.router, bias: None, write: Write::Set, out: router };
         kernels::linear(pool, &buffers.activations, &mut [logits]);
         route(&stage.spec, router, &mut buffers.routes);
-        kernels::moe(pool, normed, &buffers.routes, &stage.experts, mixed);
+        let (routes, scratch) = (&buffers.routes, &mut buffers.visits);
+        kernels::moe(pool, scratch, normed, routes, &stage.experts, mixed);
         kernels::add(pool, hidden, mixed);
     }
 }

@@ -43,7 +43,7 @@ pub use cache::KvCache;
 pub use error::{ForwardError, ModelError, SpecError};
 pub use families::{Family, from_config, from_gguf, inspect};
 pub use kernels::{BLOCK_TOKENS, KvType, Precision as Activations};
-pub use memory::{KV_TOKENS, MemoryPlan, plan};
+pub use memory::{KV_TOKENS, MemoryPlan, plan, working_bytes};
 pub use model::{LoadOptions, Model};
 pub use parameters::Parameters;
 pub use rope::{Pairing, RopeScaling, RopeSpec};

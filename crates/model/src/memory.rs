@@ -1,14 +1,15 @@
 //! What a model will need in memory, from headers alone: nothing is loaded.
 
-use kernels::{BLOCK_TOKENS, KvType, Matrix};
+use kernels::{AttentionShape, BLOCK_TOKENS, KvType, Matrix, Precision};
 use weights::{Checkpoint, Tensor};
 
 use crate::cache::block_bytes;
 use crate::error::ModelError;
+use crate::families::names::Slot;
 use crate::locate::{Search, locate};
 use crate::parameters::Nothing;
-use crate::scratch::Widths;
-use crate::spec::{MoeSpec, Spec};
+use crate::scratch::{Inputs, Widths};
+use crate::spec::{Mixer, MoeSpec, Spec};
 use crate::stages::{Leaves, Place, build};
 
 /// Tokens that [`MemoryPlan`] states the KV cache for: a whole number of blocks.
@@ -28,7 +29,8 @@ pub struct MemoryPlan {
     pub kv_bytes_per_1k_tokens_f32: u64,
     /// KV cache for each 1,024 tokens in f16.
     pub kv_bytes_per_1k_tokens_f16: u64,
-    /// Buffers of a forward pass.
+    /// Buffers of a forward pass with quantized activations, the logits among them; what
+    /// the threads keep is in [`working_bytes`].
     pub scratch_bytes: u64,
 }
 
@@ -45,7 +47,9 @@ pub fn plan(
 ) -> Result<MemoryPlan, ModelError> {
     locate(checkpoint, spec)?;
     let search = Search::new(checkpoint, spec);
-    let mut measure = Measure { search, plan: MemoryPlan::default() };
+    let (moe_inputs, inputs) = Default::default();
+    let plan = MemoryPlan::default();
+    let mut measure = Measure { search, plan, tokens, logit_rows, inputs, moe_inputs };
     build(spec, &mut measure)?;
     let kv_bytes = |kv: KvType| (block_bytes(spec, kv) * (KV_TOKENS / BLOCK_TOKENS)) as u64;
     let logits = 4 * (logit_rows as u64) * (spec.vocab_size as u64);
@@ -53,15 +57,40 @@ pub fn plan(
         weights_bytes: checkpoint.tensors().map(|tensor| tensor.data.len() as u64).sum(),
         kv_bytes_per_1k_tokens_f32: kv_bytes(KvType::F32),
         kv_bytes_per_1k_tokens_f16: kv_bytes(KvType::F16),
-        scratch_bytes: Widths::of(spec).bytes(tokens, logit_rows) + logits,
+        scratch_bytes: Widths::of(spec).bytes(tokens, logit_rows)
+            + measure.inputs.bytes()
+            + measure.moe_inputs.bytes()
+            + logits,
         ..measure.plan
     })
+}
+
+/// The most bytes that attention takes on `threads` threads beside [`MemoryPlan`]'s buffers,
+/// over sequences of at most `positions` positions.
+pub fn working_bytes(spec: &Spec, threads: usize, positions: usize) -> u64 {
+    let layer = |mixer: &Mixer| match mixer {
+        Mixer::Attention(attention) => {
+            let shape = AttentionShape {
+                heads: attention.heads,
+                kv_heads: attention.kv_heads,
+                head_dim: attention.head_dim,
+                scale: attention.scale,
+            };
+            kernels::attention_bytes(&shape, threads, positions) as u64
+        }
+    };
+    spec.layers.iter().map(|spec| layer(&spec.mixer)).max().unwrap_or(0)
 }
 
 /// Adds up what each leaf will hold.
 struct Measure<'a> {
     search: Search<'a>,
     plan: MemoryPlan,
+    tokens: usize,
+    logit_rows: usize,
+    inputs: Inputs,
+    /// Those inside the experts, which have buffers of their own.
+    moe_inputs: Inputs,
 }
 
 impl Measure<'_> {
@@ -82,6 +111,13 @@ impl Leaves for Measure<'_> {
 
     fn matrix(&mut self, place: Place, rows: usize, cols: usize) -> Result<(), ModelError> {
         let tensor = self.search.matrix(place, rows, cols)?;
+        let (precision, input_rows) = match place.slot {
+            Slot::Router => (Precision::F32, self.tokens),
+            // The embedding is a matrix where it is the output matrix.
+            Slot::Head | Slot::Embedding => (Precision::Quantized, self.logit_rows),
+            _ => (Precision::Quantized, self.tokens),
+        };
+        self.inputs.add(tensor.dtype, precision, input_rows, cols);
         self.add(&tensor)
     }
 
@@ -103,6 +139,13 @@ impl Leaves for Measure<'_> {
         hidden_size: usize,
     ) -> Result<(), ModelError> {
         let tensors = self.search.experts(layer, moe, hidden_size)?;
+        let (tokens, visits) = (self.tokens, self.tokens * moe.experts_per_token);
+        for tensor in tensors.gate.iter().chain(&tensors.up) {
+            self.moe_inputs.add(tensor.dtype, Precision::Quantized, tokens, hidden_size);
+        }
+        for tensor in &tensors.down {
+            self.moe_inputs.add(tensor.dtype, Precision::Quantized, visits, moe.width);
+        }
         let all = tensors.gate.iter().chain(&tensors.up).chain(&tensors.down);
         all.into_iter().try_for_each(|tensor| self.add(tensor))
     }

@@ -1,6 +1,7 @@
 //! The buffers of a forward pass, kept between steps so that a step allocates nothing.
 
-use kernels::{Activations, RopeTable, Routes, Span};
+use kernels::{Activations, Matrix, MoeScratch, Precision, RopeTable, Routes, Span};
+use weights::DType;
 
 use crate::rope::RopeSpec;
 use crate::spec::{Ffn, Mixer, Spec};
@@ -37,6 +38,8 @@ pub(crate) struct Buffers {
     /// Router logits, one for each expert.
     pub(crate) router: Vec<f32>,
     pub(crate) routes: Routes,
+    /// Inside the experts.
+    pub(crate) visits: MoeScratch,
     /// What the experts return, hidden size.
     pub(crate) mixed: Vec<f32>,
     /// Rows of the residual stream for which logits are wanted, (asked rows, hidden size).
@@ -56,6 +59,8 @@ pub(crate) struct Widths {
     wide: usize,
     experts: usize,
     experts_per_token: usize,
+    /// Inside and out of the experts that one token visits.
+    visits: usize,
     /// Cosines and sines of all kinds of rotary positions.
     angles: usize,
 }
@@ -76,24 +81,44 @@ impl Widths {
                 Ffn::Dense(dense) => widths.wide = widths.wide.max(dense.width),
                 Ffn::Moe(moe) => {
                     widths.experts = widths.experts.max(moe.experts);
-                    widths.experts_per_token = widths.experts_per_token.max(moe.experts_per_token);
+                    let visited = moe.experts_per_token;
+                    widths.experts_per_token = widths.experts_per_token.max(visited);
+                    let visits = MoeScratch::floats(visited, spec.hidden_size, moe.width);
+                    widths.visits = widths.visits.max(visits);
                 }
             }
         }
         widths
     }
 
-    /// Bytes of the buffers for `tokens` rows of which `asked` want logits, with the widest
-    /// input of a matrix product in the forms that its matrices take: 8 and 16 bits with a
-    /// record for every 32 come to 4 bytes together, as f32 does.
+    /// Bytes of the buffers for `tokens` rows of which `asked` want logits, but for the inputs
+    /// of matrix products, which depend on the types of the weights ([`Inputs`]).
     pub(crate) fn bytes(&self, tokens: usize, asked: usize) -> u64 {
         let mixed = if self.experts > 0 { self.hidden } else { 0 };
         let floats = 2 * self.hidden + 2 * self.query + 2 * self.key + self.wide;
-        let moe = self.experts + mixed + 2 * self.experts_per_token;
-        let input = self.hidden.max(self.query).max(self.wide);
+        let moe = self.experts + mixed + 2 * self.experts_per_token + self.visits;
         // Positions are one number of the same size.
-        let row = floats + moe + self.angles + input + 1;
+        let row = floats + moe + self.angles + 1;
         4 * (tokens as u64 * row as u64 + 2 * (asked * self.hidden) as u64)
+    }
+}
+
+/// The inputs of matrix products in the forms that the matrices take. A buffer of
+/// [`Activations`] is as large as the largest input in its form.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Inputs([u64; 3]);
+
+impl Inputs {
+    /// Takes note of an input (rows, cols) for a weight of type `dtype`.
+    pub(crate) fn add(&mut self, dtype: DType, precision: Precision, rows: usize, cols: usize) {
+        if let Some(format) = Matrix::activation_format_of(dtype, precision) {
+            let bytes = &mut self.0[format as usize];
+            *bytes = (*bytes).max(Activations::bytes(format, rows, cols) as u64);
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.iter().sum()
     }
 }
 
@@ -111,6 +136,7 @@ impl Scratch {
                 wide: Vec::new(),
                 router: Vec::new(),
                 routes: Routes { experts_per_token: 0, expert: Vec::new(), weight: Vec::new() },
+                visits: MoeScratch::new(),
                 mixed: Vec::new(),
                 asked: Vec::new(),
                 asked_normed: Vec::new(),
@@ -121,6 +147,18 @@ impl Scratch {
             written: Vec::new(),
             spans: Vec::new(),
         }
+    }
+
+    /// Bytes that the buffers take now, but for a few numbers a chunk.
+    pub fn held_bytes(&self) -> u64 {
+        let b = &self.buffers;
+        let floats = [&b.hidden, &b.normed, &b.query, &b.key, &b.value, &b.attended, &b.wide];
+        let others = [&b.router, &b.mixed, &b.asked, &b.asked_normed, &b.routes.weight];
+        let floats: usize = floats.into_iter().chain(others).map(Vec::len).sum();
+        let integers = self.positions.len() + b.routes.expert.len();
+        let ropes: usize = self.ropes.iter().map(RopeTable::held_bytes).sum();
+        let inputs = b.activations.held_bytes() + b.visits.held_bytes();
+        (4 * (floats + integers) + ropes + inputs) as u64
     }
 
     /// Makes room for `tokens` rows of which `asked` want logits.

@@ -161,7 +161,18 @@ fn the_memory_plan_is_what_loading_takes() {
                     KvType::F16 => plan.kv_bytes_per_1k_tokens_f16,
                     KvType::F32 => plan.kv_bytes_per_1k_tokens_f32,
                 };
-                assert_eq!(model.new_cache(blocks).bytes() as u64, expected);
+                let mut cache = model.new_cache(blocks);
+                assert_eq!(cache.bytes() as u64, expected);
+                if activations == Activations::Quantized {
+                    let (mut scratch, mut logits) = (Scratch::new(), Vec::new());
+                    let last = LogitRows::Last;
+                    let chunk =
+                        Chunk { tokens: &[1; 64], position: 0, blocks: &[0, 1], logits: last };
+                    let batch = Batch { chunks: &[chunk] };
+                    model.forward(&mut cache, &mut scratch, &batch, &mut logits).expect("runs");
+                    let held = scratch.held_bytes() + 4 * logits.len() as u64;
+                    assert_eq!(held, plan.scratch_bytes, "{}", shape.arch);
+                }
             }
         }
         // A tied embedding is packed once; another stays in the file.
