@@ -45,9 +45,14 @@ fn main() -> ExitCode {
 
 /// One message: what failed, then line by line the reasons below it.
 fn report(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("error: {error}");
-    for cause in error.chain().skip(1) {
-        eprintln!("  because: {cause}");
+    let mut said = error.to_string();
+    eprintln!("error: {said}");
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Some errors tell their cause in their own line.
+        if !said.ends_with(&cause) {
+            eprintln!("  because: {cause}");
+        }
+        said = cause;
     }
     ExitCode::from(code)
 }

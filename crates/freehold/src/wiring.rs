@@ -31,8 +31,39 @@ pub(crate) struct Room {
     pub(crate) queue: usize,
 }
 
-/// Loads the model at `path` and starts an engine over it, under the name `id`.
-pub(crate) fn start(path: &Path, id: &str, compute: &Compute, room: Room) -> Result<Local> {
+/// What clients may call a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// The name that lists and answers show.
+    pub(crate) id: String,
+    /// Names that mean the same model.
+    pub(crate) aliases: Vec<String>,
+}
+
+impl Names {
+    /// The alias if there is one; else what was typed, of a path only the last part without
+    /// `.gguf`. All the other forms are understood too.
+    pub(crate) fn of(typed: &str, path: &Path, alias: Option<&str>) -> Names {
+        let last = |text: &str| {
+            let name = Path::new(text).file_name().map_or(text.into(), |n| n.to_string_lossy());
+            name.into_owned()
+        };
+        let is_path = Path::new(typed) == path;
+        let mut names: Vec<String> = alias.map(str::to_owned).into_iter().collect();
+        if is_path {
+            let file = last(typed);
+            names.extend([file.trim_end_matches(".gguf").to_owned(), file]);
+        }
+        names.push(typed.to_owned());
+        let id = names.remove(0);
+        names.retain(|name| *name != id);
+        names.dedup();
+        Names { id, aliases: names }
+    }
+}
+
+/// Loads the model at `path` and starts an engine over it.
+pub(crate) fn start(path: &Path, names: Names, compute: &Compute, room: Room) -> Result<Local> {
     // The tokenizer is built while the weights are packed.
     let (text, loaded) = std::thread::scope(|scope| {
         let text = scope.spawn(|| Texts::open(path));
@@ -54,8 +85,8 @@ pub(crate) fn start(path: &Path, id: &str, compute: &Compute, room: Room) -> Res
     let engine = Engine::new(paged, config)?;
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let options = LocalOptions {
-        id: id.to_owned(),
-        aliases: Vec::new(),
+        id: names.id,
+        aliases: names.aliases,
         created,
         queue_max: room.queue,
         sampling,
@@ -140,5 +171,24 @@ impl Detokenize for Stream {
 
     fn finish(&mut self, text: &mut String) {
         text.push_str(self.0.finish());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Names;
+    use std::path::Path;
+
+    #[test]
+    fn a_path_is_named_by_its_last_part_and_understood_in_every_form() {
+        let typed = "models/tiny.gguf";
+        let names = Names::of(typed, Path::new(typed), None);
+        assert_eq!(names.id, "tiny");
+        assert_eq!(names.aliases, ["tiny.gguf", typed]);
+        let names = Names::of("tiny", Path::new("/home/m/x.gguf"), Some("mine"));
+        assert_eq!(
+            (names.id.as_str(), names.aliases.as_slice()),
+            ("mine", &["tiny".to_owned()][..])
+        );
     }
 }

@@ -3,7 +3,7 @@
 use crate::cli::Serve;
 use crate::commands::pull::Bars;
 use crate::locate::Locator;
-use crate::wiring::{self, Room};
+use crate::wiring::{self, Names, Room};
 use anyhow::{Context as _, Result};
 use gateway::Config;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -16,9 +16,10 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     // Before the model is loaded, so that a port in use is known at once.
     let bound = gateway::bind(config)?;
     let address = bound.address();
-    let id = args.alias.as_deref().unwrap_or(&args.model);
+    let names = Names::of(&args.model, &path, args.alias.as_deref());
+    let id = names.id.clone();
     let room = Room { parallel: usize::from(args.parallel.max(1)), queue: usize::from(args.queue) };
-    let local = wiring::start(&path, id, &args.compute, room)?;
+    let local = wiring::start(&path, names, &args.compute, room)?;
     eprintln!("{id} is ready on http://{address}/v1 (Ctrl-C stops it)");
     bound.serve_until_signal(Arc::new(local))?;
     Ok(())

@@ -9,7 +9,7 @@ mod settings;
 use crate::cli::Run;
 use crate::commands::pull::Bars;
 use crate::locate::Locator;
-use crate::wiring::{self, Room};
+use crate::wiring::{self, Names, Room};
 use anyhow::Result;
 use chat::Conversation;
 use piped::Piped;
@@ -23,7 +23,7 @@ const ROOM: Room = Room { parallel: 1, queue: 1 };
 pub(crate) fn run(args: &Run, locator: &Locator) -> Result<()> {
     let piped = Piped::begin();
     let path = locator.path_or_pull(&args.model, &Bars::new())?;
-    let local = wiring::start(&path, &args.model, &args.compute, ROOM)?;
+    let local = wiring::start(&path, Names::of(&args.model, &path, None), &args.compute, ROOM)?;
     let question = piped.question(args.prompt.as_deref())?;
     let mut conversation = Conversation {
         generate: &local,
