@@ -96,8 +96,8 @@ fn ask(address: &str) -> Result<()> {
         bail!("the server answered {}: {}", answer.status, answer.body);
     }
     let first = first.context("the answer is empty")?;
-    let decode = (last - first).as_secs_f64();
-    let speed = (tokens.saturating_sub(2)) as f64 / decode;
+    // The first and the last token, which ends the turn, stand outside the time measured.
+    let speed = tokens.saturating_sub(2) as f64 / (last - first).as_secs_f64().max(1e-9);
     println!(
         "\n\n{tokens} tokens, first after {:.0} ms, then {speed:.1} tokens/s",
         (first - begun).as_secs_f64() * 1e3

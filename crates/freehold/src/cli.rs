@@ -24,6 +24,9 @@ pub(crate) struct Cli {
     /// The data folder: models, history, configuration
     #[arg(long, global = true, value_name = "FOLDER", hide_env_values = true)]
     pub(crate) home: Option<PathBuf>,
+    /// The hub that owner/repo is looked up on: huggingface or modelscope
+    #[arg(long, global = true, value_name = "HUB")]
+    pub(crate) hub: Option<hub::HubKind>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,7 +1,7 @@
 //! From what a person writes for MODEL to a path that can be opened.
 
 use anyhow::Result;
-use hub::{Hub, HubConfig, HubError, LocalModel, Progress};
+use hub::{Hub, HubConfig, HubError, HubKind, LocalModel, Progress};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
@@ -12,11 +12,14 @@ pub(crate) struct Locator {
 }
 
 impl Locator {
-    /// Over the data folder `home`, or the default one.
-    pub(crate) fn new(home: Option<&Path>) -> Result<Locator> {
+    /// Over the data folder `home` and the hub `hub`, or the default ones.
+    pub(crate) fn new(home: Option<&Path>, hub: Option<HubKind>) -> Result<Locator> {
         let mut config = HubConfig::from_env()?;
         if let Some(home) = home {
             config.home = home.to_path_buf();
+        }
+        if let Some(hub) = hub {
+            config.hub = hub;
         }
         Ok(Locator { hub: Hub::new(config), leases: RefCell::default() })
     }

@@ -25,6 +25,7 @@ const COMPUTING: &[&str] = &["run", "serve", "bench"];
 
 const SETTINGS: &[Setting] = &[
     everywhere("home", "FREEHOLD_HOME"),
+    everywhere("hub", "FREEHOLD_HUB"),
     everywhere("threads", "FREEHOLD_THREADS"),
     Setting { key: "kv", env: "FREEHOLD_KV", only: COMPUTING },
     Setting { key: "activations", env: "FREEHOLD_ACTIVATIONS", only: COMPUTING },

@@ -28,7 +28,7 @@ impl std::fmt::Display for WrongUsage {
 impl std::error::Error for WrongUsage {}
 
 pub(crate) fn run(cli: &Cli) -> Result<()> {
-    let locator = Locator::new(cli.home.as_deref())?;
+    let locator = Locator::new(cli.home.as_deref(), cli.hub)?;
     match &cli.command {
         Command::Pull(args) => pull::run(args, &locator),
         Command::List(args) => list::run(args, &locator),
