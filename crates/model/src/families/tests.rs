@@ -1,3 +1,5 @@
+//! Readers of configurations: published ones, hostile ones, and what they refuse.
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
