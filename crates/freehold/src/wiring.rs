@@ -185,7 +185,7 @@ mod tests {
         let names = Names::of(typed, Path::new(typed), None);
         assert_eq!(names.id, "tiny");
         assert_eq!(names.aliases, ["tiny.gguf", typed]);
-        let names = Names::of("tiny", Path::new("/home/m/x.gguf"), Some("mine"));
+        let names = Names::of("tiny", Path::new("elsewhere/x.gguf"), Some("mine"));
         assert_eq!(
             (names.id.as_str(), names.aliases.as_slice()),
             ("mine", &["tiny".to_owned()][..])
