@@ -1,6 +1,10 @@
 //! The repository's own commands, run as `cargo xtask NAME`: tests, tidiness, the demo.
 
+mod accept;
 mod demo;
+mod mix;
+mod padded;
+mod random_model;
 mod shell;
 mod smollm2;
 mod test;
@@ -17,13 +21,25 @@ Usage: cargo xtask COMMAND
                     (--shrink lowers the recorded sizes of functions that got smaller)
   demo [--once]     get a small model, serve it, ask it a question
                     (--once stops the server after the answer; --port N, default 8080)
+  accept [speed] [quality] [start] [--peer NAME=PATH …]
+                    measurements beside peers, recorded under bench/record/
+  random-model OUT.gguf [--type Q4_K_M] [--layers 28]
+                    random weights at Qwen3-0.6B's shape, for measuring speed
+  padded-model IN.gguf OUT.gguf [--type Q4_K_M]
+                    SmolLM2 widened to 768 channels, so that it takes every type
 ";
 
 /// A command: its arguments in, an error for a message and exit code 1.
 type Action = fn(&[String]) -> Result<()>;
 
-const COMMANDS: &[(&str, Action)] =
-    &[("test", test::run), ("tidy", tidy::run), ("demo", demo::run)];
+const COMMANDS: &[(&str, Action)] = &[
+    ("test", test::run),
+    ("tidy", tidy::run),
+    ("demo", demo::run),
+    ("accept", accept::run),
+    ("random-model", random_model::run),
+    ("padded-model", padded::run),
+];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
