@@ -1,6 +1,8 @@
 //! What chat templates rely on, one thing at a time, as the reference's Jinja renders it.
 //! `data/make_jinja.py` makes the expectations.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use serde_json::{Map, Value};
 use text::{ChatTemplate, RenderInput};
 

@@ -1,5 +1,7 @@
 //! Real chat templates: every conversation renders to the byte as the reference renders it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use serde_json::{Map, Value};
 use text::{ChatTemplate, RenderInput, TemplateError};
 

@@ -1,5 +1,7 @@
 //! Real vocabularies: every text has exactly the reference's ids, and comes back from them.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 

@@ -4,7 +4,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
 
-use super::python::to_str;
+use super::python::{to_str, write_repr};
 use super::{MAX_FUEL, json, methods};
 use crate::error::TemplateError;
 
@@ -49,6 +49,13 @@ fn add_filters(env: &mut Environment<'static>) {
     });
     env.add_filter("escape", escape);
     env.add_filter("e", escape);
+    // The engine's own indents by depth: quadratic in the nesting of a value.
+    env.add_filter("pprint", |value: &Value| {
+        let mut text = String::new();
+        write_repr(value, 0, &mut text);
+        text
+    });
+    env.remove_global("debug");
     env.add_filter("int", int);
     env.add_filter("float", |value: &Value, default: Option<f64>| {
         number(value).unwrap_or(default.unwrap_or(0.0))

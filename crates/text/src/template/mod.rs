@@ -31,9 +31,13 @@ pub(crate) use self::trace::fingerprint;
 pub use self::values::MAX_JSON_DEPTH;
 
 /// Steps that one rendering may take: about this many operations, or 64 bytes of text each.
-pub const MAX_FUEL: u64 = 10_000_000;
+pub const MAX_FUEL: u64 = 4_000_000;
 /// Longest source of a template, in bytes.
 pub const MAX_TEMPLATE_BYTES: usize = 1 << 20;
+/// Stack of the threads that compile and render. A template can nest values a level deeper with
+/// every two steps, and the engine compares and drops them by recursion, so this and
+/// [`MAX_FUEL`] belong together. Memory is taken only as far as it is used.
+const STACK_BYTES: usize = 1 << 30;
 /// Longest rendering, in bytes.
 pub const MAX_RENDERED_BYTES: usize = 64 << 20;
 
@@ -104,6 +108,13 @@ impl ChatTemplate {
         sources: Vec<(String, String)>,
         variables: &Map<String, Json>,
     ) -> Result<ChatTemplate, TemplateError> {
+        on_deep_stack(|| ChatTemplate::compile(sources, variables))
+    }
+
+    fn compile(
+        sources: Vec<(String, String)>,
+        variables: &Map<String, Json>,
+    ) -> Result<ChatTemplate, TemplateError> {
         let mut env = engine::environment()?;
         for (name, source) in &sources {
             if source.len() > MAX_TEMPLATE_BYTES {
@@ -113,7 +124,7 @@ impl ChatTemplate {
                     limit: MAX_TEMPLATE_BYTES,
                 });
             }
-            env.add_template_owned(name.clone(), source::prepare(source))
+            env.add_template_owned(name.clone(), source::prepare(source)?)
                 .map_err(|error| template_error(&error))?;
         }
         let variables = (variables.iter())
@@ -149,6 +160,10 @@ impl ChatTemplate {
     /// [`TemplateError::Refused`] where the template itself refuses; [`TemplateError::Render`]
     /// where it fails; a template that runs or writes beyond its limits.
     pub fn render(&self, input: &RenderInput) -> Result<Rendered, TemplateError> {
+        on_deep_stack(|| self.render_here(input))
+    }
+
+    fn render_here(&self, input: &RenderInput) -> Result<Rendered, TemplateError> {
         let name = self.choose(input)?;
         let text = self.render_once(name, input)?;
         let untrusted = match &self.guard {
@@ -212,6 +227,21 @@ impl ChatTemplate {
             .push(("add_generation_prompt".to_owned(), Value::from(input.add_generation_prompt)));
         Ok(Value::from_pairs(variables))
     }
+}
+
+/// Runs on a thread of its own with a stack of [`STACK_BYTES`].
+fn on_deep_stack<T: Send>(
+    run: impl FnOnce() -> Result<T, TemplateError> + Send,
+) -> Result<T, TemplateError> {
+    let failed = |message: String| TemplateError::Render { line: 0, message };
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().name("template".to_owned());
+        let thread = builder
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, run)
+            .map_err(|error| failed(format!("no thread to render on: {error}")))?;
+        thread.join().unwrap_or_else(|_| Err(failed("the engine panicked".to_owned())))
+    })
 }
 
 /// Everything in a conversation that text may come from.

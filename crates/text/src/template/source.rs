@@ -1,9 +1,18 @@
 //! A template's source, before the engine sees it.
 
+use crate::error::TemplateError;
+
+/// Most tokens of one expression or block tag: the engine's compiler recurses over chains of
+/// operators, and its own limit counts nesting only.
+pub(super) const MAX_TAG_TOKENS: usize = 16_384;
+
 /// Makes a source one that the engine reads as the reference does: line ends become `\n`, and
 /// the tags `{% generation %}` and `{% endgeneration %}`, which only mark what a model wrote in
 /// a conversation for training, become a condition that always holds. Lines keep their numbers.
-pub(super) fn prepare(source: &str) -> String {
+///
+/// # Errors
+/// A tag of more than [`MAX_TAG_TOKENS`] tokens.
+pub(super) fn prepare(source: &str) -> Result<String, TemplateError> {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut prepared = String::with_capacity(source.len());
     let mut rest = source.as_str();
@@ -12,13 +21,13 @@ pub(super) fn prepare(source: &str) -> String {
         prepared.push_str(data);
         rest = match tag.as_bytes().get(1) {
             Some(b'#') => copy(tag, end_of_comment(tag), &mut prepared),
-            Some(b'{') => copy(tag, end_of_code(tag, "}}"), &mut prepared),
-            Some(b'%') => copy_block(tag, &mut prepared),
+            Some(b'{') => copy(tag, end_of_code(tag, "}}")?, &mut prepared),
+            Some(b'%') => copy_block(tag, &mut prepared)?,
             _ => copy(tag, 1, &mut prepared),
         };
     }
     prepared.push_str(rest);
-    prepared
+    Ok(prepared)
 }
 
 /// Copies the first `n` bytes and returns what is left.
@@ -33,11 +42,22 @@ fn end_of_comment(tag: &str) -> usize {
 }
 
 /// The end of an expression or block: the delimiter outside of strings and braces.
-fn end_of_code(tag: &str, close: &str) -> usize {
+fn end_of_code(tag: &str, close: &str) -> Result<usize, TemplateError> {
     let bytes = tag.as_bytes();
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
+    let mut n_tokens = 0;
     let mut depth = 0usize;
     let mut at = 2;
     while at < bytes.len() {
+        let continues = is_word(bytes[at]) && is_word(bytes[at - 1]);
+        n_tokens += usize::from(!continues && !bytes[at].is_ascii_whitespace());
+        if n_tokens > MAX_TAG_TOKENS {
+            return Err(TemplateError::TooLarge {
+                what: "tag of the chat template, tokens",
+                got: n_tokens,
+                limit: MAX_TAG_TOKENS,
+            });
+        }
         match bytes[at] {
             quote @ (b'"' | b'\'') => {
                 at += 1;
@@ -45,22 +65,22 @@ fn end_of_code(tag: &str, close: &str) -> usize {
                     at += if bytes[at] == b'\\' { 2 } else { 1 };
                 }
             }
-            _ if depth == 0 && bytes[at..].starts_with(close.as_bytes()) => return at + 2,
+            _ if depth == 0 && bytes[at..].starts_with(close.as_bytes()) => return Ok(at + 2),
             b'{' => depth += 1,
             b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
         at += 1;
     }
-    tag.len()
+    Ok(tag.len())
 }
 
-fn copy_block<'a>(tag: &'a str, prepared: &mut String) -> &'a str {
-    let end = end_of_code(tag, "%}");
+fn copy_block<'a>(tag: &'a str, prepared: &mut String) -> Result<&'a str, TemplateError> {
+    let end = end_of_code(tag, "%}")?;
     let block = &tag[..end];
     let code = block[2..].trim_start_matches(['-', '+']);
     let name = code.trim_start().split(|c: char| !c.is_alphanumeric() && c != '_').next();
-    match name {
+    Ok(match name {
         Some(name @ ("generation" | "endgeneration")) => {
             let at = block.find(name).unwrap_or(2);
             prepared.push_str(&block[..at]);
@@ -85,7 +105,7 @@ fn copy_block<'a>(tag: &'a str, prepared: &mut String) -> &'a str {
             copy(tag, at, prepared)
         }
         _ => copy(tag, end, prepared),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -111,7 +131,7 @@ mod tests {
             ("{% raw %}x", "{% raw %}x"),
             ("a\r\nb\rc", "a\nb\nc"),
         ] {
-            assert_eq!(prepare(source), expected);
+            assert_eq!(prepare(source).unwrap(), expected);
         }
     }
 }

@@ -123,6 +123,7 @@ impl TinyGguf {
     }
 }
 
+#[allow(dead_code, reason = "not every test file needs both sources")]
 pub(crate) fn from_gguf(name: &str) -> Tokenizer {
     let (_, model, pre) = TINY.iter().find(|(n, ..)| *n == name).unwrap();
     Tokenizer::from_gguf_vocab(&TinyGguf::read(name).vocab(model, pre)).unwrap()
