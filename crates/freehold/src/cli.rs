@@ -1,6 +1,11 @@
 //! The command line: every command, its flags and its examples. What a flag means is said
 //! here once; where its default may come from is the table in `settings`.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "these comments are the help text, where brackets mean that a part is optional"
+)]
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
