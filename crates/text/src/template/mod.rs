@@ -1,8 +1,8 @@
 //! Chat templates: a conversation to the exact prompt that the model was trained on.
 //!
 //! A template is the model's own Jinja, rendered by `minijinja` with what templates rely on from
-//! Python and from the reference's environment added where it lacks it ([`engine`], [`methods`],
-//! [`python`], [`json`]). Time and memory are bounded, and [`trace`] tells which text of special
+//! Python and from the reference's environment added where it lacks it (`engine`, `methods`,
+//! `python`, `json`). Time and memory are bounded, and `trace` tells which text of special
 //! tokens came from the conversation.
 
 mod clock;

@@ -2,7 +2,7 @@
 //!
 //! A [`Tokenizer`] is made of the parts of the `tokenizers` crate (normalizer, pre-tokenizer,
 //! model), from a `tokenizer.json` or from GGUF metadata, with its own search for added tokens
-//! ([`added`]) in front, because only that can tell text of a chat template from text of people.
+//! (`added`) in front, because only that can tell text of a chat template from text of people.
 
 mod added;
 mod bpe;
