@@ -9,7 +9,7 @@
 //!   lie in the order k0 k2 k1 k3, so that a shift pair splits the weight bytes.
 //! - **F32** for float weights, and for all weights when exact products are asked for.
 //!
-//! A column is one token: the quantized values, then one [`Record`] a block. Column
+//! A column is one token: the quantized values, then one `Record` a block. Column
 //! strides are an odd number of cache lines so that columns spread over cache sets.
 //!
 //! A block that holds a NaN or an infinity has a NaN for its scale, so that every product

@@ -3,7 +3,7 @@
 //! A block holds 32 consecutive positions of one sequence. For each KV head it has the
 //! keys as two panels of 16 positions, `(2, head_dim, 16)`, and the values as panels of
 //! 16 dimensions, `(head_dim / 16, 32, 16)`: both are the float panels of
-//! [`crate::product`], so attention is matrix products. Blocks are handed out by the
+//! `crate::product`, so attention is matrix products. Blocks are handed out by the
 //! engine; what an unused place holds never reaches a result.
 
 use crate::aligned::{AlignedBytes, SharedMut};
@@ -108,7 +108,7 @@ impl KvLayer {
     /// one place the later stays.
     ///
     /// # Panics
-    /// If rows or block tables do not fit (see [`crate::attention`]), or a block does not
+    /// If rows or block tables do not fit (see [`crate::attention()`]), or a block does not
     /// exist.
     pub fn store(&mut self, pool: &Pool, k: &[f32], v: &[f32], spans: &[Span<'_>]) {
         let width = self.kv_heads * self.head_dim;
