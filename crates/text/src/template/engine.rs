@@ -4,7 +4,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
 
-use super::python::{to_str, write_repr};
+use super::python::{repr, to_str};
 use super::{MAX_FUEL, json, methods};
 use crate::error::TemplateError;
 
@@ -25,12 +25,14 @@ pub(super) fn environment() -> Result<Environment<'static>, TemplateError> {
     env.set_fuel(Some(MAX_FUEL));
     env.set_recursion_limit(MAX_RECURSION);
     env.set_unknown_method_callback(methods::call);
-    env.set_formatter(|out, _, value| {
-        out.write_str(&to_str(value)).map_err(|_| Error::from(ErrorKind::WriteFailure))
+    env.set_formatter(|out, state, value| {
+        let text = to_str(state, value)?;
+        out.write_str(&text).map_err(|_| Error::from(ErrorKind::WriteFailure))
     });
-    env.add_function("raise_exception", |message: Value| -> Result<Value, Error> {
-        let message = to_str(&message);
-        Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Refusal(message)))
+    env.add_function("raise_exception", |state: &State<'_, '_>, message: Value| {
+        let message = to_str(state, &message)?;
+        let refusal = Error::new(ErrorKind::InvalidOperation, message.clone());
+        Err::<Value, Error>(refusal.with_source(Refusal(message)))
     });
     add_filters(&mut env);
     add_tests(&mut env);
@@ -40,21 +42,23 @@ pub(super) fn environment() -> Result<Environment<'static>, TemplateError> {
 /// Filters whose result differs from the reference's, in the form the reference has.
 fn add_filters(env: &mut Environment<'static>) {
     env.add_filter("tojson", json::tojson);
-    env.add_filter("string", |value: &Value| to_str(value));
-    env.add_filter("upper", |value: &Value| to_str(value).to_uppercase());
-    env.add_filter("lower", |value: &Value| to_str(value).to_lowercase());
-    env.add_filter("capitalize", |value: &Value| methods::capitalize(&to_str(value)));
-    env.add_filter("trim", |value: &Value, chars: Option<Value>| {
-        methods::strip(&to_str(value), "strip", chars.as_ref()).map(str::to_owned)
+    env.add_filter("string", to_str);
+    env.add_filter("upper", |state: &State<'_, '_>, value: &Value| {
+        to_str(state, value).map(|text| text.to_uppercase())
+    });
+    env.add_filter("lower", |state: &State<'_, '_>, value: &Value| {
+        to_str(state, value).map(|text| text.to_lowercase())
+    });
+    env.add_filter("capitalize", |state: &State<'_, '_>, value: &Value| {
+        to_str(state, value).map(|text| methods::capitalize(&text))
+    });
+    env.add_filter("trim", |state: &State<'_, '_>, value: &Value, chars: Option<Value>| {
+        methods::strip(&to_str(state, value)?, "strip", chars.as_ref()).map(str::to_owned)
     });
     env.add_filter("escape", escape);
     env.add_filter("e", escape);
     // The engine's own indents by depth: quadratic in the nesting of a value.
-    env.add_filter("pprint", |value: &Value| {
-        let mut text = String::new();
-        write_repr(value, 0, &mut text);
-        text
-    });
+    env.add_filter("pprint", repr);
     env.remove_global("debug");
     env.add_filter("int", int);
     env.add_filter("float", |value: &Value, default: Option<f64>| {
@@ -66,9 +70,9 @@ fn add_filters(env: &mut Environment<'static>) {
 }
 
 /// HTML in the reference's spelling. Nothing is escaped unless a template asks for it.
-fn escape(value: &Value) -> String {
+fn escape(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
     let mut escaped = String::new();
-    for c in to_str(value).chars() {
+    for c in to_str(state, value)?.chars() {
         match c {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
@@ -78,7 +82,7 @@ fn escape(value: &Value) -> String {
             c => escaped.push(c),
         }
     }
-    escaped
+    Ok(escaped)
 }
 
 /// A number, or the number that a text spells.
@@ -131,7 +135,7 @@ fn join(
         Some(separator) => Some(separator),
         None => options.get("d")?,
     };
-    let separator = separator.map_or_else(String::new, |separator| to_str(&separator));
+    let separator = separator.map_or(Ok(String::new()), |separator| to_str(state, &separator))?;
     let attribute = match attribute {
         Some(attribute) => Some(attribute),
         None => options.get("attribute")?,
@@ -140,10 +144,10 @@ fn join(
     let mut text = String::new();
     for (index, item) in value.try_iter()?.enumerate() {
         let item = match &attribute {
-            Some(attribute) => to_str(&item.get_item(attribute)?),
-            None => to_str(&item),
+            Some(attribute) => to_str(state, &item.get_item(attribute)?)?,
+            None => to_str(state, &item)?,
         };
-        state.consume_fuel((item.len() + separator.len()) as u64 / 64)?;
+        state.consume_fuel(1 + (item.len() + separator.len()) as u64 / 64)?;
         if index > 0 {
             text.push_str(&separator);
         }

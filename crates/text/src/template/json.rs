@@ -90,13 +90,13 @@ fn write_value(
             write_string(string, layout.ensure_ascii, text);
         }
         ValueKind::Seq | ValueKind::Iterable => {
-            let items: Vec<Value> = value.try_iter()?.collect();
+            let items = paid(state, value)?;
             write_items(layout, depth, ('[', ']'), &items, text, |item, text| {
                 write_value(state, item, layout, depth + 1, text)
             })?;
         }
         ValueKind::Map => {
-            let mut keys: Vec<Value> = value.try_iter()?.collect();
+            let mut keys = paid(state, value)?;
             if layout.sort_keys {
                 keys.sort();
             }
@@ -114,6 +114,11 @@ fn write_value(
         }
     }
     Ok(())
+}
+
+/// The items of a value, which may be more than there is memory for: each is paid for.
+fn paid(state: &State<'_, '_>, value: &Value) -> Result<Vec<Value>, Error> {
+    value.try_iter()?.map(|item| state.consume_fuel(1).map(|()| item)).collect()
 }
 
 fn write_items(

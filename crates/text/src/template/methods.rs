@@ -20,7 +20,7 @@ pub(super) fn call(
     match value.kind() {
         ValueKind::String => string_method(state, value.as_str().unwrap_or(""), method, args),
         ValueKind::Map => dict_method(value, method, args),
-        ValueKind::Seq | ValueKind::Iterable => list_method(value, method, args),
+        ValueKind::Seq | ValueKind::Iterable => list_method(state, value, method, args),
         _ => Err(Error::from(ErrorKind::UnknownMethod)),
     }
 }
@@ -69,16 +69,22 @@ fn changes(kind: &str, method: &str) -> Error {
     invalid(format!("{kind}.{method} would change a {kind}, which templates may not"))
 }
 
-fn list_method(list: &Value, method: &str, args: &[Value]) -> Result<Value> {
+fn list_method(state: &State<'_, '_>, list: &Value, method: &str, args: &[Value]) -> Result<Value> {
     match method {
-        "count" => {
+        "count" | "index" => {
             let (wanted,): (Value,) = from_args(args)?;
-            Ok(Value::from(list.try_iter()?.filter(|item| *item == wanted).count()))
-        }
-        "index" => {
-            let (wanted,): (Value,) = from_args(args)?;
-            let found = list.try_iter()?.position(|item| item == wanted);
-            found.map(Value::from).ok_or_else(|| invalid(format!("{wanted} is not in the list")))
+            let mut n_found = 0;
+            for (index, item) in list.try_iter()?.enumerate() {
+                state.consume_fuel(1)?;
+                n_found += usize::from(item == wanted);
+                if n_found > 0 && method == "index" {
+                    return Ok(Value::from(index));
+                }
+            }
+            if method == "index" {
+                return Err(invalid("list.index: the value is not in the list"));
+            }
+            Ok(Value::from(n_found))
         }
         "copy" => {
             let () = from_args(args)?;
@@ -113,7 +119,7 @@ fn string_method(state: &State<'_, '_>, text: &str, method: &str, args: &[Value]
         }
         "partition" | "rpartition" => partition(text, method, args),
         "replace" => replace(state, text, args),
-        "startswith" | "endswith" => affix(text, method, args),
+        "startswith" | "endswith" => affix(state, text, method, args),
         "removeprefix" => {
             let (prefix,): (&str,) = from_args(args)?;
             Ok(Value::from(text.strip_prefix(prefix).unwrap_or(text)))
@@ -128,7 +134,7 @@ fn string_method(state: &State<'_, '_>, text: &str, method: &str, args: &[Value]
             Ok(Value::from(text.matches(wanted).count()))
         }
         "join" => join(state, text, args),
-        "format" => format(FormatStyle::StrFormat, text, args).map(Value::from),
+        "format" => str_format(state, text, args),
         "zfill" | "ljust" | "rjust" | "center" => pad(state, text, method, args),
         "encode" => Err(invalid("str.encode makes bytes, which templates cannot print")),
         _ => Err(Error::from(ErrorKind::UnknownMethod)),
@@ -331,7 +337,7 @@ fn charge(state: &State<'_, '_>, n: usize) -> Result<()> {
     state.consume_fuel(n as u64 / 64)
 }
 
-fn affix(text: &str, method: &str, args: &[Value]) -> Result<Value> {
+fn affix(state: &State<'_, '_>, text: &str, method: &str, args: &[Value]) -> Result<Value> {
     let (wanted,): (Value,) = from_args(args)?;
     let has = |affix: &str| {
         if method == "startswith" { text.starts_with(affix) } else { text.ends_with(affix) }
@@ -344,6 +350,7 @@ fn affix(text: &str, method: &str, args: &[Value]) -> Result<Value> {
     }
     let mut found = false;
     for affix in wanted.try_iter()? {
+        state.consume_fuel(1)?;
         let affix = affix.as_str().ok_or_else(|| {
             invalid(format!("{method}: the tuple holds something else than strings"))
         })?;
@@ -374,14 +381,27 @@ fn join(state: &State<'_, '_>, text: &str, args: &[Value]) -> Result<Value> {
     let (items,): (Value,) = from_args(args)?;
     let mut joined = String::new();
     for (index, item) in items.try_iter()?.enumerate() {
-        let item = to_str(&item);
-        charge(state, item.len() + text.len())?;
+        let item = to_str(state, &item)?;
+        charge(state, 64 + item.len() + text.len())?;
         if index > 0 {
             joined.push_str(text);
         }
         joined.push_str(&item);
     }
     Ok(Value::from(joined))
+}
+
+/// `str.format`. The engine's formatting counts no steps, so widths are bounded here, and what
+/// is written is paid for before.
+fn str_format(state: &State<'_, '_>, text: &str, args: &[Value]) -> Result<Value> {
+    let is_digit = |c: char| c.is_ascii_digit();
+    if text.split(|c| !is_digit(c)).any(|digits| digits.len() > 4) {
+        return Err(invalid("str.format: a width of more than four digits"));
+    }
+    for arg in args {
+        to_str(state, arg)?;
+    }
+    format(FormatStyle::StrFormat, text, args).map(Value::from)
 }
 
 fn pad(state: &State<'_, '_>, text: &str, method: &str, args: &[Value]) -> Result<Value> {

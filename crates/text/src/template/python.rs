@@ -6,8 +6,8 @@ use std::cell::Cell;
 use std::fmt::Write;
 use std::ops::Range;
 
-use minijinja::Value;
 use minijinja::value::ValueKind;
+use minijinja::{Error, State, Value};
 
 /// Deepest nesting that is printed; deeper values are cut off with `...`.
 const MAX_DEPTH: usize = 256;
@@ -31,58 +31,66 @@ pub(super) fn with_marks<T>(marks: Range<u32>, run: impl FnOnce() -> T) -> T {
     run()
 }
 
-/// `str(value)`.
-pub(super) fn to_str(value: &Value) -> String {
+/// Pays for steps; an error once there is nothing left to pay with.
+type Charge<'a> = &'a dyn Fn(u64) -> Result<(), Error>;
+
+/// `str(value)`. Values may be larger than the memory they take, so every item is paid for.
+pub(super) fn to_str(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
     match value.as_str() {
-        Some(text) => text.to_owned(),
-        None if value.is_undefined() => String::new(),
-        None => {
-            let mut text = String::new();
-            write_repr(value, 0, &mut text);
-            text
-        }
+        Some(text) => Ok(text.to_owned()),
+        None if value.is_undefined() => Ok(String::new()),
+        None => repr(state, value),
     }
 }
 
-/// `repr(value)`, appended to `text`.
-pub(super) fn write_repr(value: &Value, depth: usize, text: &mut String) {
+/// `repr(value)`, paid for as in [`to_str`].
+pub(super) fn repr(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
+    let mut text = String::new();
+    write_repr(value, 0, &mut text, &|steps| state.consume_fuel(steps))?;
+    Ok(text)
+}
+
+/// `repr` of a value that came from JSON and is no larger than that.
+pub(super) fn repr_of_json(value: &Value) -> String {
+    let mut text = String::new();
+    // Nothing is charged, so nothing fails.
+    let _ = write_repr(value, 0, &mut text, &|_| Ok(()));
+    text
+}
+
+fn write_repr(
+    value: &Value,
+    depth: usize,
+    text: &mut String,
+    charge: Charge<'_>,
+) -> Result<(), Error> {
     if depth > MAX_DEPTH {
         text.push_str("...");
-        return;
+        return Ok(());
     }
+    charge(1)?;
     match value.kind() {
-        ValueKind::String => write_str_repr(value.as_str().unwrap_or(""), text),
+        ValueKind::String => {
+            let string = value.as_str().unwrap_or("");
+            charge(string.len() as u64 / 64)?;
+            write_str_repr(string, text);
+        }
         ValueKind::Undefined => text.push_str("Undefined"),
         ValueKind::Number if !value.is_integer() => match f64::try_from(value.clone()) {
             Ok(number) => text.push_str(&float_repr(number)),
             Err(_) => text.push_str(&value.to_string()),
         },
-        ValueKind::Seq => {
-            let (open, close) = if value.is_tuple() { ('(', ')') } else { ('[', ']') };
-            text.push(open);
-            let mut n_items = 0;
-            for item in value.try_iter().into_iter().flatten() {
-                if n_items > 0 {
-                    text.push_str(", ");
-                }
-                n_items += 1;
-                write_repr(&item, depth + 1, text);
-            }
-            if value.is_tuple() && n_items == 1 {
-                text.push(',');
-            }
-            text.push(close);
-        }
+        ValueKind::Seq | ValueKind::Iterable => write_items(value, depth, text, charge)?,
         ValueKind::Map => {
             text.push('{');
-            for (index, key) in value.try_iter().into_iter().flatten().enumerate() {
+            for (index, key) in value.try_iter()?.enumerate() {
                 if index > 0 {
                     text.push_str(", ");
                 }
-                write_repr(&key, depth + 1, text);
+                write_repr(&key, depth + 1, text, charge)?;
                 text.push_str(": ");
                 let item = value.get_item(&key).unwrap_or_default();
-                write_repr(&item, depth + 1, text);
+                write_repr(&item, depth + 1, text, charge)?;
             }
             text.push('}');
         }
@@ -92,6 +100,30 @@ pub(super) fn write_repr(value: &Value, depth: usize, text: &mut String) {
             let _ = write!(text, "{value}");
         }
     }
+    Ok(())
+}
+
+fn write_items(
+    value: &Value,
+    depth: usize,
+    text: &mut String,
+    charge: Charge<'_>,
+) -> Result<(), Error> {
+    let (open, close) = if value.is_tuple() { ('(', ')') } else { ('[', ']') };
+    text.push(open);
+    let mut n_items = 0;
+    for item in value.try_iter()? {
+        if n_items > 0 {
+            text.push_str(", ");
+        }
+        n_items += 1;
+        write_repr(&item, depth + 1, text, charge)?;
+    }
+    if value.is_tuple() && n_items == 1 {
+        text.push(',');
+    }
+    text.push(close);
+    Ok(())
 }
 
 /// `repr` of a string: single quotes unless that needs escapes and double quotes do not.

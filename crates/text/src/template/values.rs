@@ -10,7 +10,7 @@ use minijinja::{Error, ErrorKind, State, Value};
 use serde_json::Value as Json;
 
 use super::methods::dict_method;
-use super::python::write_repr;
+use super::python::repr_of_json;
 use crate::error::TemplateError;
 
 /// Deepest nesting of messages and tools.
@@ -89,9 +89,7 @@ impl Object for List {
 }
 
 fn render(object: impl Into<DynObject>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut text = String::new();
-    write_repr(&Value::from_dyn_object(object), 0, &mut text);
-    f.write_str(&text)
+    f.write_str(&repr_of_json(&Value::from_dyn_object(object)))
 }
 
 /// A JSON value as a template value.
