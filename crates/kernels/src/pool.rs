@@ -1,15 +1,17 @@
 //! A small fork-join pool: workers spin for a moment, then park.
 //!
-//! One call of [`Pool::run`] hands out the numbers `0..tasks` through one atomic
-//! counter; the caller works too. A worker that wakes up too late finds the door
-//! closed and is not waited for, so a parked or preempted worker never delays a
-//! short job. Which thread runs a task is not deterministic; a task's result must
-//! not depend on it.
+//! One call of [`Pool::run`] hands out the numbers `0..tasks`: each thread begins with a
+//! range of its own, in ascending order, and takes from the ends of other threads' ranges
+//! when it is done. A thread that streams weights from memory so reads one stretch of it,
+//! the same one each time, and what it fetches ahead is its own. The caller works too. A
+//! worker that wakes up too late finds the door closed and is not waited for, so a parked
+//! or preempted worker never delays a short job. Which thread runs a task is not
+//! deterministic; a task's result must not depend on it.
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, Thread};
 
@@ -28,10 +30,44 @@ type Task<'a> = dyn Fn(usize) + Sync + 'a;
 const OPEN: u64 = 1 << 31;
 const ACTIVE: u64 = OPEN - 1;
 
+/// Tasks that one thread has not begun: `first << 32 | end`, alone on its cache lines (two,
+/// because processors fetch lines in pairs).
+#[repr(align(128))]
+struct Range(AtomicU64);
+
+impl Range {
+    fn set(&self, first: usize, end: usize) {
+        // `run` has checked that task numbers fit.
+        self.0.store((first as u64) << 32 | end as u64, Ordering::Relaxed);
+    }
+
+    /// The first task for the range's own thread, the last one for others.
+    fn take(&self, own: bool) -> Option<usize> {
+        let mut old = self.0.load(Ordering::Relaxed);
+        loop {
+            let (first, end) = (old >> 32, old & u64::from(u32::MAX));
+            if first >= end {
+                return None;
+            }
+            let (task, new) = if own { (first, old + (1 << 32)) } else { (end - 1, old - 1) };
+            let swapped = self.0.compare_exchange_weak(
+                old,
+                new,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            match swapped {
+                Ok(_) => return Some(task as usize),
+                Err(now) => old = now,
+            }
+        }
+    }
+}
+
 struct Shared {
     state: AtomicU64,
-    next: AtomicUsize,
-    tasks: AtomicUsize,
+    /// One for each thread; the caller's is the first.
+    ranges: Box<[Range]>,
     job: UnsafeCell<Option<*const Task<'static>>>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     sleepers: Box<[AtomicBool]>,
@@ -64,8 +100,7 @@ impl Pool {
         let wanted = threads.clamp(1, MAX_THREADS) - 1;
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
-            next: AtomicUsize::new(0),
-            tasks: AtomicUsize::new(0),
+            ranges: (0..=wanted).map(|_| Range(AtomicU64::new(0))).collect(),
             job: UnsafeCell::new(None),
             panic: Mutex::new(None),
             sleepers: (0..wanted).map(|_| AtomicBool::new(false)).collect(),
@@ -99,9 +134,10 @@ impl Pool {
             (0..tasks).for_each(task);
             return;
         }
+        assert!(u32::try_from(tasks).is_ok(), "tasks of a sane number");
         let _turn = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
         self.open(tasks, &task);
-        let mine = catch_unwind(AssertUnwindSafe(|| work(&self.shared, &task)));
+        let mine = catch_unwind(AssertUnwindSafe(|| work(&self.shared, 0, &task)));
         self.close();
         let theirs = self.shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Err(panic) = mine {
@@ -127,8 +163,10 @@ impl Pool {
         // SAFETY: only the lifetime changes. `run` closes the door and waits for every
         // active worker before `task` goes out of scope, and workers do not keep it.
         let pointer: *const Task<'static> = unsafe { std::mem::transmute(pointer) };
-        shared.next.store(0, Ordering::Relaxed);
-        shared.tasks.store(tasks, Ordering::Relaxed);
+        let threads = self.threads();
+        for (i, range) in shared.ranges.iter().enumerate().take(threads) {
+            range.set(tasks * i / threads, tasks * (i + 1) / threads);
+        }
         // SAFETY: the door is closed and nobody is active (`close` waited for it), and
         // `one_at_a_time` keeps other callers out.
         unsafe { *shared.job.get() = Some(pointer) };
@@ -170,9 +208,8 @@ impl Drop for Pool {
     }
 }
 
-/// Takes numbers until there are none.
-fn work(shared: &Shared, task: &Task<'_>) {
-    let tasks = shared.tasks.load(Ordering::Relaxed);
+/// Takes numbers until there are none: its own first, then those of the threads after it.
+fn work(shared: &Shared, own: usize, task: &Task<'_>) {
     INSIDE.set(true);
     struct Leave;
     impl Drop for Leave {
@@ -181,12 +218,11 @@ fn work(shared: &Shared, task: &Task<'_>) {
         }
     }
     let _leave = Leave;
-    loop {
-        let number = shared.next.fetch_add(1, Ordering::Relaxed);
-        if number >= tasks {
-            return;
+    let count = shared.ranges.len();
+    for i in 0..count {
+        while let Some(number) = shared.ranges[(own + i) % count].take(i == 0) {
+            task(number);
         }
-        task(number);
     }
 }
 
@@ -207,10 +243,10 @@ fn worker(shared: &Shared, index: usize) {
         // the job stays where it is.
         let job = unsafe { (*shared.job.get()).map(|job| &*job) };
         if let Some(job) = job
-            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(shared, job)))
+            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(shared, index + 1, job)))
         {
             // The job has failed: nobody needs to take more of it.
-            shared.next.store(usize::MAX / 2, Ordering::Relaxed);
+            shared.ranges.iter().for_each(|range| range.set(0, 0));
             *shared.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
         }
         shared.state.fetch_sub(1, Ordering::AcqRel);

@@ -36,10 +36,9 @@ const RANGE: usize = 16;
 /// Unpacked block: values as bytes (or 16-bit, if wide), then two scales and two minima
 /// of 16 rows.
 const UNPACKED: usize = 2 * GROUPS * 64 + 4 * LANES * 4;
-/// How far ahead codes are fetched into the second-level cache. Without it one core waits
-/// for memory: a block's arithmetic fills the reorder window, so few loads are under way.
-/// On Zen 4 one core reads 10 GB/s without, 15 at 4 KiB, 18 at 16 KiB and beyond, where a
-/// loop of nothing but loads reads 20.
+/// How far ahead codes are fetched. Without it one core waits for memory: a block's
+/// arithmetic fills the reorder window, so few loads are under way. Measured on Zen 4 and
+/// Zen 5 (docs/lab-log.md): two to four times slower without, best from 8 to 32 KiB.
 const AHEAD: usize = 16 << 10;
 const SCALES_AT: usize = 2 * GROUPS * 64;
 const MINS_AT: usize = SCALES_AT + 2 * LANES * 4;
@@ -106,14 +105,11 @@ unsafe fn one_column<S: Simd, L: Layout>(p: &Product<'_>, column: *const u8) {
             }
             S::prefetch(block.scales.wrapping_add(AHEAD));
             let values = L::values::<S>(&block);
-            block_step::<S, L::Shape, 1>(
-                |g| values[g],
-                |g| S::widen_bytes(values[g]),
-                |sub| L::scale::<S>(&block, sub),
-                |sub| L::min::<S>(&block, sub),
-                &[column],
-                &mut sums,
-            );
+            for sub in 0..L::Shape::SUBS {
+                let dot = dot_in_registers::<S, L::Shape>(&values, sub, &column);
+                let (scale, min) = (L::scale::<S>(&block, sub), min_of::<S, L>(&block, sub));
+                add_scaled::<S, L::Shape, 1>([dot], sub, scale, min, &[column], &mut sums);
+            }
             column = column.skip(1, L::Shape::WIDE);
         }
         S::store(p.out, sums[0]);
@@ -206,16 +202,12 @@ impl<H: Shape> Tile for IntTile<H> {
             let mut sums = load_sums::<S, N>(range.first == 0, out);
             for i in 0..range.count {
                 let block = range.scratch.add(i * UNPACKED);
-                let row =
-                    |at: usize, sub: usize| S::load(block.add(at).cast::<f32>().add(sub * LANES));
-                block_step::<S, H, N>(
-                    |g| S::load_bytes(block.add(g * 64)),
-                    |g| [S::load_bytes(block.add(g * 128)), S::load_bytes(block.add(g * 128 + 64))],
-                    |sub| row(SCALES_AT, sub),
-                    |sub| row(MINS_AT, sub),
-                    &cols,
-                    &mut sums,
-                );
+                for sub in 0..H::SUBS {
+                    let dots = dots_in_memory::<S, H, N>(block, sub, &cols);
+                    let scale = S::load(block.add(SCALES_AT).cast::<f32>().add(sub * LANES));
+                    let min = S::load(block.add(MINS_AT).cast::<f32>().add(sub * LANES));
+                    add_scaled::<S, H, N>(dots, sub, scale, min, &cols, &mut sums);
+                }
                 for c in &mut cols {
                     *c = c.skip(1, H::WIDE);
                 }
@@ -247,94 +239,103 @@ unsafe fn store_sums<S: Simd, const N: usize>(sums: &[S::F; N], out: *mut f32) {
     }
 }
 
-/// One block of 32 for `N` columns.
+/// Adds the integer products of half `sub` of a block to the sums of `N` columns.
 #[inline(always)]
-unsafe fn block_step<S: Simd, H: Shape, const N: usize>(
-    value: impl Fn(usize) -> S::B,
-    wide_value: impl Fn(usize) -> [S::B; 2],
-    scale: impl Fn(usize) -> S::F,
-    min: impl Fn(usize) -> S::F,
+unsafe fn add_scaled<S: Simd, H: Shape, const N: usize>(
+    dots: [S::I; N],
+    sub: usize,
+    scale: S::F,
+    min: S::F,
     columns: &[Column; N],
     sums: &mut [S::F; N],
 ) {
-    for sub in 0..H::SUBS {
+    let part = if H::SUBS == 1 { 0 } else { 1 + sub };
+    for n in 0..N {
         // SAFETY: by the caller's contract.
         unsafe {
-            let dots = if H::WIDE {
-                dots_wide::<S, H, N>(&wide_value, sub, columns)
-            } else {
-                dots_narrow::<S, H, N>(&value, sub, columns)
-            };
-            let scale = scale(sub);
-            for n in 0..N {
-                let both = S::mul(scale, S::splat((*columns[n].records).scale));
-                sums[n] = S::fma(S::to_float(dots[n]), both, sums[n]);
-            }
+            let record = columns[n].records;
+            let both = S::mul(scale, S::splat((*record).scale));
+            sums[n] = S::fma(S::to_float(dots[n]), both, sums[n]);
             if !H::WIDE {
-                let min = min(sub);
-                let part = if H::SUBS == 1 { 0 } else { 1 + sub };
-                for n in 0..N {
-                    let sum = (*columns[n].records).sums[part];
-                    sums[n] = S::fma(min, S::splat(sum), sums[n]);
-                }
+                sums[n] = S::fma(min, S::splat((*record).sums[part]), sums[n]);
             }
         }
     }
 }
 
+/// The minimum of a block, or anything if the layout has none.
 #[inline(always)]
-unsafe fn dots_narrow<S: Simd, H: Shape, const N: usize>(
-    value: &impl Fn(usize) -> S::B,
+unsafe fn min_of<S: Simd, L: Layout>(block: &Block, sub: usize) -> S::F {
+    // SAFETY: by the caller's contract.
+    unsafe { if L::Shape::WIDE { S::splat(0.0) } else { L::min::<S>(block, sub) } }
+}
+
+/// The integer product of half `sub` of a block whose values are in registers.
+#[inline(always)]
+unsafe fn dot_in_registers<S: Simd, H: Shape>(
+    values: &[S::B; GROUPS],
+    sub: usize,
+    column: &Column,
+) -> S::I {
+    let groups = GROUPS / H::SUBS;
+    // SAFETY: by the caller's contract.
+    unsafe {
+        let mut dot = S::splat_int(0);
+        if H::WIDE {
+            for g in sub * groups..(sub + 1) * groups {
+                let a = column.values.add(8 * g).cast();
+                dot = S::acc_i16(dot, S::widen_bytes(values[g]), a);
+            }
+            return dot;
+        }
+        let mut acc = S::acc_zero();
+        for i in 0..groups {
+            if i == H::STEPS {
+                (dot, acc) = (S::acc_widen(acc), S::acc_zero());
+            }
+            let g = sub * groups + i;
+            acc = S::acc_u8(acc, values[g], column.values.add(4 * g).cast());
+        }
+        S::add_int(dot, S::acc_widen(acc))
+    }
+}
+
+/// The integer products of half `sub` of an unpacked block.
+#[inline(always)]
+unsafe fn dots_in_memory<S: Simd, H: Shape, const N: usize>(
+    block: *const u8,
     sub: usize,
     columns: &[Column; N],
 ) -> [S::I; N] {
     let groups = GROUPS / H::SUBS;
     // SAFETY: by the caller's contract.
     unsafe {
-        let mut acc = [S::acc_zero(); N];
-        for i in 0..groups.min(H::STEPS) {
-            let g = sub * groups + i;
-            let v = value(g);
-            for n in 0..N {
-                acc[n] = S::acc_u8(acc[n], v, columns[n].values.add(4 * g).cast());
-            }
-        }
         let mut dots = [S::splat_int(0); N];
-        for n in 0..N {
-            dots[n] = S::acc_widen(acc[n]);
-        }
-        if groups > H::STEPS {
-            let mut acc = [S::acc_zero(); N];
-            for i in H::STEPS..groups {
-                let g = sub * groups + i;
-                let v = value(g);
+        let mut acc = [S::acc_zero(); N];
+        for i in (0..groups).step_by(4) {
+            let g = sub * groups + i;
+            if H::WIDE {
+                let mut a = [std::ptr::null(); N];
                 for n in 0..N {
-                    acc[n] = S::acc_u8(acc[n], v, columns[n].values.add(4 * g).cast());
+                    a[n] = columns[n].values.add(8 * g).cast();
                 }
+                dots = S::four_groups_i16(dots, block.add(128 * g), &a);
+            } else {
+                if i == H::STEPS {
+                    for n in 0..N {
+                        (dots[n], acc[n]) = (S::acc_widen(acc[n]), S::acc_zero());
+                    }
+                }
+                let mut a = [std::ptr::null(); N];
+                for n in 0..N {
+                    a[n] = columns[n].values.add(4 * g).cast();
+                }
+                acc = S::four_groups_u8(acc, block.add(64 * g), &a);
             }
+        }
+        if !H::WIDE {
             for n in 0..N {
                 dots[n] = S::add_int(dots[n], S::acc_widen(acc[n]));
-            }
-        }
-        dots
-    }
-}
-
-#[inline(always)]
-unsafe fn dots_wide<S: Simd, H: Shape, const N: usize>(
-    value: &impl Fn(usize) -> [S::B; 2],
-    sub: usize,
-    columns: &[Column; N],
-) -> [S::I; N] {
-    let groups = GROUPS / H::SUBS;
-    // SAFETY: by the caller's contract.
-    unsafe {
-        let mut dots = [S::splat_int(0); N];
-        for i in 0..groups {
-            let g = sub * groups + i;
-            let v = value(g);
-            for n in 0..N {
-                dots[n] = S::acc_i16(dots[n], v, columns[n].values.add(8 * g).cast());
             }
         }
         dots

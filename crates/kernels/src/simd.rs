@@ -96,14 +96,74 @@ pub(crate) trait Simd: Copy {
     /// [`Simd::acc_zero`]: more could leave 16 bits.
     unsafe fn acc_u8(acc: Self::Acc, w: Self::B, a: *const i8) -> Self::Acc;
     unsafe fn acc_widen(acc: Self::Acc) -> Self::I;
+    /// [`Simd::acc_u8`] of four groups of a tile: `w` names 4 × 64 bytes, aligned to 64, each
+    /// of `a` 16 activations.
+    #[inline(always)]
+    unsafe fn four_groups_u8<const N: usize>(
+        acc: [Self::Acc; N],
+        w: *const u8,
+        a: &[*const i8; N],
+    ) -> [Self::Acc; N] {
+        // SAFETY: by contract.
+        unsafe { four_groups_u8::<Self, N>(acc, w, a) }
+    }
     /// Splits signed bytes into 16-bit values: k0 and k2 of each lane, and k1 and k3.
     unsafe fn widen_bytes(w: Self::B) -> [Self::B; 2];
     /// Adds four i16 × i16 products to each lane; `w` is split as above, `a` names four
     /// activations in the order k0 k2 k1 k3 (see [`crate::activations`]).
     unsafe fn acc_i16(acc: Self::I, w: [Self::B; 2], a: *const i16) -> Self::I;
+    /// [`Simd::acc_i16`] of four groups of a tile: `w` names 4 × 2 × 64 bytes, aligned to 64,
+    /// each of `a` 16 activations.
+    #[inline(always)]
+    unsafe fn four_groups_i16<const N: usize>(
+        acc: [Self::I; N],
+        w: *const u8,
+        a: &[*const i16; N],
+    ) -> [Self::I; N] {
+        // SAFETY: by contract.
+        unsafe { four_groups_i16::<Self, N>(acc, w, a) }
+    }
 
-    /// Asks for a line to be in the second-level cache soon; any address is allowed.
+    /// Asks for a line to be in the first-level cache soon; any address is allowed.
     unsafe fn prefetch(p: *const u8);
+}
+
+/// [`Simd::four_groups_u8`], group by group.
+#[inline(always)]
+unsafe fn four_groups_u8<S: Simd, const N: usize>(
+    mut acc: [S::Acc; N],
+    w: *const u8,
+    a: &[*const i8; N],
+) -> [S::Acc; N] {
+    for g in 0..4 {
+        // SAFETY: by contract.
+        unsafe {
+            let w = S::load_bytes(w.add(64 * g));
+            for n in 0..N {
+                acc[n] = S::acc_u8(acc[n], w, a[n].add(4 * g));
+            }
+        }
+    }
+    acc
+}
+
+/// [`Simd::four_groups_i16`], group by group.
+#[inline(always)]
+unsafe fn four_groups_i16<S: Simd, const N: usize>(
+    mut acc: [S::I; N],
+    w: *const u8,
+    a: &[*const i16; N],
+) -> [S::I; N] {
+    for g in 0..4 {
+        // SAFETY: by contract.
+        unsafe {
+            let w = [S::load_bytes(w.add(128 * g)), S::load_bytes(w.add(128 * g + 64))];
+            for n in 0..N {
+                acc[n] = S::acc_i16(acc[n], w, a[n].add(4 * g));
+            }
+        }
+    }
+    acc
 }
 
 /// Adds the lanes in a fixed tree, the same for every instruction set.

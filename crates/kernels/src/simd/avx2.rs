@@ -4,6 +4,8 @@
 //! steps as the weights' range allows ([`crate::layout::Shape::STEPS`]), then
 //! widened once: no instruction saturates by construction.
 
+mod tile;
+
 use super::{LANES, Simd};
 use std::arch::x86_64::*;
 
@@ -245,6 +247,23 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
+    unsafe fn four_groups_u8<const N: usize>(
+        mut acc: [I; N],
+        w: *const u8,
+        a: &[*const i8; N],
+    ) -> [I; N] {
+        if N != tile::COLS {
+            return simd!(super::four_groups_u8::<Self, N>(acc, w, a));
+        }
+        let (mut four, mut columns) = ([acc[0]; tile::COLS], [a[0]; tile::COLS]);
+        for n in 0..tile::COLS {
+            (four[n], columns[n]) = (acc[n], a[n]);
+        }
+        let four = simd!(tile::four_groups_u8(four, w, columns));
+        acc.copy_from_slice(&four);
+        acc
+    }
+    #[inline(always)]
     unsafe fn acc_widen(acc: I) -> I {
         simd!({
             let ones = _mm256_set1_epi16(1);
@@ -272,7 +291,24 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
+    unsafe fn four_groups_i16<const N: usize>(
+        mut acc: [I; N],
+        w: *const u8,
+        a: &[*const i16; N],
+    ) -> [I; N] {
+        if N != tile::COLS {
+            return simd!(super::four_groups_i16::<Self, N>(acc, w, a));
+        }
+        let (mut four, mut columns) = ([acc[0]; tile::COLS], [a[0]; tile::COLS]);
+        for n in 0..tile::COLS {
+            (four[n], columns[n]) = (acc[n], a[n]);
+        }
+        let four = simd!(tile::four_groups_i16(four, w, columns));
+        acc.copy_from_slice(&four);
+        acc
+    }
+    #[inline(always)]
     unsafe fn prefetch(p: *const u8) {
-        simd!(_mm_prefetch::<_MM_HINT_T1>(p.cast()))
+        simd!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
     }
 }

@@ -185,6 +185,6 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn prefetch(p: *const u8) {
-        simd!(_mm_prefetch::<_MM_HINT_T1>(p.cast()))
+        simd!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
     }
 }
