@@ -342,22 +342,37 @@ impl<'a> Call<'a> {
         let columns = columns(query, tile.rows, dim, 0);
         let panel_bytes = dim * LANES * self.layer.kv.bytes();
         let run = kernels().product(self.packing(), false);
-        for panel in 0..most.div_ceil(LANES) {
-            let position = start + panel * LANES;
-            let block = tile.span.blocks[position / BLOCK_TOKENS];
-            let half = position % BLOCK_TOKENS / LANES;
+        for first in (0..most).step_by(BLOCK_TOKENS) {
+            let index = (start + first) / BLOCK_TOKENS;
+            let panels = (most - first).min(BLOCK_TOKENS).div_ceil(LANES);
+            let out_stride = tile.rows * LANES;
+            let to = &mut to[first / LANES * out_stride..][..panels * out_stride];
             let product = Product {
-                // SAFETY: a block has two key panels.
-                panel: unsafe { self.layer.keys(block, tile.kv_head).add(half * panel_bytes) },
+                panel: self.layer.keys(tile.span.blocks[index], tile.kv_head),
+                panels,
+                panel_bytes,
                 k: dim,
                 columns: &columns[..tile.rows],
                 fresh: true,
-                out: to[panel * tile.rows * LANES..][..tile.rows * LANES].as_mut_ptr(),
+                out: to.as_mut_ptr(),
+                out_stride,
+                next: self.after(tile, index, KvLayer::keys),
             };
-            // SAFETY: the panel is (head_dim, 16) of the cache's type, the columns are
-            // head_dim floats, and there is room for (rows, 16) scores.
+            // SAFETY: a block has two key panels, (head_dim, 16) of the cache's type, the
+            // columns are head_dim floats, and there is room for (panels, rows, 16) scores.
             unsafe { run(&product) };
         }
+    }
+
+    /// Where the block after `index` lies, if the tile has one.
+    fn after(
+        &self,
+        tile: &Tile<'_>,
+        index: usize,
+        part: fn(&KvLayer, u32, usize) -> *const u8,
+    ) -> *const u8 {
+        let next = tile.span.blocks.get(index + 1);
+        next.map_or(std::ptr::null(), |&block| part(self.layer, block, tile.kv_head))
     }
 
     /// Weighted values of `most` positions from `start` for some rows of the tile, as
@@ -373,24 +388,27 @@ impl<'a> Call<'a> {
     ) {
         let run = kernels().product(self.packing(), false);
         let panel_bytes = BLOCK_TOKENS * LANES * self.layer.kv.bytes();
+        let panels = self.shape.head_dim.div_ceil(LANES);
+        let out_stride = tile.rows * LANES;
+        let to = &mut to[..panels * out_stride];
         for first in (0..most).step_by(BLOCK_TOKENS) {
-            let block = tile.span.blocks[(start + first) / BLOCK_TOKENS];
+            let index = (start + first) / BLOCK_TOKENS;
             let columns = columns(weights, tile.rows, STRETCH, first);
-            let values = self.layer.values(block, tile.kv_head);
-            for panel in 0..self.shape.head_dim.div_ceil(LANES) {
-                let product = Product {
-                    // SAFETY: the head's values are that many panels.
-                    panel: unsafe { values.add(panel * panel_bytes) },
-                    k: BLOCK_TOKENS.min(most - first),
-                    columns: &columns[rows.clone()],
-                    fresh: first == 0,
-                    out: to[(panel * tile.rows + rows.start) * LANES..][..rows.len() * LANES]
-                        .as_mut_ptr(),
-                };
-                // SAFETY: the panel is (32, 16) of the cache's type, the columns are
-                // weights of its positions, and there is room for (rows, 16) sums.
-                unsafe { run(&product) };
-            }
+            let product = Product {
+                panel: self.layer.values(tile.span.blocks[index], tile.kv_head),
+                panels,
+                panel_bytes,
+                k: BLOCK_TOKENS.min(most - first),
+                columns: &columns[rows.clone()],
+                fresh: first == 0,
+                out: to[rows.start * LANES..].as_mut_ptr(),
+                out_stride,
+                next: self.after(tile, index, KvLayer::values),
+            };
+            // SAFETY: the head's values are that many panels, (32, 16) of the cache's type,
+            // the columns are weights of its positions, and there is room for the sums of
+            // these rows in (panels, rows of the tile, 16).
+            unsafe { run(&product) };
         }
     }
 

@@ -120,6 +120,18 @@ pub(crate) fn with_sums(len: usize, f: impl FnOnce(&mut [f32], &mut [f32])) {
     });
 }
 
+/// Panels that one call of a kernel takes: some where there are few columns, because a float
+/// product of one panel and one column waits for its own last sum at every step.
+fn panels_at_once(columns: usize) -> usize {
+    if columns <= 2 { 4 } else { 1 }
+}
+
+/// Cuts a range into parts of at most `len`.
+fn groups(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(len).map(move |start| start..end.min(start + len))
+}
+
 /// Multiplies every part with the same input.
 ///
 /// # Panics
@@ -139,15 +151,18 @@ pub fn linear(pool: &Pool, x: &Activations, parts: &mut [Linear<'_>]) {
         let Stretch { part, panels } = &tasks[task];
         let (part, columns, out) = (&parts[*part], &columns[*part], outs[*part]);
         for (first, columns) in columns.passes(part.matrix) {
-            with_sums(columns.len() * PANEL_ROWS, |sums, _| {
-                for panel in panels.clone() {
+            let at_once = panels_at_once(columns.len());
+            with_sums(at_once * columns.len() * PANEL_ROWS, |sums, _| {
+                for panels in groups(panels.clone(), at_once) {
                     // SAFETY: columns fit the weight (asserted); a panel's rows of the
                     // output belong to this task.
                     unsafe {
-                        part.matrix.product(panel, columns, sums);
-                        add_bias(part.bias, panel, sums);
-                        let rows = part.matrix.rows();
-                        write_panel(sums, panel, rows, first.., part.write, out);
+                        part.matrix.product(panels.clone(), columns, sums);
+                        for (panel, sums) in panels.zip(sums.chunks_mut(columns.len() * PANEL_ROWS)) {
+                            add_bias(part.bias, panel, sums);
+                            let rows = part.matrix.rows();
+                            write_panel(sums, panel, rows, first.., part.write, out);
+                        }
                     }
                 }
             });
@@ -173,16 +188,20 @@ pub fn gated(pool: &Pool, x: &Activations, part: Gated<'_>) {
         let passes = columns[0].passes(gate);
         for (first, gate_columns) in passes {
             let up_columns = &columns[1].0[first..first + gate_columns.len()];
-            with_sums(gate_columns.len() * PANEL_ROWS, |gates, ups| {
-                for panel in tasks[task].panels.clone() {
+            let (at_once, len) = (panels_at_once(up_columns.len()), up_columns.len() * PANEL_ROWS);
+            with_sums(at_once * len, |gates, ups| {
+                for panels in groups(tasks[task].panels.clone(), at_once) {
                     // SAFETY: as in `linear`; the kernels are those of this CPU.
                     unsafe {
-                        gate.product(panel, gate_columns, gates);
-                        up.product(panel, up_columns, ups);
-                        add_bias(gate_bias, panel, gates);
-                        add_bias(up_bias, panel, ups);
-                        (kernels().silu_mul)(gates, ups);
-                        write_panel(gates, panel, rows, first.., Write::Set, out);
+                        gate.product(panels.clone(), gate_columns, gates);
+                        up.product(panels.clone(), up_columns, ups);
+                        let sums = gates.chunks_mut(len).zip(ups.chunks_mut(len));
+                        for (panel, (gates, ups)) in panels.zip(sums) {
+                            add_bias(gate_bias, panel, gates);
+                            add_bias(up_bias, panel, ups);
+                            (kernels().silu_mul)(gates, ups);
+                            write_panel(gates, panel, rows, first.., Write::Set, out);
+                        }
                     }
                 }
             });

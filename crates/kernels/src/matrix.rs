@@ -327,22 +327,36 @@ impl Matrix {
         self.exact
     }
 
-    /// The sums of panel `panel` for some columns: (columns, 16) into `out`.
+    /// The sums of some panels for some columns: (panels, columns, 16) into `out`.
     ///
     /// # Safety
     /// The columns are [`crate::Activations`] columns in [`Matrix::activation_format`]
-    /// with [`Matrix::cols`] values; `out` has 16 floats for each.
-    pub(crate) unsafe fn product(&self, panel: usize, columns: &[*const u8], out: &mut [f32]) {
-        assert!(out.len() >= columns.len() * PANEL_ROWS, "room for the sums");
+    /// with [`Matrix::cols`] values.
+    pub(crate) unsafe fn product(
+        &self,
+        panels: std::ops::Range<usize>,
+        columns: &[*const u8],
+        out: &mut [f32],
+    ) {
+        let out_stride = columns.len() * PANEL_ROWS;
+        assert!(out.len() >= panels.len() * out_stride, "room for the sums");
+        assert!(panels.end <= self.panels(), "panels of the weight");
         let run = kernels().product(self.packing, self.exact);
+        let panel_bytes = self.panel_bytes();
+        // SAFETY: the panels are the matrix's.
+        let panel = unsafe { self.data.as_ptr().add(panels.start * panel_bytes) };
         let product = crate::product::Product {
-            panel: self.bytes_of_panel(panel).as_ptr(),
+            panel,
+            panels: panels.len(),
+            panel_bytes,
             k: self.cols,
             columns,
             fresh: true,
             out: out.as_mut_ptr(),
+            out_stride,
+            next: panel.wrapping_add(crate::product::AHEAD),
         };
-        // SAFETY: the panel is whole, the rest is the caller's promise.
+        // SAFETY: the panels are whole, the rest is the caller's promise.
         unsafe { run(&product) }
     }
 }

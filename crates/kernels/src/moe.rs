@@ -187,8 +187,8 @@ fn gate_and_up(
                 // SAFETY: the columns are of the weights' own formats; the panel's rows
                 // of these visits belong to this task.
                 unsafe {
-                    experts.gate[e].product(panel, &gates[e].0, g);
-                    experts.up[e].product(panel, &ups[e].0, u);
+                    experts.gate[e].product(panel..panel + 1, &gates[e].0, g);
+                    experts.up[e].product(panel..panel + 1, &ups[e].0, u);
                     (kernels().silu_mul)(g, u);
                     write_panel(g, panel, rows, visits.clone(), Write::Set, inner);
                 }
@@ -221,7 +221,7 @@ fn down(pool: &Pool, x: &Activations, experts: &Experts, sorted: &Visits, parts:
             for panel in tasks[task].panels.clone() {
                 // SAFETY: as in `gate_and_up`.
                 unsafe {
-                    experts.down[e].product(panel, &columns[e].0, sums);
+                    experts.down[e].product(panel..panel + 1, &columns[e].0, sums);
                     let rows = experts.down[e].rows();
                     write_panel(sums, panel, rows, visits.iter().copied(), Write::Set, parts);
                 }

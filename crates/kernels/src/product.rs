@@ -15,31 +15,57 @@
 use crate::activations::Record;
 use crate::layout::{BLOCK, Block, Float, GROUPS, Layout, PANEL_ROWS, Shape, block_at, code_bytes};
 use crate::simd::{LANES, Simd};
+use std::mem::MaybeUninit;
 
-/// One panel times some columns.
+/// Consecutive panels times some columns.
 pub(crate) struct Product<'a> {
-    /// A packed panel.
+    /// The first packed panel; the others follow at once.
     pub(crate) panel: *const u8,
+    /// Panels, and the bytes of one.
+    pub(crate) panels: usize,
+    pub(crate) panel_bytes: usize,
     /// Values of a row; a multiple of 32 for quantized layouts.
     pub(crate) k: usize,
     /// Starts of the activation columns, all in the format that the layout asks for.
     pub(crate) columns: &'a [*const u8],
     /// Sums start at zero; else they go on from what `out` holds (float panels only).
     pub(crate) fresh: bool,
-    /// (columns, 16) sums, written.
+    /// (panels, columns, 16) sums, written.
     pub(crate) out: *mut f32,
+    /// Floats from one panel's sums to the next one's.
+    pub(crate) out_stride: usize,
+    /// What will be read next, as far from `panel` as it is from here: fetched into the cache
+    /// along the way. Any address will do.
+    pub(crate) next: *const u8,
+}
+
+impl Product<'_> {
+    /// The product of panel `i` alone.
+    #[inline(always)]
+    unsafe fn one(&self, i: usize) -> Product<'_> {
+        // SAFETY: the caller names one of the panels; `next` is never read through.
+        unsafe {
+            let (panel, out) = (self.panel.add(i * self.panel_bytes), self.out.add(i * self.out_stride));
+            let next = self.next.wrapping_add(i * self.panel_bytes);
+            Product { panel, panels: 1, out, next, ..*self }
+        }
+    }
 }
 
 /// Blocks whose unpacked values are kept at once: 16 · 1,280 B = 20 KiB at most, which
 /// leaves room in L1 for the activations of a tile.
 const RANGE: usize = 16;
+/// With this many columns a product waits for memory more than it computes: few blocks are
+/// unpacked at once, so that memory is asked for evenly.
+const FEW_COLUMNS: usize = 16;
+const FEW_BLOCKS: usize = 2;
 /// Unpacked block: values as bytes (or 16-bit, if wide), then two scales and two minima
 /// of 16 rows.
 const UNPACKED: usize = 2 * GROUPS * 64 + 4 * LANES * 4;
-/// How far ahead codes are fetched. Without it one core waits for memory: a block's
+/// How far ahead weights are fetched. Without it one core waits for memory: a block's
 /// arithmetic fills the reorder window, so few loads are under way. Measured on Zen 4 and
 /// Zen 5 (docs/lab-log.md): two to four times slower without, best from 8 to 32 KiB.
-const AHEAD: usize = 16 << 10;
+pub(crate) const AHEAD: usize = 16 << 10;
 const SCALES_AT: usize = 2 * GROUPS * 64;
 const MINS_AT: usize = SCALES_AT + 2 * LANES * 4;
 
@@ -80,12 +106,15 @@ impl Column {
 /// The parts of [`Product`] are as its fields say; [`Simd`]'s contract.
 #[inline(always)]
 pub(crate) unsafe fn quantized<S: Simd, L: Layout>(p: &Product<'_>) {
-    // SAFETY: by contract.
-    unsafe {
-        if let [column] = *p.columns {
-            one_column::<S, L>(p, column);
-        } else {
-            many_columns::<S, L>(p);
+    for i in 0..p.panels {
+        // SAFETY: by contract.
+        unsafe {
+            let p = p.one(i);
+            if let [column] = *p.columns {
+                one_column::<S, L>(&p, column);
+            } else {
+                many_columns::<S, L>(&p);
+            }
         }
     }
 }
@@ -100,10 +129,7 @@ unsafe fn one_column<S: Simd, L: Layout>(p: &Product<'_>, column: *const u8) {
         let mut sums = [S::splat(0.0)];
         for b in 0..blocks {
             let block = block_at::<L>(p.panel, blocks, b);
-            for line in 0..code_bytes::<L>() / 64 {
-                S::prefetch(block.codes.wrapping_add(AHEAD + 64 * line));
-            }
-            S::prefetch(block.scales.wrapping_add(AHEAD));
+            fetch_ahead::<S, L>(&block);
             let values = L::values::<S>(&block);
             for sub in 0..L::Shape::SUBS {
                 let dot = dot_in_registers::<S, L::Shape>(&values, sub, &column);
@@ -117,16 +143,30 @@ unsafe fn one_column<S: Simd, L: Layout>(p: &Product<'_>, column: *const u8) {
 }
 
 #[inline(always)]
+unsafe fn fetch_ahead<S: Simd, L: Layout>(block: &Block) {
+    // SAFETY: a prefetch takes any address.
+    unsafe {
+        for line in 0..code_bytes::<L>() / 64 {
+            S::prefetch(block.codes.wrapping_add(AHEAD + 64 * line));
+        }
+        S::prefetch(block.scales.wrapping_add(AHEAD));
+    }
+}
+
+#[inline(always)]
 unsafe fn many_columns<S: Simd, L: Layout>(p: &Product<'_>) {
     let blocks = p.k / BLOCK;
-    let mut scratch = Scratch([0; RANGE * UNPACKED]);
-    let scratch = scratch.0.as_mut_ptr();
-    for first in (0..blocks).step_by(RANGE) {
-        let count = RANGE.min(blocks - first);
+    // Every byte that is read has been unpacked before; zeroing would cost as much as a tile.
+    let mut scratch = MaybeUninit::<Scratch>::uninit();
+    let scratch = scratch.as_mut_ptr().cast::<u8>();
+    let range = if p.columns.len() <= FEW_COLUMNS { FEW_BLOCKS } else { RANGE };
+    for first in (0..blocks).step_by(range) {
+        let count = range.min(blocks - first);
         // SAFETY: by contract; the range lies within the panel and the scratch.
         unsafe {
             for i in 0..count {
                 let block = block_at::<L>(p.panel, blocks, first + i);
+                fetch_ahead::<S, L>(&block);
                 unpack::<S, L>(&block, scratch.add(i * UNPACKED));
             }
             let range = Range { scratch, first, count, k: p.k };
@@ -342,12 +382,67 @@ unsafe fn dots_in_memory<S: Simd, H: Shape, const N: usize>(
     }
 }
 
-/// Product of a float panel with f32 columns: one fused multiply-add per `k`, in order.
+/// Product of float panels with f32 columns: one fused multiply-add per `k`, in order.
 ///
 /// # Safety
 /// As [`quantized`].
 #[inline(always)]
 pub(crate) unsafe fn float<S: Simd, T: Float>(p: &Product<'_>) {
+    let mut done = 0;
+    while done < p.panels {
+        let rest = p.panels - done;
+        // SAFETY: each arm stays within the panels.
+        unsafe {
+            let p = p.one(done);
+            // A sum waits for the one before it: few columns take several panels at once.
+            done += match p.columns.len() {
+                1 if rest >= 4 => panels::<S, T, 4, 1>(&p),
+                1 if rest >= 2 => panels::<S, T, 2, 1>(&p),
+                1 => panels::<S, T, 1, 1>(&p),
+                2 if rest >= 2 => panels::<S, T, 2, 2>(&p),
+                2 => panels::<S, T, 1, 2>(&p),
+                _ => float_columns::<S, T>(&p),
+            };
+        }
+    }
+}
+
+/// `P` panels with `N` columns; returns `P`.
+#[inline(always)]
+unsafe fn panels<S: Simd, T: Float, const P: usize, const N: usize>(p: &Product<'_>) -> usize {
+    let bytes = PANEL_ROWS * T::BYTES;
+    // SAFETY: by contract; `next` is only prefetched.
+    unsafe {
+        let mut x = [std::ptr::null::<f32>(); N];
+        for (x, &start) in x.iter_mut().zip(p.columns) {
+            *x = start.cast::<f32>();
+        }
+        let mut sums = [[S::splat(0.0); N]; P];
+        for (i, sums) in sums.iter_mut().enumerate() {
+            *sums = load_sums::<S, N>(p.fresh, p.out.add(i * p.out_stride));
+        }
+        for k in 0..p.k {
+            for i in 0..P {
+                let at = i * p.panel_bytes + k * bytes;
+                if (k * bytes).is_multiple_of(64) {
+                    S::prefetch(p.next.wrapping_add(at));
+                }
+                let w = T::load::<S>(p.panel.add(at));
+                for n in 0..N {
+                    sums[i][n] = S::fma(w, S::splat(*x[n].add(k)), sums[i][n]);
+                }
+            }
+        }
+        for (i, sums) in sums.iter().enumerate() {
+            store_sums::<S, N>(sums, p.out.add(i * p.out_stride));
+        }
+    }
+    P
+}
+
+/// One panel with many columns; returns 1.
+#[inline(always)]
+unsafe fn float_columns<S: Simd, T: Float>(p: &Product<'_>) -> usize {
     for first in (0..p.k).step_by(FLOAT_RANGE) {
         let count = FLOAT_RANGE.min(p.k - first);
         // SAFETY: the range lies within the panel.
@@ -359,6 +454,7 @@ pub(crate) unsafe fn float<S: Simd, T: Float>(p: &Product<'_>) {
             crate::dispatch::tiles::<S>(S::COLS_FLOAT, p.columns, p.out, tile);
         }
     }
+    1
 }
 
 /// `k` values of a float range: 512 · 64 B = 32 KiB at most.
@@ -407,6 +503,14 @@ impl<T: Float> Tile for FloatTile<T> {
 /// As [`quantized`].
 #[inline(always)]
 pub(crate) unsafe fn decoded<S: Simd, L: Layout>(p: &Product<'_>) {
+    for i in 0..p.panels {
+        // SAFETY: by contract.
+        unsafe { decoded_panel::<S, L>(&p.one(i)) };
+    }
+}
+
+#[inline(always)]
+unsafe fn decoded_panel<S: Simd, L: Layout>(p: &Product<'_>) {
     let mut floats = [0f32; RANGE * BLOCK * PANEL_ROWS];
     for first in (0..p.k).step_by(RANGE * BLOCK) {
         let count = (RANGE * BLOCK).min(p.k - first);

@@ -86,10 +86,14 @@ fn products(isa: Isa, matrix: &Matrix, columns: &[Vec<u64>]) -> Vec<f32> {
         let mut sums = vec![0f32; columns.len() * PANEL_ROWS];
         let product = Product {
             panel: matrix.panel(panel),
+            panels: 1,
+            panel_bytes: matrix.panel_bytes(),
             k: matrix.cols(),
             columns: &pointers,
             fresh: true,
             out: sums.as_mut_ptr(),
+            out_stride: sums.len(),
+            next: std::ptr::null(),
         };
         // SAFETY: panel and columns are whole, and the CPU has the level.
         unsafe { kernels_for(isa).product(matrix.packing(), matrix.exact())(&product) };
