@@ -169,7 +169,11 @@ impl Quant for i8 {
     const MAX: f32 = 127.0;
     #[inline(always)]
     unsafe fn write(from: &[i32; BLOCK], to: *mut i8) {
-        let narrow = from.map(|q| q as i8);
+        let mut narrow = [0i8; BLOCK];
+        // Loops in place of `map`: a closure would be a function without the instruction set.
+        for i in 0..BLOCK {
+            narrow[i] = from[i] as i8;
+        }
         // SAFETY: by contract.
         unsafe { to.cast::<[i8; BLOCK]>().write_unaligned(narrow) };
     }
@@ -180,11 +184,8 @@ impl Quant for i16 {
     #[inline(always)]
     unsafe fn write(from: &[i32; BLOCK], to: *mut i16) {
         let mut narrow = [0i16; BLOCK];
-        for (four, out) in from.chunks_exact(4).zip(narrow.chunks_exact_mut(4)) {
-            out[0] = four[0] as i16;
-            out[1] = four[2] as i16;
-            out[2] = four[1] as i16;
-            out[3] = four[3] as i16;
+        for i in 0..BLOCK {
+            narrow[i] = from[i / 4 * 4 + [0, 2, 1, 3][i % 4]] as i16;
         }
         // SAFETY: by contract.
         unsafe { to.cast::<[i16; BLOCK]>().write_unaligned(narrow) };
@@ -204,7 +205,11 @@ unsafe fn blocks<S: Simd, Q: Quant>(x: &[f32], out: *mut u8) {
         let records = values.add(padded).cast::<Record>();
         for (b, block) in x.chunks(BLOCK).enumerate() {
             let mut full = [0f32; BLOCK];
-            full[..block.len()].copy_from_slice(block);
+            if block.len() == BLOCK {
+                full.copy_from_slice(block);
+            } else {
+                full[..block.len()].copy_from_slice(block);
+            }
             let largest = largest_magnitude(&full);
             let (q, scale) = if largest.is_finite() {
                 (round::<S, Q>(&full, largest), largest / Q::MAX)
@@ -212,8 +217,11 @@ unsafe fn blocks<S: Simd, Q: Quant>(x: &[f32], out: *mut u8) {
                 ([0; BLOCK], f32::NAN)
             };
             Q::write(&q, values.add(b * BLOCK));
-            let halves = [q[..LANES].iter().sum::<i32>(), q[LANES..].iter().sum()];
-            let sums = [halves[0] + halves[1], halves[0], halves[1]].map(|q| scale * q as f32);
+            let (mut low, mut high) = (0, 0);
+            for i in 0..LANES {
+                (low, high) = (low + q[i], high + q[LANES + i]);
+            }
+            let sums = [scale * (low + high) as f32, scale * low as f32, scale * high as f32];
             records.add(b).write_unaligned(Record { scale, sums });
         }
     }
@@ -223,7 +231,11 @@ unsafe fn blocks<S: Simd, Q: Quant>(x: &[f32], out: *mut u8) {
 /// bits of magnitudes are in that order.
 #[inline(always)]
 fn largest_magnitude(x: &[f32; BLOCK]) -> f32 {
-    f32::from_bits(x.iter().fold(0, |largest, x| largest.max(x.abs().to_bits())))
+    let mut largest = 0;
+    for x in x {
+        largest = largest.max(x.abs().to_bits());
+    }
+    f32::from_bits(largest)
 }
 
 /// `x · MAX / largest`, rounded to nearest even.
@@ -243,6 +255,6 @@ unsafe fn round<S: Simd, Q: Quant>(x: &[f32; BLOCK], largest: f32) -> [i32; BLOC
             S::store_int(q.as_mut_ptr().add(at), S::to_int(scaled));
         }
     }
-    let limit = Q::MAX as i32;
-    q.map(|q| q.clamp(-limit, limit))
+    // |x · inverse| is at most MAX and two roundings, which comes to MAX.
+    q
 }

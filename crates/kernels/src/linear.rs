@@ -235,12 +235,14 @@ pub(crate) unsafe fn write_panel(
 ) {
     let first = panel * PANEL_ROWS;
     let count = PANEL_ROWS.min(rows - first);
-    for (token, sums) in to.zip(sums.chunks_exact(PANEL_ROWS)) {
+    for (token, sums) in to.zip(sums.as_chunks::<PANEL_ROWS>().0) {
         // SAFETY: by contract.
         let out = unsafe { out.slice(token * rows + first, count) };
-        match write {
-            Write::Set => out.copy_from_slice(&sums[..count]),
-            Write::Add => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
+        match (write, <&mut [f32; PANEL_ROWS]>::try_from(&mut *out)) {
+            // Known lengths: a call of memcpy for each would take longer than the copy.
+            (Write::Set, Ok(out)) => *out = *sums,
+            (Write::Set, Err(_)) => out.copy_from_slice(&sums[..count]),
+            (Write::Add, _) => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
         }
     }
 }
