@@ -1,11 +1,14 @@
 //! The Jinja engine, set up as the reference sets up its own.
 
+use std::collections::BTreeMap;
+
+use minijinja::machinery::{self, CodeGenerator, Instructions};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
 
 use super::python::{repr, to_str};
-use super::{MAX_FUEL, json, methods};
+use super::{MAX_FUEL, bounded, json, meter, methods, owned, rewrite};
 use crate::error::TemplateError;
 
 /// Deepest recursion of macros.
@@ -16,18 +19,59 @@ const MAX_RECURSION: usize = 100;
 #[error("{0}")]
 struct Refusal(String);
 
-/// An environment without templates.
-pub(super) fn environment() -> Result<Environment<'static>, TemplateError> {
+/// A template, ready to run.
+pub(super) struct Program<'a> {
+    instructions: Instructions<'a>,
+    blocks: BTreeMap<&'a str, Instructions<'a>>,
+}
+
+impl<'a> Program<'a> {
+    /// Compiles a source that [`super::source::prepare`] has seen.
+    pub(super) fn new(name: &'a str, source: &'a str) -> Result<Program<'a>, Error> {
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
+        let tree = rewrite::statement(&machinery::parse(source, name, syntax)?);
+        let mut generator = CodeGenerator::new(name, source);
+        generator.compile_stmt(&tree);
+        let (instructions, blocks) = generator.finish();
+        Ok(Program { instructions, blocks })
+    }
+
+    /// Runs with these variables. Returns what was written and the work that was done for it,
+    /// in steps.
+    pub(super) fn run(
+        &self,
+        env: &Environment<'static>,
+        variables: Value,
+    ) -> Result<(String, u64), Error> {
+        let mut text = String::new();
+        let (result, reads) = meter::limited(|| {
+            let mut out = machinery::make_string_output(&mut text);
+            let Program { instructions, blocks } = self;
+            let result =
+                machinery::eval(env, instructions, variables, blocks, &mut out, AutoEscape::None);
+            let (_, state) = result?;
+            // Where lists looked empty, nothing that was written holds.
+            meter::charge(0)?;
+            Ok(state.fuel_levels().map_or(0, |(consumed, _)| consumed))
+        });
+        // Both limits are as long, one as the other.
+        result.map(|fuel| (text, fuel + reads / (meter::MAX_READS / MAX_FUEL)))
+    }
+}
+
+/// The filters, tests and functions of templates.
+pub(super) fn environment() -> Environment<'static> {
     let mut env = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    env.set_syntax(syntax.map_err(|error| template_error(&error))?);
-    env.set_auto_escape_callback(|_| AutoEscape::None);
+    env.set_debug(false);
     env.set_fuel(Some(MAX_FUEL));
     env.set_recursion_limit(MAX_RECURSION);
     env.set_unknown_method_callback(methods::call);
     env.set_formatter(|out, state, value| {
-        let text = to_str(state, value)?;
-        out.write_str(&text).map_err(|_| Error::from(ErrorKind::WriteFailure))
+        let written = match value.as_str() {
+            Some(text) => out.write_str(text),
+            None => out.write_str(&to_str(state, value)?),
+        };
+        written.map_err(|_| Error::from(ErrorKind::WriteFailure))
     });
     env.add_function("raise_exception", |state: &State<'_, '_>, message: Value| {
         let message = to_str(state, &message)?;
@@ -36,24 +80,31 @@ pub(super) fn environment() -> Result<Environment<'static>, TemplateError> {
     });
     add_filters(&mut env);
     add_tests(&mut env);
-    Ok(env)
+    bounded::add(&mut env);
+    owned::add_steps(&mut env);
+    env
 }
 
 /// Filters whose result differs from the reference's, in the form the reference has.
 fn add_filters(env: &mut Environment<'static>) {
     env.add_filter("tojson", json::tojson);
     env.add_filter("string", to_str);
-    env.add_filter("upper", |state: &State<'_, '_>, value: &Value| {
-        to_str(state, value).map(|text| text.to_uppercase())
-    });
-    env.add_filter("lower", |state: &State<'_, '_>, value: &Value| {
-        to_str(state, value).map(|text| text.to_lowercase())
-    });
+    for (name, changed) in
+        [("upper", str::to_uppercase as fn(&str) -> String), ("lower", str::to_lowercase)]
+    {
+        env.add_filter(name, move |state: &State<'_, '_>, value: &Value| {
+            let text = to_str(state, value)?;
+            // Other letters than ASCII's are looked up.
+            state.consume_fuel(text.len() as u64 / 32)?;
+            Ok::<_, Error>(changed(&text))
+        });
+    }
     env.add_filter("capitalize", |state: &State<'_, '_>, value: &Value| {
         to_str(state, value).map(|text| methods::capitalize(&text))
     });
     env.add_filter("trim", |state: &State<'_, '_>, value: &Value, chars: Option<Value>| {
-        methods::strip(&to_str(state, value)?, "strip", chars.as_ref()).map(str::to_owned)
+        let text = to_str(state, value)?;
+        methods::strip(state, &text, "strip", chars.as_ref()).map(str::to_owned)
     });
     env.add_filter("escape", escape);
     env.add_filter("e", escape);
@@ -71,8 +122,11 @@ fn add_filters(env: &mut Environment<'static>) {
 
 /// HTML in the reference's spelling. Nothing is escaped unless a template asks for it.
 fn escape(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
+    let text = to_str(state, value)?;
+    // No character becomes more than five.
+    state.consume_fuel(text.len() as u64 / 16)?;
     let mut escaped = String::new();
-    for c in to_str(state, value)?.chars() {
+    for c in text.chars() {
         match c {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),

@@ -91,6 +91,7 @@ fn write_value(
         }
         ValueKind::Seq | ValueKind::Iterable => {
             let items = paid(state, value)?;
+            pay_layout(state, layout, depth, items.len())?;
             write_items(layout, depth, ('[', ']'), &items, text, |item, text| {
                 write_value(state, item, layout, depth + 1, text)
             })?;
@@ -100,6 +101,7 @@ fn write_value(
             if layout.sort_keys {
                 keys.sort();
             }
+            pay_layout(state, layout, depth, keys.len())?;
             write_items(layout, depth, ('{', '}'), &keys, text, |key, text| {
                 write_string(&key_text(key)?, layout.ensure_ascii, text);
                 text.push_str(&layout.key_separator);
@@ -119,6 +121,18 @@ fn write_value(
 /// The items of a value, which may be more than there is memory for: each is paid for.
 fn paid(state: &State<'_, '_>, value: &Value) -> Result<Vec<Value>, Error> {
     value.try_iter()?.map(|item| state.consume_fuel(1).map(|()| item)).collect()
+}
+
+/// Pays for what is written around and between a number of items.
+fn pay_layout(
+    state: &State<'_, '_>,
+    layout: &Layout,
+    depth: usize,
+    n_items: usize,
+) -> Result<(), Error> {
+    let indent = layout.indent.as_ref().map_or(0, String::len).saturating_mul(depth + 1);
+    let each = indent.saturating_add(layout.item_separator.len() + layout.key_separator.len());
+    state.consume_fuel(n_items.saturating_mul(each) as u64 / 64)
 }
 
 fn write_items(

@@ -2,10 +2,14 @@
 //!
 //! Methods that change a list or a dict are refused, as the reference's sandbox refuses them.
 
+use std::collections::HashSet;
+
 use minijinja::formatting::{FormatStyle, format};
 use minijinja::value::{Kwargs, Tuple, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 
+use super::bounded::pay_fields;
+use super::meter;
 use super::python::to_str;
 
 type Result<T> = std::result::Result<T, Error>;
@@ -81,6 +85,8 @@ fn list_method(state: &State<'_, '_>, list: &Value, method: &str, args: &[Value]
                     return Ok(Value::from(index));
                 }
             }
+            // A comparison that could not be paid for finds nothing.
+            meter::charge(0)?;
             if method == "index" {
                 return Err(invalid("list.index: the value is not in the list"));
             }
@@ -104,17 +110,20 @@ fn string_method(state: &State<'_, '_>, text: &str, method: &str, args: &[Value]
     }
     if let Some(changed) = without_arguments(text, method) {
         let () = from_args(args)?;
+        // Other letters than ASCII's are looked up.
+        charge(state, text.len().saturating_mul(2))?;
         return Ok(Value::from(changed));
     }
     match method {
         "strip" | "lstrip" | "rstrip" => {
             let (chars,): (Option<Value>,) = from_args(args)?;
-            Ok(Value::from(strip(text, method, chars.as_ref())?))
+            Ok(Value::from(strip(state, text, method, chars.as_ref())?))
         }
-        "split" | "rsplit" => split(text, method, args),
+        "split" | "rsplit" => split(state, text, method, args),
         "splitlines" => {
             let (keep, options): (Option<bool>, Kwargs) = from_args(args)?;
             let keep = keep.or(options.get("keepends")?).unwrap_or(false);
+            charge_parts(state, text.chars().filter(|&c| is_line_end(c)).count())?;
             Ok(split_lines(text, keep).into_iter().map(Value::from).collect())
         }
         "partition" | "rpartition" => partition(text, method, args),
@@ -174,18 +183,22 @@ fn without_arguments(text: &str, method: &str) -> Option<String> {
         "lower" | "casefold" => text.to_lowercase(),
         "title" => title(text),
         "capitalize" => capitalize(text),
-        "swapcase" => text
-            .chars()
-            .flat_map(|c| -> Box<dyn Iterator<Item = char>> {
-                if c.is_uppercase() {
-                    Box::new(c.to_lowercase())
-                } else {
-                    Box::new(c.to_uppercase())
-                }
-            })
-            .collect(),
+        "swapcase" => swap_case(text),
         _ => return None,
     })
+}
+
+/// Every upper-case letter in lower case, every other character in upper case.
+fn swap_case(text: &str) -> String {
+    let mut swapped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_uppercase() {
+            swapped.extend(c.to_lowercase());
+        } else {
+            swapped.extend(c.to_uppercase());
+        }
+    }
+    swapped
 }
 
 /// The first character in upper case, the others in lower case.
@@ -211,19 +224,27 @@ pub(super) fn title(text: &str) -> String {
 }
 
 /// `strip`, `lstrip` or `rstrip`: white space, or any of the given characters.
-pub(super) fn strip<'a>(text: &'a str, method: &str, chars: Option<&Value>) -> Result<&'a str> {
+pub(super) fn strip<'a>(
+    state: &State<'_, '_>,
+    text: &'a str,
+    method: &str,
+    chars: Option<&Value>,
+) -> Result<&'a str> {
     let set = match chars.filter(|chars| !chars.is_none() && !chars.is_undefined()) {
         Some(chars) => {
-            Some(chars.as_str().ok_or_else(|| invalid("strip: characters are given as a string"))?)
+            let chars =
+                chars.as_str().ok_or_else(|| invalid("strip: characters are given as a string"))?;
+            state.consume_fuel(chars.len() as u64 / 4)?;
+            Some(chars.chars().collect::<HashSet<char>>())
         }
         None => None,
     };
-    let matches = |c: char| set.map_or_else(|| is_space(c), |set| set.contains(c));
+    let matches = |c: char| set.as_ref().map_or_else(|| is_space(c), |set| set.contains(&c));
     let text = if method == "rstrip" { text } else { text.trim_start_matches(matches) };
     Ok(if method == "lstrip" { text } else { text.trim_end_matches(matches) })
 }
 
-fn split(text: &str, method: &str, args: &[Value]) -> Result<Value> {
+fn split(state: &State<'_, '_>, text: &str, method: &str, args: &[Value]) -> Result<Value> {
     let (separator, limit, options): (Option<Value>, Option<i64>, Kwargs) = from_args(args)?;
     let separator = separator.or(options.get("sep")?).filter(|s| !s.is_none());
     let limit = limit.or(options.get("maxsplit")?).unwrap_or(-1);
@@ -237,6 +258,7 @@ fn split(text: &str, method: &str, args: &[Value]) -> Result<Value> {
             if separator.is_empty() {
                 return Err(invalid("split: the separator is empty"));
             }
+            charge_parts(state, text.matches(separator).take(n_parts).count())?;
             if method == "split" {
                 text.splitn(n_parts, separator).collect()
             } else {
@@ -245,10 +267,17 @@ fn split(text: &str, method: &str, args: &[Value]) -> Result<Value> {
                 parts
             }
         }
-        (None, "split") => split_words(text, n_parts),
-        (None, _) => rsplit_words(text, n_parts),
+        (None, _) => {
+            charge_parts(state, text.split(is_space).take(n_parts).count())?;
+            if method == "split" { split_words(text, n_parts) } else { rsplit_words(text, n_parts) }
+        }
     };
     Ok(parts.into_iter().map(Value::from).collect())
+}
+
+/// Pays for a list of parts of a text before it is made.
+fn charge_parts(state: &State<'_, '_>, n_parts: usize) -> Result<()> {
+    charge(state, n_parts.saturating_mul(2 * size_of::<Value>()))
 }
 
 /// Words between runs of white space; the last part keeps what is left.
@@ -284,19 +313,20 @@ fn rsplit_words(text: &str, n_parts: usize) -> Vec<&str> {
     parts
 }
 
-/// Lines, at every line end that Python knows.
+/// The line ends that Python knows.
+fn is_line_end(c: char) -> bool {
+    matches!(
+        c,
+        '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+    )
+}
+
+/// Lines, at every line end.
 fn split_lines(text: &str, keep_ends: bool) -> Vec<&str> {
-    let is_end = |c: char| {
-        matches!(
-            c,
-            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'
-                ..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
-        )
-    };
     let mut lines = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
-        let end = rest.find(is_end).unwrap_or(rest.len());
+        let end = rest.find(is_line_end).unwrap_or(rest.len());
         let after = match rest[end..].chars().next() {
             Some('\r') if rest[end + 1..].starts_with('\n') => end + 2,
             Some(c) => end + c.len_utf8(),
@@ -354,6 +384,7 @@ fn affix(state: &State<'_, '_>, text: &str, method: &str, args: &[Value]) -> Res
         let affix = affix.as_str().ok_or_else(|| {
             invalid(format!("{method}: the tuple holds something else than strings"))
         })?;
+        charge(state, affix.len())?;
         found |= has(affix);
     }
     Ok(Value::from(found))
@@ -391,16 +422,14 @@ fn join(state: &State<'_, '_>, text: &str, args: &[Value]) -> Result<Value> {
     Ok(Value::from(joined))
 }
 
-/// `str.format`. The engine's formatting counts no steps, so widths are bounded here, and what
-/// is written is paid for before.
+/// `str.format`. The engine's formatting counts no steps, so what may be written is paid for
+/// before.
 fn str_format(state: &State<'_, '_>, text: &str, args: &[Value]) -> Result<Value> {
-    let is_digit = |c: char| c.is_ascii_digit();
-    if text.split(|c| !is_digit(c)).any(|digits| digits.len() > 4) {
-        return Err(invalid("str.format: a width of more than four digits"));
-    }
+    let mut longest = 0;
     for arg in args {
-        to_str(state, arg)?;
+        longest = longest.max(to_str(state, arg)?.len());
     }
+    pay_fields(state, text, '{', longest)?;
     format(FormatStyle::StrFormat, text, args).map(Value::from)
 }
 

@@ -2,26 +2,32 @@
 //!
 //! A template is the model's own Jinja, rendered by `minijinja` with what templates rely on from
 //! Python and from the reference's environment added where it lacks it (`engine`, `methods`,
-//! `python`, `json`). Time and memory are bounded, and `trace` tells which text of special
-//! tokens came from the conversation.
+//! `python`, `json`). Time and memory are bounded whatever the template does: `rewrite` puts
+//! steps into it (`owned`) that make its lists and dicts ours (`values`), which count what is
+//! read from them (`meter`), and `bounded` pays for the engine's filters. `trace` tells which
+//! text of special tokens came from the conversation.
 
+mod bounded;
 mod clock;
 mod engine;
 mod json;
 mod load;
+mod meter;
 mod methods;
+mod owned;
 mod python;
+mod rewrite;
 mod source;
 mod trace;
 mod values;
 
-use std::io;
+use std::cell::Cell;
 use std::ops::Range;
 
 use minijinja::{Environment, Value};
 use serde_json::{Map, Value as Json};
 
-use self::engine::template_error;
+use self::engine::{Program, template_error};
 use self::trace::Guard;
 use crate::error::TemplateError;
 use crate::tokenizer::Tokenizer;
@@ -32,11 +38,13 @@ pub use self::values::MAX_JSON_DEPTH;
 
 /// Steps that one rendering may take: about this many operations, or 64 bytes of text each.
 pub const MAX_FUEL: u64 = 4_000_000;
+/// Longest format of a date, in bytes.
+const MAX_DATE_FORMAT_BYTES: usize = 256;
 /// Longest source of a template, in bytes.
 pub const MAX_TEMPLATE_BYTES: usize = 1 << 20;
-/// Stack of the threads that compile and render. A template can nest values a level deeper with
-/// every two steps, and the engine compares and drops them by recursion, so this and
-/// [`MAX_FUEL`] belong together. Memory is taken only as far as it is used.
+/// Stack of the threads that compile and render. The compiler recurses over chains of operators
+/// and conditions, as long as [`MAX_TEMPLATE_BYTES`] has room for. Memory is taken only as far
+/// as it is used.
 const STACK_BYTES: usize = 1 << 30;
 /// Longest rendering, in bytes.
 pub const MAX_RENDERED_BYTES: usize = 64 << 20;
@@ -78,6 +86,8 @@ pub struct ChatTemplate {
     env: Environment<'static>,
     /// Name and source as published, in the model's order.
     sources: Vec<(String, String)>,
+    /// The sources as the engine reads them.
+    prepared: Vec<String>,
     variables: Vec<(String, Value)>,
     guard: Option<Guard>,
     guarded: u64,
@@ -115,7 +125,7 @@ impl ChatTemplate {
         sources: Vec<(String, String)>,
         variables: &Map<String, Json>,
     ) -> Result<ChatTemplate, TemplateError> {
-        let mut env = engine::environment()?;
+        let mut prepared = Vec::with_capacity(sources.len());
         for (name, source) in &sources {
             if source.len() > MAX_TEMPLATE_BYTES {
                 return Err(TemplateError::TooLarge {
@@ -124,14 +134,16 @@ impl ChatTemplate {
                     limit: MAX_TEMPLATE_BYTES,
                 });
             }
-            env.add_template_owned(name.clone(), source::prepare(source)?)
-                .map_err(|error| template_error(&error))?;
+            let source = source::prepare(source)?;
+            Program::new(name, &source).map_err(|error| template_error(&error))?;
+            prepared.push(source);
         }
         let variables = (variables.iter())
             .map(|(name, value)| Ok((name.clone(), values::from_json(value)?)))
             .collect::<Result<_, TemplateError>>()?;
         let guarded = fingerprint([].into_iter());
-        Ok(ChatTemplate { env, sources, variables, guard: None, guarded })
+        let env = engine::environment();
+        Ok(ChatTemplate { env, sources, prepared, variables, guard: None, guarded })
     }
 
     /// The same template, telling apart what it writes itself and what comes from conversations
@@ -164,24 +176,32 @@ impl ChatTemplate {
     }
 
     fn render_here(&self, input: &RenderInput) -> Result<Rendered, TemplateError> {
-        let name = self.choose(input)?;
-        let text = self.render_once(name, input)?;
+        let index = self.choose(input)?;
+        let program = Program::new(&self.sources[index].0, &self.prepared[index])
+            .map_err(|error| template_error(&error))?;
+        let (text, work) = self.render_once(&program, input)?;
+        // A template that takes long is not traced as often as one that does not.
+        let left = Cell::new(MAX_FUEL.saturating_sub(work));
         let untrusted = match &self.guard {
             None => Vec::new(),
             Some(guard) => trace::untrusted(guard, &text, &sources_of(input), |sources| {
-                self.render_once(name, &with_sources(input, sources))
+                let rest = left.get().checked_sub(work);
+                let rest = rest.ok_or(TemplateError::OutOfFuel { limit: MAX_FUEL, line: 0 })?;
+                left.set(rest);
+                Ok(self.render_once(&program, &with_sources(input, sources))?.0)
             }),
         };
         Ok(Rendered { text, untrusted, guarded: self.guarded })
     }
 
-    fn choose<'a>(&'a self, input: &'a RenderInput) -> Result<&'a str, TemplateError> {
+    /// The place of the template that is asked for.
+    fn choose(&self, input: &RenderInput) -> Result<usize, TemplateError> {
         let has_tools = input.tools.as_ref().is_some_and(|tools| !tools.is_null());
         let wanted = input.template.as_deref();
-        let by_name = |name: &str| self.names().find(|n| *n == name);
+        let by_name = |name: &str| self.names().position(|n| n == name);
         let found = match wanted {
             Some(name) => by_name(name),
-            None if self.sources.len() == 1 => self.names().next(),
+            None if self.sources.len() == 1 => Some(0),
             None => has_tools.then(|| by_name("tool_use")).flatten().or_else(|| by_name("default")),
         };
         found.ok_or_else(|| TemplateError::UnknownName {
@@ -190,21 +210,23 @@ impl ChatTemplate {
         })
     }
 
-    fn render_once(&self, name: &str, input: &RenderInput) -> Result<String, TemplateError> {
+    /// The text, and the steps that it took.
+    fn render_once(
+        &self,
+        program: &Program<'_>,
+        input: &RenderInput,
+    ) -> Result<(String, u64), TemplateError> {
         let context = self.context(input)?;
-        let template = self.env.get_template(name).map_err(|error| template_error(&error))?;
-        let mut out = Limited { bytes: Vec::new(), overflow: false };
-        let result = template.render_captured_to(context, &mut out);
-        if out.overflow {
+        let (text, work) =
+            program.run(&self.env, context).map_err(|error| template_error(&error))?;
+        if text.len() > MAX_RENDERED_BYTES {
             return Err(TemplateError::TooLarge {
                 what: "rendered prompt, bytes",
-                got: MAX_RENDERED_BYTES + 1,
+                got: text.len(),
                 limit: MAX_RENDERED_BYTES,
             });
         }
-        result.map_err(|error| template_error(&error))?;
-        String::from_utf8(out.bytes)
-            .map_err(|error| TemplateError::Render { line: 0, message: error.to_string() })
+        Ok((text, work))
     }
 
     /// The variables of one rendering; later ones win.
@@ -214,7 +236,15 @@ impl ChatTemplate {
         };
         let mut variables = self.variables.clone();
         if let Some(now) = input.now {
-            let strftime_now = move |format: String| now.format(&format);
+            let strftime_now = move |format: String| {
+                if format.len() > MAX_DATE_FORMAT_BYTES {
+                    return Err(minijinja::Error::new(
+                        minijinja::ErrorKind::InvalidOperation,
+                        "strftime_now: the format is too long",
+                    ));
+                }
+                Ok(now.format(&format))
+            };
             variables.push(("strftime_now".to_owned(), Value::from_function(strftime_now)));
         }
         for (name, value) in &input.kwargs {
@@ -273,25 +303,4 @@ fn with_sources(input: &RenderInput, sources: &trace::Sources) -> RenderInput {
     changed.documents = input.documents.as_ref().map(|_| documents.clone());
     changed.kwargs = input.kwargs.keys().cloned().zip(kwargs.iter().cloned()).collect();
     changed
-}
-
-/// A buffer that refuses to grow beyond [`MAX_RENDERED_BYTES`].
-struct Limited {
-    bytes: Vec<u8>,
-    overflow: bool,
-}
-
-impl io::Write for Limited {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + bytes.len() > MAX_RENDERED_BYTES {
-            self.overflow = true;
-            return Err(io::Error::other("the rendered prompt is too long"));
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

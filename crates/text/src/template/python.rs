@@ -50,8 +50,8 @@ pub(super) fn repr(state: &State<'_, '_>, value: &Value) -> Result<String, Error
     Ok(text)
 }
 
-/// `repr` of a value that came from JSON and is no larger than that.
-pub(super) fn repr_of_json(value: &Value) -> String {
+/// `repr` of a value whose lists and dicts count what is read from them.
+pub(super) fn repr_of(value: &Value) -> String {
     let mut text = String::new();
     // Nothing is charged, so nothing fails.
     let _ = write_repr(value, 0, &mut text, &|_| Ok(()));

@@ -6,23 +6,28 @@ use crate::error::TemplateError;
 /// operators, and its own limit counts nesting only.
 pub(super) const MAX_TAG_TOKENS: usize = 16_384;
 
+/// Deepest nesting of macros and calls with a body: the compiler walks through each of them
+/// once more for every one around it.
+const MAX_MACRO_DEPTH: usize = 8;
+
 /// Makes a source one that the engine reads as the reference does: line ends become `\n`, and
 /// the tags `{% generation %}` and `{% endgeneration %}`, which only mark what a model wrote in
 /// a conversation for training, become a condition that always holds. Lines keep their numbers.
 ///
 /// # Errors
-/// A tag of more than [`MAX_TAG_TOKENS`] tokens.
+/// A tag of more than [`MAX_TAG_TOKENS`] tokens, macros nested beyond [`MAX_MACRO_DEPTH`].
 pub(super) fn prepare(source: &str) -> Result<String, TemplateError> {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut prepared = String::with_capacity(source.len());
     let mut rest = source.as_str();
+    let mut n_macros = 0;
     while let Some(start) = rest.find("{") {
         let (data, tag) = rest.split_at(start);
         prepared.push_str(data);
         rest = match tag.as_bytes().get(1) {
             Some(b'#') => copy(tag, end_of_comment(tag), &mut prepared),
             Some(b'{') => copy(tag, end_of_code(tag, "}}")?, &mut prepared),
-            Some(b'%') => copy_block(tag, &mut prepared)?,
+            Some(b'%') => copy_block(tag, &mut prepared, &mut n_macros)?,
             _ => copy(tag, 1, &mut prepared),
         };
     }
@@ -75,11 +80,28 @@ fn end_of_code(tag: &str, close: &str) -> Result<usize, TemplateError> {
     Ok(tag.len())
 }
 
-fn copy_block<'a>(tag: &'a str, prepared: &mut String) -> Result<&'a str, TemplateError> {
+/// Copies a block tag, which may begin or end one of `n_macros` nested macros.
+fn copy_block<'a>(
+    tag: &'a str,
+    prepared: &mut String,
+    n_macros: &mut usize,
+) -> Result<&'a str, TemplateError> {
     let end = end_of_code(tag, "%}")?;
     let block = &tag[..end];
     let code = block[2..].trim_start_matches(['-', '+']);
     let name = code.trim_start().split(|c: char| !c.is_alphanumeric() && c != '_').next();
+    match name {
+        Some("macro" | "call") => *n_macros += 1,
+        Some("endmacro" | "endcall") => *n_macros = n_macros.saturating_sub(1),
+        _ => {}
+    }
+    if *n_macros > MAX_MACRO_DEPTH {
+        return Err(TemplateError::TooLarge {
+            what: "nesting of macros in the chat template",
+            got: *n_macros,
+            limit: MAX_MACRO_DEPTH,
+        });
+    }
     Ok(match name {
         Some(name @ ("generation" | "endgeneration")) => {
             let at = block.find(name).unwrap_or(2);
