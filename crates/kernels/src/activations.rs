@@ -4,9 +4,9 @@
 //!
 //! - **I8** for weights of at most 5 bits: blocks of 32 with one f32 scale,
 //!   `q = round(x · 127 / max|x|)`.
-//! - **I16** for weights of 6 and 8 bits: the same with 32767, which costs no more on
-//!   AVX2 (one `vpmaddwd` either way) and leaves no visible error. Each four values
-//!   lie in the order k0 k2 k1 k3, so that a shift pair splits the weight bytes.
+//! - **I16** for weights of 6 and 8 bits: the same with 16383, which costs no more on AVX2
+//!   (one `vpmaddwd` either way) and leaves no visible error. Each four values lie in the
+//!   order k0 k2 k1 k3, so that a shift pair splits the weight bytes.
 //! - **F32** for float weights, and for all weights when exact products are asked for.
 //!
 //! A column is one token: the quantized values, then one `Record` a block. Column
@@ -180,7 +180,9 @@ impl Quant for i8 {
 }
 
 impl Quant for i16 {
-    const MAX: f32 = 32767.0;
+    /// A block's product stays in 32 bits: 32 · 16383 · 4096, the largest weight of
+    /// [`crate::layout::S6x16`].
+    const MAX: f32 = 16383.0;
     #[inline(always)]
     unsafe fn write(from: &[i32; BLOCK], to: *mut i16) {
         let mut narrow = [0i16; BLOCK];

@@ -40,7 +40,7 @@ pub(crate) trait Shape {
     /// Values are signed bytes and activations 16-bit. Else values are unsigned, with a
     /// minimum beside the scale, and activations 8-bit.
     const WIDE: bool;
-    /// Steps of four products that a 16-bit lane can hold: with values up to `v`,
+    /// Steps of four products that a 16-bit lane can hold, 4 or 8: with values up to `v`,
     /// `STEPS · 2 · v · 127 < 32768`. Only if not `WIDE`.
     const STEPS: usize;
 }
@@ -76,7 +76,7 @@ macro_rules! wide {
         impl Shape for $name {
             const SUBS: usize = $subs;
             const WIDE: bool = true;
-            const STEPS: usize = 8;
+            const STEPS: usize = GROUPS;
         }
     };
 }
@@ -84,7 +84,8 @@ wide!(
     /// Signed bytes: Q8_0, IQ4_NL, IQ4_XS.
     S8, subs 1);
 wide!(
-    /// Signed 6-bit values with a scale for each 16: Q6_K.
+    /// Signed 6-bit values with an 8-bit scale for each 16: Q6_K. Products take values and
+    /// scales multiplied, which 16 bits hold: |value · scale| ≤ 32 · 128.
     S6x16, subs 2);
 
 /// Where one block's parts lie.
@@ -131,6 +132,37 @@ pub(crate) trait Layout {
     /// # Safety
     /// As [`Layout::values`].
     unsafe fn scale<S: Simd>(block: &Block, sub: usize) -> S::F;
+
+    /// The values of group `g` in 16 bits for a product, if `Shape::WIDE`: k0 and k2 of each
+    /// lane, and k1 and k3.
+    ///
+    /// # Safety
+    /// As [`Layout::values`]; `values` are those of the block.
+    #[inline(always)]
+    unsafe fn widen<S: Simd>(_block: &Block, _g: usize, values: S::B) -> [S::B; 2] {
+        // SAFETY: by contract.
+        unsafe { S::widen_bytes(values) }
+    }
+
+    /// What half `sub` of a block was multiplied with in [`Layout::widen`], if it was.
+    ///
+    /// # Safety
+    /// As [`Layout::values`].
+    #[inline(always)]
+    unsafe fn inner_scale<S: Simd>(_block: &Block, _sub: usize) -> S::I {
+        // SAFETY: by contract.
+        unsafe { S::splat_int(1) }
+    }
+
+    /// What the integer product of a whole block is multiplied with, if `Shape::WIDE`.
+    ///
+    /// # Safety
+    /// As [`Layout::values`].
+    #[inline(always)]
+    unsafe fn outer_scale<S: Simd>(block: &Block) -> S::F {
+        // SAFETY: by contract.
+        unsafe { Self::scale::<S>(block, 0) }
+    }
 
     /// The additive term of the 16 rows for half `sub`; not if `Shape::WIDE`.
     ///

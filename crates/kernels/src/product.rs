@@ -131,10 +131,17 @@ unsafe fn one_column<S: Simd, L: Layout>(p: &Product<'_>, column: *const u8) {
             let block = block_at::<L>(p.panel, blocks, b);
             fetch_ahead::<S, L>(&block);
             let values = L::values::<S>(&block);
-            for sub in 0..L::Shape::SUBS {
-                let dot = dot_in_registers::<S, L::Shape>(&values, sub, &column);
-                let (scale, min) = (L::scale::<S>(&block, sub), min_of::<S, L>(&block, sub));
-                add_scaled::<S, L::Shape, 1>([dot], sub, scale, min, &[column], &mut sums);
+            if L::Shape::WIDE {
+                let dot = wide_dot::<S, L>(&block, &values, &column);
+                let scale = L::outer_scale::<S>(&block);
+                add_scaled::<S, 1>([dot], scale, &[column], &mut sums);
+            } else {
+                for sub in 0..L::Shape::SUBS {
+                    let dot = narrow_dot::<S, L::Shape>(&values, sub, &column);
+                    let (scale, min) = (L::scale::<S>(&block, sub), L::min::<S>(&block, sub));
+                    add_scaled::<S, 1>([dot], scale, &[column], &mut sums);
+                    add_min::<S, L::Shape, 1>(sub, min, &[column], &mut sums);
+                }
             }
             column = column.skip(1, L::Shape::WIDE);
         }
@@ -195,18 +202,21 @@ unsafe fn unpack<S: Simd, L: Layout>(block: &Block, to: *mut u8) {
     unsafe {
         for (g, v) in L::values::<S>(block).into_iter().enumerate() {
             if L::Shape::WIDE {
-                let [even, odd] = S::widen_bytes(v);
+                let [even, odd] = L::widen::<S>(block, g, v);
                 S::store_bytes(to.add(g * 128), even);
                 S::store_bytes(to.add(g * 128 + 64), odd);
             } else {
                 S::store_bytes(to.add(g * 64), v);
             }
         }
+        let (scales, mins) = (to.add(SCALES_AT).cast::<f32>(), to.add(MINS_AT).cast::<f32>());
+        if L::Shape::WIDE {
+            S::store(scales, L::outer_scale::<S>(block));
+            return;
+        }
         for sub in 0..L::Shape::SUBS {
-            S::store(to.add(SCALES_AT).cast::<f32>().add(sub * LANES), L::scale::<S>(block, sub));
-            if !L::Shape::WIDE {
-                S::store(to.add(MINS_AT).cast::<f32>().add(sub * LANES), L::min::<S>(block, sub));
-            }
+            S::store(scales.add(sub * LANES), L::scale::<S>(block, sub));
+            S::store(mins.add(sub * LANES), L::min::<S>(block, sub));
         }
     }
 }
@@ -242,11 +252,19 @@ impl<H: Shape> Tile for IntTile<H> {
             let mut sums = load_sums::<S, N>(range.first == 0, out);
             for i in 0..range.count {
                 let block = range.scratch.add(i * UNPACKED);
-                for sub in 0..H::SUBS {
-                    let dots = dots_in_memory::<S, H, N>(block, sub, &cols);
-                    let scale = S::load(block.add(SCALES_AT).cast::<f32>().add(sub * LANES));
-                    let min = S::load(block.add(MINS_AT).cast::<f32>().add(sub * LANES));
-                    add_scaled::<S, H, N>(dots, sub, scale, min, &cols, &mut sums);
+                let scales = block.add(SCALES_AT).cast::<f32>();
+                let mins = block.add(MINS_AT).cast::<f32>();
+                if H::WIDE {
+                    let dots = wide_dots::<S, N>(block, &cols);
+                    add_scaled::<S, N>(dots, S::load(scales), &cols, &mut sums);
+                } else {
+                    for sub in 0..H::SUBS {
+                        let dots = narrow_dots::<S, H, N>(block, sub, &cols);
+                        let scale = S::load(scales.add(sub * LANES));
+                        add_scaled::<S, N>(dots, scale, &cols, &mut sums);
+                        let min = S::load(mins.add(sub * LANES));
+                        add_min::<S, H, N>(sub, min, &cols, &mut sums);
+                    }
                 }
                 for c in &mut cols {
                     *c = c.skip(1, H::WIDE);
@@ -279,12 +297,27 @@ unsafe fn store_sums<S: Simd, const N: usize>(sums: &[S::F; N], out: *mut f32) {
     }
 }
 
-/// Adds the integer products of half `sub` of a block to the sums of `N` columns.
+/// Adds integer products of a block, or of half of one, to the sums of `N` columns.
 #[inline(always)]
-unsafe fn add_scaled<S: Simd, H: Shape, const N: usize>(
+unsafe fn add_scaled<S: Simd, const N: usize>(
     dots: [S::I; N],
-    sub: usize,
     scale: S::F,
+    columns: &[Column; N],
+    sums: &mut [S::F; N],
+) {
+    for n in 0..N {
+        // SAFETY: by the caller's contract.
+        unsafe {
+            let both = S::mul(scale, S::splat((*columns[n].records).scale));
+            sums[n] = S::fma(S::to_float(dots[n]), both, sums[n]);
+        }
+    }
+}
+
+/// Adds the minimum of half `sub` of a block times the sum of its activations.
+#[inline(always)]
+unsafe fn add_min<S: Simd, H: Shape, const N: usize>(
+    sub: usize,
     min: S::F,
     columns: &[Column; N],
     sums: &mut [S::F; N],
@@ -293,26 +326,20 @@ unsafe fn add_scaled<S: Simd, H: Shape, const N: usize>(
     for n in 0..N {
         // SAFETY: by the caller's contract.
         unsafe {
-            let record = columns[n].records;
-            let both = S::mul(scale, S::splat((*record).scale));
-            sums[n] = S::fma(S::to_float(dots[n]), both, sums[n]);
-            if !H::WIDE {
-                sums[n] = S::fma(min, S::splat((*record).sums[part]), sums[n]);
-            }
+            sums[n] = S::fma(min, S::splat((*columns[n].records).sums[part]), sums[n]);
         }
     }
 }
 
-/// The minimum of a block, or anything if the layout has none.
+/// Steps after which sums are widened.
 #[inline(always)]
-unsafe fn min_of<S: Simd, L: Layout>(block: &Block, sub: usize) -> S::F {
-    // SAFETY: by the caller's contract.
-    unsafe { if L::Shape::WIDE { S::splat(0.0) } else { L::min::<S>(block, sub) } }
+fn steps<S: Simd, H: Shape>() -> usize {
+    if S::NARROW_SUMS { H::STEPS } else { GROUPS }
 }
 
 /// The integer product of half `sub` of a block whose values are in registers.
 #[inline(always)]
-unsafe fn dot_in_registers<S: Simd, H: Shape>(
+unsafe fn narrow_dot<S: Simd, H: Shape>(
     values: &[S::B; GROUPS],
     sub: usize,
     column: &Column,
@@ -320,18 +347,10 @@ unsafe fn dot_in_registers<S: Simd, H: Shape>(
     let groups = GROUPS / H::SUBS;
     // SAFETY: by the caller's contract.
     unsafe {
-        let mut dot = S::splat_int(0);
-        if H::WIDE {
-            for g in sub * groups..(sub + 1) * groups {
-                let a = column.values.add(8 * g).cast();
-                dot = S::acc_i16(dot, S::widen_bytes(values[g]), a);
-            }
-            return dot;
-        }
-        let mut acc = S::acc_zero();
+        let (mut dot, mut acc) = (S::splat_int(0), S::acc_zero());
         for i in 0..groups {
-            if i == H::STEPS {
-                (dot, acc) = (S::acc_widen(acc), S::acc_zero());
+            if i > 0 && i.is_multiple_of(steps::<S, H>()) {
+                (dot, acc) = (S::add_int(dot, S::acc_widen(acc)), S::acc_zero());
             }
             let g = sub * groups + i;
             acc = S::acc_u8(acc, values[g], column.values.add(4 * g).cast());
@@ -340,9 +359,36 @@ unsafe fn dot_in_registers<S: Simd, H: Shape>(
     }
 }
 
+/// The integer product of a block whose values are in registers. Scales of halves multiply
+/// the sums and not, as in [`Layout::widen`], each value: the same integer for less.
+#[inline(always)]
+unsafe fn wide_dot<S: Simd, L: Layout>(
+    block: &Block,
+    values: &[S::B; GROUPS],
+    column: &Column,
+) -> S::I {
+    let groups = GROUPS / L::Shape::SUBS;
+    // SAFETY: by the caller's contract.
+    unsafe {
+        let mut dot = S::splat_int(0);
+        for sub in 0..L::Shape::SUBS {
+            let mut half = S::splat_int(0);
+            for g in sub * groups..(sub + 1) * groups {
+                let a = column.values.add(8 * g).cast();
+                half = S::acc_i16(half, S::widen_bytes(values[g]), a);
+            }
+            if L::Shape::SUBS == 1 {
+                return half;
+            }
+            dot = S::add_int(dot, S::mul_int(half, L::inner_scale::<S>(block, sub)));
+        }
+        dot
+    }
+}
+
 /// The integer products of half `sub` of an unpacked block.
 #[inline(always)]
-unsafe fn dots_in_memory<S: Simd, H: Shape, const N: usize>(
+unsafe fn narrow_dots<S: Simd, H: Shape, const N: usize>(
     block: *const u8,
     sub: usize,
     columns: &[Column; N],
@@ -353,30 +399,41 @@ unsafe fn dots_in_memory<S: Simd, H: Shape, const N: usize>(
         let mut dots = [S::splat_int(0); N];
         let mut acc = [S::acc_zero(); N];
         for i in (0..groups).step_by(4) {
+            if i > 0 && i.is_multiple_of(steps::<S, H>()) {
+                for n in 0..N {
+                    dots[n] = S::add_int(dots[n], S::acc_widen(acc[n]));
+                    acc[n] = S::acc_zero();
+                }
+            }
             let g = sub * groups + i;
-            if H::WIDE {
-                let mut a = [std::ptr::null(); N];
-                for n in 0..N {
-                    a[n] = columns[n].values.add(8 * g).cast();
-                }
-                dots = S::four_groups_i16(dots, block.add(128 * g), &a);
-            } else {
-                if i == H::STEPS {
-                    for n in 0..N {
-                        (dots[n], acc[n]) = (S::acc_widen(acc[n]), S::acc_zero());
-                    }
-                }
-                let mut a = [std::ptr::null(); N];
-                for n in 0..N {
-                    a[n] = columns[n].values.add(4 * g).cast();
-                }
-                acc = S::four_groups_u8(acc, block.add(64 * g), &a);
-            }
-        }
-        if !H::WIDE {
+            let mut a = [std::ptr::null(); N];
             for n in 0..N {
-                dots[n] = S::add_int(dots[n], S::acc_widen(acc[n]));
+                a[n] = columns[n].values.add(4 * g).cast();
             }
+            acc = S::four_groups_u8(acc, block.add(64 * g), &a);
+        }
+        for n in 0..N {
+            dots[n] = S::add_int(dots[n], S::acc_widen(acc[n]));
+        }
+        dots
+    }
+}
+
+/// The integer products of an unpacked block.
+#[inline(always)]
+unsafe fn wide_dots<S: Simd, const N: usize>(
+    block: *const u8,
+    columns: &[Column; N],
+) -> [S::I; N] {
+    // SAFETY: by the caller's contract.
+    unsafe {
+        let mut dots = [S::splat_int(0); N];
+        for g in (0..GROUPS).step_by(4) {
+            let mut a = [std::ptr::null(); N];
+            for n in 0..N {
+                a[n] = columns[n].values.add(8 * g).cast();
+            }
+            dots = S::four_groups_i16(dots, block.add(128 * g), &a);
         }
         dots
     }

@@ -76,6 +76,10 @@ pub(crate) trait Simd: Copy {
     unsafe fn splat_int(x: i32) -> Self::I;
     unsafe fn store_int(p: *mut i32, x: Self::I);
     unsafe fn add_int(a: Self::I, b: Self::I) -> Self::I;
+    /// The low 32 bits of `a · b`.
+    unsafe fn mul_int(a: Self::I, b: Self::I) -> Self::I;
+    /// 16 bytes as signed integers.
+    unsafe fn load_i8_int(p: *const u8) -> Self::I;
 
     unsafe fn load_bytes(p: *const u8) -> Self::B;
     unsafe fn store_bytes(p: *mut u8, x: Self::B);
@@ -90,10 +94,13 @@ pub(crate) trait Simd: Copy {
     /// `table[x]` in each byte; `x < 16`.
     unsafe fn lookup(x: Self::B, table: &[i8; 16]) -> Self::B;
 
+    /// Whether [`Simd::Acc`] has 16 bits.
+    const NARROW_SUMS: bool;
+
     unsafe fn acc_zero() -> Self::Acc;
     /// Adds four u8 × i8 products to each lane; `a` names four activations that
     /// all lanes share. At most [`crate::layout::Shape::STEPS`] calls may follow
-    /// [`Simd::acc_zero`]: more could leave 16 bits.
+    /// [`Simd::acc_zero`] where sums are narrow: more could leave 16 bits.
     unsafe fn acc_u8(acc: Self::Acc, w: Self::B, a: *const i8) -> Self::Acc;
     unsafe fn acc_widen(acc: Self::Acc) -> Self::I;
     /// [`Simd::acc_u8`] of four groups of a tile: `w` names 4 × 64 bytes, aligned to 64, each
@@ -109,6 +116,10 @@ pub(crate) trait Simd: Copy {
     }
     /// Splits signed bytes into 16-bit values: k0 and k2 of each lane, and k1 and k3.
     unsafe fn widen_bytes(w: Self::B) -> [Self::B; 2];
+    /// 16 signed bytes, each twice in 16 bits: factors for both values of each lane.
+    unsafe fn load_scales(p: *const u8) -> Self::B;
+    /// The low 16 bits of `a · b` in each 16-bit half of a lane.
+    unsafe fn mul_i16(a: Self::B, b: Self::B) -> Self::B;
     /// Adds four i16 × i16 products to each lane; `w` is split as above, `a` names four
     /// activations in the order k0 k2 k1 k3 (see [`crate::activations`]).
     unsafe fn acc_i16(acc: Self::I, w: [Self::B; 2], a: *const i16) -> Self::I;

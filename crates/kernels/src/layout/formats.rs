@@ -351,6 +351,25 @@ impl Layout for Q6K {
         }
     }
     #[inline(always)]
+    unsafe fn widen<S: Simd>(block: &Block, g: usize, values: S::B) -> [S::B; 2] {
+        // SAFETY: by contract; a scale for each half of the groups.
+        unsafe {
+            let scales = S::load_scales(block.scales.add(2 * g / GROUPS * PANEL_ROWS));
+            let [even, odd] = S::widen_bytes(values);
+            [S::mul_i16(even, scales), S::mul_i16(odd, scales)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn inner_scale<S: Simd>(block: &Block, sub: usize) -> S::I {
+        // SAFETY: by contract.
+        unsafe { S::load_i8_int(block.scales.add(sub * PANEL_ROWS)) }
+    }
+    #[inline(always)]
+    unsafe fn outer_scale<S: Simd>(block: &Block) -> S::F {
+        // SAFETY: by contract.
+        unsafe { half::<S>(block.supers, 0) }
+    }
+    #[inline(always)]
     unsafe fn scale<S: Simd>(block: &Block, sub: usize) -> S::F {
         // SAFETY: by contract.
         unsafe {

@@ -52,6 +52,7 @@ impl Simd for Avx2 {
 
     const COLS_INT: usize = 4;
     const COLS_FLOAT: usize = 6;
+    const NARROW_SUMS: bool = true;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> F {
@@ -182,6 +183,17 @@ impl Simd for Avx2 {
         both!(_mm256_add_epi32, a, b)
     }
     #[inline(always)]
+    unsafe fn mul_int(a: I, b: I) -> I {
+        both!(_mm256_mullo_epi32, a, b)
+    }
+    #[inline(always)]
+    unsafe fn load_i8_int(p: *const u8) -> I {
+        simd!({
+            let x = _mm_loadu_si128(p.cast());
+            [_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(x))]
+        })
+    }
+    #[inline(always)]
     unsafe fn load_bytes(p: *const u8) -> I {
         simd!([_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast())])
     }
@@ -277,6 +289,21 @@ impl Simd for Avx2 {
             let odd = |w| _mm256_srai_epi16::<8>(w);
             [[even(w[0]), even(w[1])], [odd(w[0]), odd(w[1])]]
         })
+    }
+    #[inline(always)]
+    unsafe fn load_scales(p: *const u8) -> I {
+        simd!({
+            let x = _mm_loadu_si128(p.cast());
+            let twice = |x| {
+                let x = _mm256_cvtepi8_epi32(x);
+                _mm256_or_si256(_mm256_slli_epi32::<16>(x), _mm256_and_si256(x, _mm256_set1_epi32(0xffff)))
+            };
+            [twice(x), twice(_mm_srli_si128::<8>(x))]
+        })
+    }
+    #[inline(always)]
+    unsafe fn mul_i16(a: I, b: I) -> I {
+        both!(_mm256_mullo_epi16, a, b)
     }
     #[inline(always)]
     unsafe fn acc_i16(acc: I, w: [I; 2], a: *const i16) -> I {

@@ -24,6 +24,7 @@ impl Simd for Avx512 {
 
     const COLS_INT: usize = 12;
     const COLS_FLOAT: usize = 12;
+    const NARROW_SUMS: bool = false;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m512 {
@@ -123,6 +124,14 @@ impl Simd for Avx512 {
         simd!(_mm512_add_epi32(a, b))
     }
     #[inline(always)]
+    unsafe fn mul_int(a: __m512i, b: __m512i) -> __m512i {
+        simd!(_mm512_mullo_epi32(a, b))
+    }
+    #[inline(always)]
+    unsafe fn load_i8_int(p: *const u8) -> __m512i {
+        simd!(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())))
+    }
+    #[inline(always)]
     unsafe fn load_bytes(p: *const u8) -> __m512i {
         simd!(_mm512_loadu_si512(p.cast()))
     }
@@ -174,6 +183,17 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn widen_bytes(w: __m512i) -> [__m512i; 2] {
         simd!([_mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(w)), _mm512_srai_epi16::<8>(w),])
+    }
+    #[inline(always)]
+    unsafe fn load_scales(p: *const u8) -> __m512i {
+        simd!({
+            let x = _mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()));
+            _mm512_mask_blend_epi16(0xaaaa_aaaa, x, _mm512_slli_epi32::<16>(x))
+        })
+    }
+    #[inline(always)]
+    unsafe fn mul_i16(a: __m512i, b: __m512i) -> __m512i {
+        simd!(_mm512_mullo_epi16(a, b))
     }
     #[inline(always)]
     unsafe fn acc_i16(acc: __m512i, w: [__m512i; 2], a: *const i16) -> __m512i {

@@ -38,6 +38,7 @@ impl Simd for Scalar {
 
     const COLS_INT: usize = 4;
     const COLS_FLOAT: usize = 4;
+    const NARROW_SUMS: bool = false;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> F {
@@ -141,6 +142,16 @@ impl Simd for Scalar {
         lanes(|i| a[i].wrapping_add(b[i]))
     }
     #[inline(always)]
+    unsafe fn mul_int(a: I, b: I) -> I {
+        lanes(|i| a[i].wrapping_mul(b[i]))
+    }
+    #[inline(always)]
+    unsafe fn load_i8_int(p: *const u8) -> I {
+        // SAFETY: 16 readable bytes by contract.
+        let x = unsafe { p.cast::<[i8; LANES]>().read_unaligned() };
+        lanes(|i| i32::from(x[i]))
+    }
+    #[inline(always)]
     unsafe fn load_bytes(p: *const u8) -> B {
         // SAFETY: 64 readable bytes by contract.
         unsafe { p.cast::<B>().read_unaligned() }
@@ -196,6 +207,26 @@ impl Simd for Scalar {
                 let at = 4 * i + 2 * (j / 2);
                 out[j % 2][at..at + 2].copy_from_slice(&i16::from(b as i8).to_le_bytes());
             }
+        }
+        out
+    }
+    #[inline(always)]
+    unsafe fn load_scales(p: *const u8) -> B {
+        let mut out = [0; 64];
+        for (i, pair) in out.chunks_exact_mut(2).enumerate() {
+            // SAFETY: 16 readable bytes by contract.
+            let scale = unsafe { p.add(i / 2).read() } as i8;
+            pair.copy_from_slice(&i16::from(scale).to_le_bytes());
+        }
+        out
+    }
+    #[inline(always)]
+    unsafe fn mul_i16(a: B, b: B) -> B {
+        let mut out = a;
+        for (out, b) in out.chunks_exact_mut(2).zip(b.chunks_exact(2)) {
+            let a = i16::from_le_bytes([out[0], out[1]]);
+            let b = i16::from_le_bytes([b[0], b[1]]);
+            out.copy_from_slice(&a.wrapping_mul(b).to_le_bytes());
         }
         out
     }

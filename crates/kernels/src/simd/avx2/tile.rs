@@ -39,42 +39,50 @@ macro_rules! group_u8 {
     };
 }
 
-/// `vpmaddubsw` and `vpaddw` over four groups.
-///
-/// # Safety
-/// AVX2; `w` names 4 × 64 bytes aligned to 32, each of `x` 16 bytes.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) unsafe fn four_groups_u8(mut s: Sums, w: *const u8, x: [*const i8; COLS]) -> Sums {
-    // SAFETY: reads what the contract names, writes registers.
-    unsafe {
-        asm!(
-            group_u8!("0", "32", "0"),
-            group_u8!("64", "96", "4"),
-            group_u8!("128", "160", "8"),
-            group_u8!("192", "224", "12"),
-            w = in(reg) w,
-            x0 = in(reg) x[0],
-            x1 = in(reg) x[1],
-            x2 = in(reg) x[2],
-            x3 = in(reg) x[3],
-            s00 = inout(ymm_reg) s[0][0],
-            s01 = inout(ymm_reg) s[0][1],
-            s10 = inout(ymm_reg) s[1][0],
-            s11 = inout(ymm_reg) s[1][1],
-            s20 = inout(ymm_reg) s[2][0],
-            s21 = inout(ymm_reg) s[2][1],
-            s30 = inout(ymm_reg) s[3][0],
-            s31 = inout(ymm_reg) s[3][1],
-            w0 = out(ymm_reg) _,
-            w1 = out(ymm_reg) _,
-            a = out(ymm_reg) _,
-            p = out(ymm_reg) _,
-            options(pure, readonly, nostack, preserves_flags),
-        );
-    }
-    s
+/// A function that adds the products of some groups to the sums of a tile.
+macro_rules! tile {
+    ($(#[$doc:meta])* $name:ident, $x:ty, $($group:expr),+) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// AVX2; `w` names the weights of the groups, aligned to 32, each of `x` as many
+        /// activations.
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        pub(super) unsafe fn $name(mut s: Sums, w: *const u8, x: [*const $x; COLS]) -> Sums {
+            // SAFETY: reads what the contract names, writes registers.
+            unsafe {
+                asm!(
+                    $($group,)+
+                    w = in(reg) w,
+                    x0 = in(reg) x[0],
+                    x1 = in(reg) x[1],
+                    x2 = in(reg) x[2],
+                    x3 = in(reg) x[3],
+                    s00 = inout(ymm_reg) s[0][0],
+                    s01 = inout(ymm_reg) s[0][1],
+                    s10 = inout(ymm_reg) s[1][0],
+                    s11 = inout(ymm_reg) s[1][1],
+                    s20 = inout(ymm_reg) s[2][0],
+                    s21 = inout(ymm_reg) s[2][1],
+                    s30 = inout(ymm_reg) s[3][0],
+                    s31 = inout(ymm_reg) s[3][1],
+                    w0 = out(ymm_reg) _,
+                    w1 = out(ymm_reg) _,
+                    a = out(ymm_reg) _,
+                    p = out(ymm_reg) _,
+                    options(pure, readonly, nostack, preserves_flags),
+                );
+            }
+            s
+        }
+    };
 }
+
+tile!(
+    /// `vpmaddubsw` and `vpaddw` over four groups.
+    four_groups_u8, i8, group_u8!("0", "32", "0"), group_u8!("64", "96", "4"),
+    group_u8!("128", "160", "8"), group_u8!("192", "224", "12"));
 
 /// One column of [`group_i16`]: the products of one half of each four `k`.
 macro_rules! column_i16 {
@@ -103,43 +111,9 @@ macro_rules! group_i16 {
     };
 }
 
-/// `vpmaddwd` and `vpaddd` over four groups.
-///
-/// # Safety
-/// AVX2; `w` names 4 × 128 bytes aligned to 32, each of `x` 16 values.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) unsafe fn four_groups_i16(mut s: Sums, w: *const u8, x: [*const i16; COLS]) -> Sums {
-    // SAFETY: reads what the contract names, writes registers.
-    unsafe {
-        asm!(
-            group_i16!("0", "32", "0"),
-            group_i16!("64", "96", "4"),
-            group_i16!("128", "160", "8"),
-            group_i16!("192", "224", "12"),
-            group_i16!("256", "288", "16"),
-            group_i16!("320", "352", "20"),
-            group_i16!("384", "416", "24"),
-            group_i16!("448", "480", "28"),
-            w = in(reg) w,
-            x0 = in(reg) x[0],
-            x1 = in(reg) x[1],
-            x2 = in(reg) x[2],
-            x3 = in(reg) x[3],
-            s00 = inout(ymm_reg) s[0][0],
-            s01 = inout(ymm_reg) s[0][1],
-            s10 = inout(ymm_reg) s[1][0],
-            s11 = inout(ymm_reg) s[1][1],
-            s20 = inout(ymm_reg) s[2][0],
-            s21 = inout(ymm_reg) s[2][1],
-            s30 = inout(ymm_reg) s[3][0],
-            s31 = inout(ymm_reg) s[3][1],
-            w0 = out(ymm_reg) _,
-            w1 = out(ymm_reg) _,
-            a = out(ymm_reg) _,
-            p = out(ymm_reg) _,
-            options(pure, readonly, nostack, preserves_flags),
-        );
-    }
-    s
-}
+tile!(
+    /// `vpmaddwd` and `vpaddd` over four groups.
+    four_groups_i16, i16, group_i16!("0", "32", "0"), group_i16!("64", "96", "4"),
+    group_i16!("128", "160", "8"), group_i16!("192", "224", "12"),
+    group_i16!("256", "288", "16"), group_i16!("320", "352", "20"),
+    group_i16!("384", "416", "24"), group_i16!("448", "480", "28"));
