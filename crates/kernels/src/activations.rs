@@ -9,7 +9,7 @@
 //!   order k0 k2 k1 k3, so that a shift pair splits the weight bytes.
 //! - **F32** for float weights, and for all weights when exact products are asked for.
 //!
-//! A column is one token: the quantized values, then one `Record` a block. Column
+//! A column is one token: block after block, the quantized values and a `Record`. Column
 //! strides are an odd number of cache lines so that columns spread over cache sets.
 //!
 //! A block that holds a NaN or an infinity has a NaN for its scale, so that every product
@@ -31,6 +31,12 @@ pub(crate) struct Record {
     /// `scale · Σq` of the block, its first half and its second half: what a weight's
     /// minimum is multiplied with.
     pub(crate) sums: [f32; 3],
+}
+
+/// Bytes of a block of a column whose values take `value_bytes` each: values, then a
+/// [`Record`].
+pub(crate) const fn block_bytes(value_bytes: usize) -> usize {
+    BLOCK * value_bytes + size_of::<Record>()
 }
 
 /// One input batch, quantized once and shared by all weights that read it.
@@ -56,12 +62,11 @@ impl ActivationFormat {
 
     /// Bytes from one column to the next. `cols` is a multiple of 32 but for F32.
     pub(crate) fn stride(self, cols: usize) -> usize {
-        let records = match self {
-            ActivationFormat::F32 => 0,
-            _ => cols.div_ceil(BLOCK) * size_of::<Record>(),
+        let bytes = match self {
+            ActivationFormat::F32 => cols * self.value_bytes(),
+            _ => cols.div_ceil(BLOCK) * block_bytes(self.value_bytes()),
         };
-        let lines = (cols * self.value_bytes() + records).div_ceil(64);
-        (lines | 1) * 64
+        (bytes.div_ceil(64) | 1) * 64
     }
 }
 
@@ -200,11 +205,8 @@ impl Quant for i16 {
 /// As [`quantize`].
 #[inline(always)]
 unsafe fn blocks<S: Simd, Q: Quant>(x: &[f32], out: *mut u8) {
-    let values = out.cast::<Q>();
-    let padded = x.len().div_ceil(BLOCK) * BLOCK;
-    // SAFETY: the column holds the values, then a record for each block.
+    // SAFETY: the column holds values and a record for each block.
     unsafe {
-        let records = values.add(padded).cast::<Record>();
         for (b, block) in x.chunks(BLOCK).enumerate() {
             let mut full = [0f32; BLOCK];
             if block.len() == BLOCK {
@@ -218,13 +220,15 @@ unsafe fn blocks<S: Simd, Q: Quant>(x: &[f32], out: *mut u8) {
             } else {
                 ([0; BLOCK], f32::NAN)
             };
-            Q::write(&q, values.add(b * BLOCK));
+            let out = out.add(b * block_bytes(size_of::<Q>()));
+            Q::write(&q, out.cast());
             let (mut low, mut high) = (0, 0);
             for i in 0..LANES {
                 (low, high) = (low + q[i], high + q[LANES + i]);
             }
             let sums = [scale * (low + high) as f32, scale * low as f32, scale * high as f32];
-            records.add(b).write_unaligned(Record { scale, sums });
+            let record = out.add(BLOCK * size_of::<Q>()).cast::<Record>();
+            record.write_unaligned(Record { scale, sums });
         }
     }
 }

@@ -12,7 +12,7 @@
 //! An output is one lane of one column. Its operations and their order depend on the
 //! layout alone, never on the tile's width: that is what makes batches exact.
 
-use crate::activations::Record;
+use crate::activations::{Record, block_bytes};
 use crate::layout::{BLOCK, Block, Float, GROUPS, Layout, PANEL_ROWS, Shape, block_at, code_bytes};
 use crate::simd::{LANES, Simd};
 use std::mem::MaybeUninit;
@@ -72,31 +72,30 @@ const MINS_AT: usize = SCALES_AT + 2 * LANES * 4;
 #[repr(C, align(64))]
 struct Scratch([u8; RANGE * UNPACKED]);
 
-/// One column of a tile, at some block.
+/// One column of a tile, at some block: the values and, behind them, the [`Record`].
 #[derive(Clone, Copy)]
-struct Column {
-    values: *const u8,
-    records: *const Record,
-}
+struct Column(*const u8);
 
 impl Column {
-    /// The column at its first block. Values are 1 byte each, or 2 if `wide`.
-    #[inline(always)]
-    unsafe fn at(start: *const u8, k: usize, wide: bool) -> Column {
-        let bytes = k << usize::from(wide);
-        // SAFETY: the records follow the values.
-        Column { values: start, records: unsafe { start.add(bytes) }.cast() }
-    }
-
+    /// The column some blocks further on. Values are 1 byte each, or 2 if `wide`.
     #[inline(always)]
     unsafe fn skip(self, blocks: usize, wide: bool) -> Column {
         // SAFETY: the caller stays within the column.
-        unsafe {
-            Column {
-                values: self.values.add((blocks * BLOCK) << usize::from(wide)),
-                records: self.records.add(blocks),
-            }
-        }
+        Column(unsafe { self.0.add(blocks * block_bytes(1 + usize::from(wide))) })
+    }
+
+    /// Where the values of group `g` lie.
+    #[inline(always)]
+    unsafe fn group<T>(self, g: usize) -> *const T {
+        // SAFETY: the caller names a group of the block.
+        unsafe { self.0.add(4 * g * size_of::<T>()).cast() }
+    }
+
+    /// The record of the block.
+    #[inline(always)]
+    unsafe fn record(self, wide: bool) -> *const Record {
+        // SAFETY: it follows the values.
+        unsafe { self.0.add(BLOCK << usize::from(wide)).cast() }
     }
 }
 
@@ -125,7 +124,7 @@ unsafe fn one_column<S: Simd, L: Layout>(p: &Product<'_>, column: *const u8) {
     let blocks = p.k / BLOCK;
     // SAFETY: by contract.
     unsafe {
-        let mut column = Column::at(column, p.k, L::Shape::WIDE);
+        let mut column = Column(column);
         let mut sums = [S::splat(0.0)];
         for b in 0..blocks {
             let block = block_at::<L>(p.panel, blocks, b);
@@ -134,12 +133,12 @@ unsafe fn one_column<S: Simd, L: Layout>(p: &Product<'_>, column: *const u8) {
             if L::Shape::WIDE {
                 let dot = wide_dot::<S, L>(&block, &values, &column);
                 let scale = L::outer_scale::<S>(&block);
-                add_scaled::<S, 1>([dot], scale, &[column], &mut sums);
+                add_scaled::<S, L::Shape, 1>([dot], scale, &[column], &mut sums);
             } else {
                 for sub in 0..L::Shape::SUBS {
                     let dot = narrow_dot::<S, L::Shape>(&values, sub, &column);
                     let (scale, min) = (L::scale::<S>(&block, sub), L::min::<S>(&block, sub));
-                    add_scaled::<S, 1>([dot], scale, &[column], &mut sums);
+                    add_scaled::<S, L::Shape, 1>([dot], scale, &[column], &mut sums);
                     add_min::<S, L::Shape, 1>(sub, min, &[column], &mut sums);
                 }
             }
@@ -176,7 +175,7 @@ unsafe fn many_columns<S: Simd, L: Layout>(p: &Product<'_>) {
                 fetch_ahead::<S, L>(&block);
                 unpack::<S, L>(&block, scratch.add(i * UNPACKED));
             }
-            let range = Range { scratch, first, count, k: p.k };
+            let range = Range { scratch, first, count };
             crate::dispatch::tiles::<S>(
                 S::COLS_INT,
                 p.columns,
@@ -193,7 +192,6 @@ struct Range {
     scratch: *const u8,
     first: usize,
     count: usize,
-    k: usize,
 }
 
 #[inline(always)]
@@ -245,9 +243,9 @@ impl<H: Shape> Tile for IntTile<H> {
         let range = &self.0;
         // SAFETY: by contract.
         unsafe {
-            let mut cols = [Column { values: std::ptr::null(), records: std::ptr::null() }; N];
+            let mut cols = [Column(std::ptr::null()); N];
             for (c, &start) in cols.iter_mut().zip(columns) {
-                *c = Column::at(start, range.k, H::WIDE).skip(range.first, H::WIDE);
+                *c = Column(start).skip(range.first, H::WIDE);
             }
             let mut sums = load_sums::<S, N>(range.first == 0, out);
             for i in 0..range.count {
@@ -256,12 +254,12 @@ impl<H: Shape> Tile for IntTile<H> {
                 let mins = block.add(MINS_AT).cast::<f32>();
                 if H::WIDE {
                     let dots = wide_dots::<S, N>(block, &cols);
-                    add_scaled::<S, N>(dots, S::load(scales), &cols, &mut sums);
+                    add_scaled::<S, H, N>(dots, S::load(scales), &cols, &mut sums);
                 } else {
                     for sub in 0..H::SUBS {
                         let dots = narrow_dots::<S, H, N>(block, sub, &cols);
                         let scale = S::load(scales.add(sub * LANES));
-                        add_scaled::<S, N>(dots, scale, &cols, &mut sums);
+                        add_scaled::<S, H, N>(dots, scale, &cols, &mut sums);
                         let min = S::load(mins.add(sub * LANES));
                         add_min::<S, H, N>(sub, min, &cols, &mut sums);
                     }
@@ -299,7 +297,7 @@ unsafe fn store_sums<S: Simd, const N: usize>(sums: &[S::F; N], out: *mut f32) {
 
 /// Adds integer products of a block, or of half of one, to the sums of `N` columns.
 #[inline(always)]
-unsafe fn add_scaled<S: Simd, const N: usize>(
+unsafe fn add_scaled<S: Simd, H: Shape, const N: usize>(
     dots: [S::I; N],
     scale: S::F,
     columns: &[Column; N],
@@ -308,7 +306,7 @@ unsafe fn add_scaled<S: Simd, const N: usize>(
     for n in 0..N {
         // SAFETY: by the caller's contract.
         unsafe {
-            let both = S::mul(scale, S::splat((*columns[n].records).scale));
+            let both = S::mul(scale, S::splat((*columns[n].record(H::WIDE)).scale));
             sums[n] = S::fma(S::to_float(dots[n]), both, sums[n]);
         }
     }
@@ -326,7 +324,7 @@ unsafe fn add_min<S: Simd, H: Shape, const N: usize>(
     for n in 0..N {
         // SAFETY: by the caller's contract.
         unsafe {
-            sums[n] = S::fma(min, S::splat((*columns[n].records).sums[part]), sums[n]);
+            sums[n] = S::fma(min, S::splat((*columns[n].record(H::WIDE)).sums[part]), sums[n]);
         }
     }
 }
@@ -353,7 +351,7 @@ unsafe fn narrow_dot<S: Simd, H: Shape>(
                 (dot, acc) = (S::add_int(dot, S::acc_widen(acc)), S::acc_zero());
             }
             let g = sub * groups + i;
-            acc = S::acc_u8(acc, values[g], column.values.add(4 * g).cast());
+            acc = S::acc_u8(acc, values[g], column.group(g));
         }
         S::add_int(dot, S::acc_widen(acc))
     }
@@ -374,7 +372,7 @@ unsafe fn wide_dot<S: Simd, L: Layout>(
         for sub in 0..L::Shape::SUBS {
             let mut half = S::splat_int(0);
             for g in sub * groups..(sub + 1) * groups {
-                let a = column.values.add(8 * g).cast();
+                let a = column.group(g);
                 half = S::acc_i16(half, S::widen_bytes(values[g]), a);
             }
             if L::Shape::SUBS == 1 {
@@ -408,7 +406,7 @@ unsafe fn narrow_dots<S: Simd, H: Shape, const N: usize>(
             let g = sub * groups + i;
             let mut a = [std::ptr::null(); N];
             for n in 0..N {
-                a[n] = columns[n].values.add(4 * g).cast();
+                a[n] = columns[n].group(g);
             }
             acc = S::four_groups_u8(acc, block.add(64 * g), &a);
         }
@@ -431,7 +429,7 @@ unsafe fn wide_dots<S: Simd, const N: usize>(
         for g in (0..GROUPS).step_by(4) {
             let mut a = [std::ptr::null(); N];
             for n in 0..N {
-                a[n] = columns[n].values.add(8 * g).cast();
+                a[n] = columns[n].group(g);
             }
             dots = S::four_groups_i16(dots, block.add(128 * g), &a);
         }

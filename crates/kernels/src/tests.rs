@@ -4,7 +4,7 @@
 //! what the codec decodes and what the activation column holds, in f64. Instruction
 //! sets are compared with the scalar one bit for bit.
 
-use crate::activations::{Activations, Record};
+use crate::activations::{Activations, block_bytes};
 use crate::dispatch::kernels_for;
 use crate::layout::{BLOCK, PANEL_ROWS};
 use crate::product::Product;
@@ -113,12 +113,13 @@ fn decode_column(column: &[u64], cols: usize, format: ActivationFormat) -> Vec<f
     };
     (0..cols)
         .map(|k| {
-            let scale = float(cols * width + k / BLOCK * size_of::<Record>());
+            let block = k / BLOCK * block_bytes(width);
+            let scale = float(block + BLOCK * width);
             let q = if width == 1 {
-                i32::from(bytes[k] as i8)
+                i32::from(bytes[block + k % BLOCK] as i8)
             } else {
                 // Stored as k0 k2 k1 k3.
-                let at = 2 * (k / 4 * 4 + [0, 2, 1, 3][k % 4]);
+                let at = block + 2 * (k % BLOCK / 4 * 4 + [0, 2, 1, 3][k % 4]);
                 i32::from(i16::from_le_bytes([bytes[at], bytes[at + 1]]))
             };
             f64::from(scale) * f64::from(q)

@@ -12,6 +12,8 @@ const VARIABLE: &str = "LLAMA_BENCH";
 pub(super) struct Peer {
     pub(super) name: String,
     bench: PathBuf,
+    /// Flags that make it fastest, for each of its runs.
+    flags: Vec<String>,
 }
 
 /// Tokens per second.
@@ -22,16 +24,19 @@ pub(super) struct Speeds {
 }
 
 impl Peer {
-    /// From `NAME=PATH`.
+    /// From `NAME=PATH`, or `NAME=PATH FLAGS…`.
     pub(super) fn parse(text: &str) -> Result<Peer> {
-        let (name, path) = text
+        let (name, line) = text
             .split_once('=')
             .with_context(|| format!("--peer: expected NAME=PATH, found `{text}`"))?;
+        let mut words = line.split_whitespace();
+        let path = words.next().unwrap_or_default();
         let bench = PathBuf::from(path);
         if !bench.is_file() {
             bail!("--peer {name}: no file {path}");
         }
-        Ok(Peer { name: name.to_owned(), bench })
+        let flags = words.map(str::to_owned).collect();
+        Ok(Peer { name: name.to_owned(), bench, flags })
     }
 
     pub(super) fn from_environment() -> Result<Option<Peer>> {
@@ -56,8 +61,14 @@ impl Peer {
         let numbers = [threads, prompt, generate].map(|n| n.to_string());
         let mut command = Command::new(&self.bench);
         command.arg("-m").arg(file).args(["-t", &numbers[0], "-p", &numbers[1], "-n", &numbers[2]]);
+        command.args(&self.flags);
         let text = shell::output(command.args(["-r", "1", "-o", "json"]))?;
         parse_speeds(&text).with_context(|| format!("{}'s llama-bench", self.name))
+    }
+
+    /// Name and flags, for the record.
+    pub(super) fn shown(&self) -> String {
+        [&[self.name.clone()], &self.flags[..]].concat().join(" ")
     }
 
     /// A tool from the folder that `llama-bench` is in, if it is there.

@@ -1,6 +1,6 @@
 //! Prefill and decode speed in turns with the peers, so that a machine's moods hit all alike.
 
-use super::peer::{Peer, Speeds};
+use super::peer::Speeds;
 use super::{Context, Findings, file_name, median};
 use crate::shell;
 use anyhow::{Context as _, Result};
@@ -11,7 +11,7 @@ use std::process::Command;
 
 const PROMPT: usize = 512;
 const GENERATE: usize = 64;
-const RANDOM_MIXES: [&str; 3] = ["Q4_0", "Q8_0", "Q4_K_M"];
+const RANDOM_MIXES: [&str; 7] = ["Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16", "BF16"];
 
 pub(super) fn run(context: &Context) -> Result<Findings> {
     let mut rows = String::new();
@@ -119,8 +119,8 @@ fn spread(values: &[f64]) -> String {
 fn markdown(context: &Context, isa: &str, rows: &str) -> String {
     let mut head = "| file | measure | Freehold |".to_owned();
     let mut line = "|---|---|---|".to_owned();
-    for Peer { name, .. } in &context.peers {
-        let _ = write!(head, " {name} | ratio |");
+    for peer in &context.peers {
+        let _ = write!(head, " {} | ratio |", peer.shown());
         line.push_str("---|---|");
     }
     let alone = if context.peers.is_empty() { "No peer was there to compare with.\n" } else { "" };
