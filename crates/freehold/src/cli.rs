@@ -190,7 +190,7 @@ pub(crate) struct Compute {
     /// Number type of the KV cache
     #[arg(long, value_enum, value_name = "TYPE", default_value = "f16")]
     pub(crate) kv: Kv,
-    /// Activations against quantized weights: int8 blocks, or exact
+    /// Inputs of products: rounded to 8 or 16 bits as the weights ask, or exact
     #[arg(long, value_enum, value_name = "TYPE", default_value = "quantized")]
     pub(crate) activations: Activations,
     /// The longest context in tokens [default: the model's, within the memory for the KV cache]
@@ -334,7 +334,7 @@ pub(crate) struct Trace {
     /// Number type of the KV cache
     #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
     pub(crate) kv: Kv,
-    /// Activations against quantized weights: int8 blocks, or exact
+    /// Inputs of products: rounded to 8 or 16 bits as the weights ask, or exact
     #[arg(long, value_enum, value_name = "TYPE", default_value = "quantized")]
     pub(crate) activations: Activations,
     /// Print JSON: one object, with --against and --tokens one per layer

@@ -15,6 +15,8 @@ use crate::simd::{Avx2, Avx512};
 use crate::simd::{LANES, Scalar, Simd};
 use std::sync::OnceLock;
 
+/// Packs a row of float weights as integers: row, lane, blocks, panel.
+type PackFn = unsafe fn(*const u8, usize, usize, *mut u8);
 type ProductFn = unsafe fn(&Product<'_>);
 
 /// The kernels of one instruction set.
@@ -25,6 +27,8 @@ type ProductFn = unsafe fn(&Product<'_>);
 pub(crate) struct Kernels {
     /// By packing: with the layout's own activation format, and with f32 activations.
     product: fn(Packing) -> (ProductFn, ProductFn),
+    pub(crate) pack_f16: PackFn,
+    pub(crate) pack_bf16: PackFn,
     pub(crate) quantize: unsafe fn(ActivationFormat, &[f32], *mut u8),
     pub(crate) rms_norm: unsafe fn(*const f32, &[f32], f32, *mut f32),
     pub(crate) silu_mul: unsafe fn(&mut [f32], &[f32]),
@@ -130,6 +134,16 @@ macro_rules! entry_points {
                 unsafe { product::float::<$simd, T>(p) }
             }
             $(#[$feature])?
+            unsafe fn integers(p: &Product<'_>) {
+                // SAFETY: as above.
+                unsafe { product::integers::<$simd>(p) }
+            }
+            $(#[$feature])?
+            unsafe fn pack<T: layout::Float>(row: *const u8, lane: usize, blocks: usize, to: *mut u8) {
+                // SAFETY: as above.
+                unsafe { layout::integers::pack_row::<$simd, T>(row, lane, blocks, to) }
+            }
+            $(#[$feature])?
             unsafe fn quantize(format: ActivationFormat, x: &[f32], out: *mut u8) {
                 // SAFETY: as above.
                 unsafe { activations::quantize::<$simd>(format, x, out) }
@@ -165,6 +179,7 @@ macro_rules! entry_points {
                     Packing::F32 => (float::<layout::F32>, float::<layout::F32>),
                     Packing::F16 => (float::<layout::F16>, float::<layout::F16>),
                     Packing::Bf16 => (float::<layout::Bf16>, float::<layout::Bf16>),
+                    Packing::Integers => (integers, integers),
                     Packing::Q4_0 => pair!(Q4_0),
                     Packing::Q4_1 => pair!(Q4_1),
                     Packing::Q5_0 => pair!(Q5_0),
@@ -182,6 +197,8 @@ macro_rules! entry_points {
 
             pub(super) static KERNELS: Kernels = Kernels {
                 product,
+                pack_f16: pack::<layout::F16>,
+                pack_bf16: pack::<layout::Bf16>,
                 quantize,
                 rms_norm,
                 silu_mul,

@@ -19,6 +19,7 @@
 
 mod float;
 mod formats;
+pub(crate) mod integers;
 
 pub(crate) use float::{Bf16, F16, F32, Float};
 pub(crate) use formats::*;

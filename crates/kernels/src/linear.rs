@@ -158,7 +158,8 @@ pub fn linear(pool: &Pool, x: &Activations, parts: &mut [Linear<'_>]) {
                     // output belong to this task.
                     unsafe {
                         part.matrix.product(panels.clone(), columns, sums);
-                        for (panel, sums) in panels.zip(sums.chunks_mut(columns.len() * PANEL_ROWS)) {
+                        for (panel, sums) in panels.zip(sums.chunks_mut(columns.len() * PANEL_ROWS))
+                        {
                             add_bias(part.bias, panel, sums);
                             let rows = part.matrix.rows();
                             write_panel(sums, panel, rows, first.., part.write, out);

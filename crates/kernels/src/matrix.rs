@@ -3,7 +3,7 @@
 use crate::KernelError;
 use crate::aligned::{AlignedBytes, SharedMut};
 use crate::dispatch::kernels;
-use crate::layout::{self, BLOCK, Layout, PANEL_ROWS, block_at, pack_row, panel_bytes};
+use crate::layout::{self, BLOCK, Layout, PANEL_ROWS, block_at, integers, pack_row, panel_bytes};
 use crate::pool::Pool;
 use crate::simd::Scalar;
 use weights::{DType, Tensor};
@@ -11,10 +11,11 @@ use weights::{DType, Tensor};
 /// What products of a weight do with their input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// Inputs of quantized weights are rounded to 8 or 16 bits in blocks of 32, as the
-    /// weight's layout asks (see [`crate::activations`]).
+    /// Inputs are rounded to 8 or 16 bits in blocks of 32, as the weight's layout asks (see
+    /// [`crate::activations`]); F16 and BF16 weights to 14 bits. F32 weights stay exact.
     Quantized,
-    /// Inputs stay f32: products with the exact decoded weights. Slow; a reference.
+    /// Inputs stay f32: products with the exact decoded weights. Slow for quantized weights;
+    /// a reference.
     F32,
 }
 
@@ -35,6 +36,8 @@ pub(crate) enum Packing {
     F32,
     F16,
     Bf16,
+    /// F16 or BF16 as 16-bit integers.
+    Integers,
     Q4_0,
     Q4_1,
     Q5_0,
@@ -51,9 +54,10 @@ pub(crate) enum Packing {
 
 /// Calls a generic function with the layout of a packing; floats are handled before.
 macro_rules! with_layout {
-    ($packing:expr, $l:ident => $body:expr, float => $float:expr) => {
+    ($packing:expr, $l:ident => $body:expr, integers => $integers:expr, float => $float:expr) => {
         match $packing {
             Packing::F32 | Packing::F16 | Packing::Bf16 => $float,
+            Packing::Integers => $integers,
             Packing::Q4_0 => {
                 type $l = layout::Q4_0;
                 $body
@@ -107,8 +111,11 @@ macro_rules! with_layout {
 }
 
 impl Packing {
-    fn of(dtype: DType) -> Option<Packing> {
+    /// How rows of `cols` values of a type are packed, if they can be.
+    fn of(dtype: DType, cols: usize, precision: Precision) -> Option<Packing> {
+        let integers = precision == Precision::Quantized && cols.is_multiple_of(BLOCK);
         Some(match dtype {
+            DType::F16 | DType::BF16 if integers => Packing::Integers,
             DType::F32 => Packing::F32,
             DType::F16 => Packing::F16,
             DType::BF16 => Packing::Bf16,
@@ -134,6 +141,7 @@ impl Packing {
 
     fn panel_bytes(self, cols: usize) -> usize {
         with_layout!(self, L => panel_bytes::<L>(cols / BLOCK),
+            integers => integers::panel_bytes(cols / BLOCK),
             float => (cols * PANEL_ROWS * self.float_bytes()).next_multiple_of(64))
     }
 
@@ -145,11 +153,14 @@ impl Packing {
                 ActivationFormat::I8
             }
         }
-        with_layout!(self, L => of::<L>(), float => ActivationFormat::F32)
+        with_layout!(self, L => of::<L>(), integers => ActivationFormat::I16,
+            float => ActivationFormat::F32)
     }
 
-    fn pack_row(self, row: &[u8], lane: usize, cols: usize, panel: &mut [u8]) {
+    /// Packs one row of the file, of type `dtype`.
+    fn pack_row(self, dtype: DType, row: &[u8], lane: usize, cols: usize, panel: &mut [u8]) {
         with_layout!(self, L => pack_row::<L>(row, lane, cols / BLOCK, panel),
+            integers => pack_integers(dtype, row, lane, cols / BLOCK, panel),
             float => pack_float_row(row, lane, self.float_bytes(), panel))
     }
 
@@ -159,8 +170,26 @@ impl Packing {
         with_layout!(self, L => unsafe {
             let block = block_at::<L>(panel.as_ptr(), cols / BLOCK, block);
             crate::product::decode::<Scalar, L>(&block, to)
-        }, float => decode_floats(self, panel, cols, block, to))
+        }, integers => integers::decode(panel, cols / BLOCK, block, to), float => decode_floats(self, panel, cols, block, to))
     }
+}
+
+/// Packs a row of F16 or BF16 as integers.
+fn pack_integers(dtype: DType, row: &[u8], lane: usize, blocks: usize, panel: &mut [u8]) {
+    assert!(row.len() == 2 * BLOCK * blocks && panel.len() >= integers::panel_bytes(blocks));
+    let pack = if dtype == DType::F16 { kernels().pack_f16 } else { kernels().pack_bf16 };
+    // SAFETY: row and panel have the sizes that were checked; the kernels are this CPU's.
+    unsafe { pack(row.as_ptr(), lane, blocks, panel.as_mut_ptr()) };
+}
+
+/// Whether all values of F16 or BF16 data are numbers: exponents are not all ones.
+fn all_finite(dtype: DType, data: &[u8]) -> bool {
+    let exponent = if dtype == DType::F16 { 0x7c00 } else { 0x7f80 };
+    let mut broken = false;
+    for b in data.chunks_exact(2) {
+        broken |= u16::from_le_bytes([b[0], b[1]]) & exponent == exponent;
+    }
+    !broken
 }
 
 fn pack_float_row(row: &[u8], lane: usize, bytes: usize, panel: &mut [u8]) {
@@ -195,6 +224,8 @@ pub struct Matrix {
     exact: bool,
     rows: usize,
     cols: usize,
+    /// From one panel to the next.
+    panel_bytes: usize,
 }
 
 impl Matrix {
@@ -205,9 +236,13 @@ impl Matrix {
     /// The tensor is not a matrix, has a type without layout, its data has another length
     /// than shape and type say, or there is no memory for the packed form.
     pub fn pack(pool: &Pool, tensor: &Tensor, precision: Precision) -> Result<Matrix, KernelError> {
-        let (packing, row_bytes) = check(tensor)?;
+        let (mut packing, row_bytes) = check(tensor, precision)?;
         let &[rows, cols] = tensor.shape.as_slice() else { unreachable!("checked") };
+        // What a plan has counted, also if the weight stays float below.
         let panel_bytes = packing.panel_bytes(cols);
+        if packing == Packing::Integers && !all_finite(tensor.dtype, &tensor.data) {
+            packing = if tensor.dtype == DType::F16 { Packing::F16 } else { Packing::Bf16 };
+        }
         let panels = rows.div_ceil(PANEL_ROWS);
         let bytes = panels * panel_bytes;
         let mut data = AlignedBytes::zeroed_huge(bytes).map_err(|source| KernelError::Memory {
@@ -227,7 +262,8 @@ impl Matrix {
                     let to = unsafe { out.slice(panel * panel_bytes, panel_bytes) };
                     for lane in 0..PANEL_ROWS.min(rows - panel * PANEL_ROWS) {
                         let at = (panel * PANEL_ROWS + lane) * row_bytes;
-                        packing.pack_row(&source[at..at + row_bytes], lane, cols, to);
+                        let row = &source[at..at + row_bytes];
+                        packing.pack_row(tensor.dtype, row, lane, cols, to);
                     }
                 }
             });
@@ -237,7 +273,8 @@ impl Matrix {
                 done.release();
             }
         }
-        Ok(Matrix { data, packing, exact: precision == Precision::F32, rows, cols })
+        let exact = precision == Precision::F32;
+        Ok(Matrix { data, packing, exact, rows, cols, panel_bytes })
     }
 
     /// Outputs of a product.
@@ -257,8 +294,13 @@ impl Matrix {
 
     /// Bytes that a tensor of this shape and type will keep in memory when packed, or
     /// `None` for a type without layout, with broken rows, or past what can be counted.
-    pub fn packed_bytes(dtype: DType, rows: usize, cols: usize) -> Option<usize> {
-        let packing = Packing::of(dtype)?;
+    pub fn packed_bytes(
+        dtype: DType,
+        precision: Precision,
+        rows: usize,
+        cols: usize,
+    ) -> Option<usize> {
+        let packing = Packing::of(dtype, cols, precision)?;
         // Packing makes rows a little longer, and never twice as long.
         dtype.row_bytes(cols)?.checked_mul(2 * PANEL_ROWS)?;
         rows.div_ceil(PANEL_ROWS).checked_mul(packing.panel_bytes(cols))
@@ -266,8 +308,12 @@ impl Matrix {
 
     /// The form in which products with a weight of this type take their input, or `None`
     /// for a type without layout.
-    pub fn activation_format_of(dtype: DType, precision: Precision) -> Option<ActivationFormat> {
-        let packing = Packing::of(dtype)?;
+    pub fn activation_format_of(
+        dtype: DType,
+        precision: Precision,
+        cols: usize,
+    ) -> Option<ActivationFormat> {
+        let packing = Packing::of(dtype, cols, precision)?;
         Some(match precision {
             Precision::Quantized => packing.activation_format(),
             Precision::F32 => ActivationFormat::F32,
@@ -279,14 +325,14 @@ impl Matrix {
         if self.exact { ActivationFormat::F32 } else { self.packing.activation_format() }
     }
 
-    /// Decodes row `row` into `out` (cols values), bit-equal to the codec.
+    /// Decodes row `row` into `out` (cols values): bit-equal to the codec, but for F16 and
+    /// BF16 that were packed as integers.
     ///
     /// # Panics
     /// If there is no such row or `out` has another length.
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.rows && out.len() == self.cols, "a row of {}×{}", self.rows, self.cols);
-        let panel_bytes = self.packing.panel_bytes(self.cols);
-        let panel = &self.bytes_of_panel(row / PANEL_ROWS)[..panel_bytes];
+        let panel = self.bytes_of_panel(row / PANEL_ROWS);
         let lane = row % PANEL_ROWS;
         let mut decoded = [0f32; BLOCK * PANEL_ROWS];
         for (block, out) in out.chunks_mut(BLOCK).enumerate() {
@@ -298,7 +344,7 @@ impl Matrix {
     }
 
     fn bytes_of_panel(&self, panel: usize) -> &[u8] {
-        let bytes = self.packing.panel_bytes(self.cols);
+        let bytes = self.panel_bytes;
         // SAFETY: `data` holds `len` initialised bytes.
         let all = unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.data.len()) };
         &all[panel * bytes..(panel + 1) * bytes]
@@ -309,7 +355,7 @@ impl Matrix {
     }
 
     pub(crate) fn panel_bytes(&self) -> usize {
-        self.packing.panel_bytes(self.cols)
+        self.panel_bytes
     }
 
     #[cfg(test)]
@@ -361,7 +407,7 @@ impl Matrix {
     }
 }
 
-fn check(tensor: &Tensor) -> Result<(Packing, usize), KernelError> {
+fn check(tensor: &Tensor, precision: Precision) -> Result<(Packing, usize), KernelError> {
     let name = || tensor.name.clone();
     let &[rows, cols] = tensor.shape.as_slice() else {
         return Err(KernelError::NotAMatrix { tensor: name(), shape: tensor.shape.clone() });
@@ -370,7 +416,7 @@ fn check(tensor: &Tensor) -> Result<(Packing, usize), KernelError> {
         return Err(KernelError::NotAMatrix { tensor: name(), shape: tensor.shape.clone() });
     }
     let dtype = tensor.dtype;
-    let Some(packing) = Packing::of(dtype) else {
+    let Some(packing) = Packing::of(dtype, cols, precision) else {
         return Err(KernelError::Unsupported { tensor: name(), dtype });
     };
     let Some(row_bytes) = dtype.row_bytes(cols) else {

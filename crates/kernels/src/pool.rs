@@ -50,12 +50,8 @@ impl Range {
                 return None;
             }
             let (task, new) = if own { (first, old + (1 << 32)) } else { (end - 1, old - 1) };
-            let swapped = self.0.compare_exchange_weak(
-                old,
-                new,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
+            let swapped =
+                self.0.compare_exchange_weak(old, new, Ordering::Relaxed, Ordering::Relaxed);
             match swapped {
                 Ok(_) => return Some(task as usize),
                 Err(now) => old = now,

@@ -12,6 +12,10 @@
 //! An output is one lane of one column. Its operations and their order depend on the
 //! layout alone, never on the tile's width: that is what makes batches exact.
 
+mod integers;
+
+pub(crate) use integers::integers;
+
 use crate::activations::{Record, block_bytes};
 use crate::layout::{BLOCK, Block, Float, GROUPS, Layout, PANEL_ROWS, Shape, block_at, code_bytes};
 use crate::simd::{LANES, Simd};
@@ -45,7 +49,8 @@ impl Product<'_> {
     unsafe fn one(&self, i: usize) -> Product<'_> {
         // SAFETY: the caller names one of the panels; `next` is never read through.
         unsafe {
-            let (panel, out) = (self.panel.add(i * self.panel_bytes), self.out.add(i * self.out_stride));
+            let (panel, out) =
+                (self.panel.add(i * self.panel_bytes), self.out.add(i * self.out_stride));
             let next = self.next.wrapping_add(i * self.panel_bytes);
             Product { panel, panels: 1, out, next, ..*self }
         }
@@ -419,10 +424,7 @@ unsafe fn narrow_dots<S: Simd, H: Shape, const N: usize>(
 
 /// The integer products of an unpacked block.
 #[inline(always)]
-unsafe fn wide_dots<S: Simd, const N: usize>(
-    block: *const u8,
-    columns: &[Column; N],
-) -> [S::I; N] {
+unsafe fn wide_dots<S: Simd, const N: usize>(block: *const u8, columns: &[Column; N]) -> [S::I; N] {
     // SAFETY: by the caller's contract.
     unsafe {
         let mut dots = [S::splat_int(0); N];

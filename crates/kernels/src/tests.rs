@@ -7,6 +7,7 @@
 use crate::activations::{Activations, block_bytes};
 use crate::dispatch::kernels_for;
 use crate::layout::{BLOCK, PANEL_ROWS};
+use crate::matrix::Packing;
 use crate::product::Product;
 use crate::*;
 use proptest::prelude::*;
@@ -160,6 +161,10 @@ fn check_against_oracle(t: &Tensor, matrix: &Matrix, columns: &[Vec<u64>], got: 
         t.dequantize_row(row, &mut w).expect("decodes");
         let mut packed = vec![0f32; cols];
         matrix.dequantize_row(row, &mut packed);
+        if matrix.packing() == Packing::Integers {
+            check_integers(&w, &packed);
+            w.copy_from_slice(&packed);
+        }
         assert_eq!(bits(&packed), bits(&w), "{:?}: packing keeps every bit", t.dtype);
         for (i, column) in columns.iter().enumerate() {
             let x = decode_column(column, cols, matrix.activation_format());
@@ -171,6 +176,32 @@ fn check_against_oracle(t: &Tensor, matrix: &Matrix, columns: &[Vec<u64>], got: 
             let error = (f64::from(got[at]) - exact).abs();
             assert!(error <= bound, "{:?} row {row}: {error} > {bound}", t.dtype);
         }
+    }
+}
+
+/// A code's step is at most the largest weight of the block over 2^12, and the largest code
+/// one below 2^13.
+fn check_integers(exact: &[f32], packed: &[f32]) {
+    for (exact, packed) in exact.chunks(BLOCK).zip(packed.chunks(BLOCK)) {
+        let largest = exact.iter().fold(0f32, |largest, w| largest.max(w.abs()));
+        for (w, got) in exact.iter().zip(packed) {
+            assert!((w - got).abs() <= largest / 8192.0, "{got} for {w} beside {largest}");
+        }
+    }
+}
+
+#[test]
+fn broken_floats_stay_floats() {
+    for (dtype, infinity) in [(DType::F16, 0x7c00u16), (DType::BF16, 0x7f80)] {
+        let mut t = tensor(dtype, 3, 64, 4);
+        let mut data = t.data.to_vec();
+        data[10..12].copy_from_slice(&infinity.to_le_bytes());
+        t.data = Bytes::from_vec(data);
+        let matrix = Matrix::pack(&Pool::new(1), &t, Precision::Quantized).unwrap();
+        assert_ne!(matrix.packing(), Packing::Integers);
+        let mut row = [0f32; 64];
+        matrix.dequantize_row(0, &mut row);
+        assert_eq!(row[5], f32::INFINITY);
     }
 }
 

@@ -94,8 +94,9 @@ struct Measure<'a> {
 }
 
 impl Measure<'_> {
-    fn add(&mut self, tensor: &Tensor) -> Result<(), ModelError> {
-        let bytes = Matrix::packed_bytes(tensor.dtype, tensor.rows(), tensor.cols());
+    fn add(&mut self, tensor: &Tensor, precision: Precision) -> Result<(), ModelError> {
+        let (rows, cols) = (tensor.rows(), tensor.cols());
+        let bytes = Matrix::packed_bytes(tensor.dtype, precision, rows, cols);
         let bytes = bytes.ok_or_else(|| ModelError::Decode {
             name: tensor.name.clone(),
             why: format!("rows of {} weights of type {}", tensor.cols(), tensor.dtype),
@@ -118,7 +119,7 @@ impl Leaves for Measure<'_> {
             _ => (Precision::Quantized, self.tokens),
         };
         self.inputs.add(tensor.dtype, precision, input_rows, cols);
-        self.add(&tensor)
+        self.add(&tensor, precision)
     }
 
     fn rows(&mut self, place: Place, rows: usize, cols: usize) -> Result<(), ModelError> {
@@ -147,6 +148,6 @@ impl Leaves for Measure<'_> {
             self.moe_inputs.add(tensor.dtype, Precision::Quantized, visits, moe.width);
         }
         let all = tensors.gate.iter().chain(&tensors.up).chain(&tensors.down);
-        all.into_iter().try_for_each(|tensor| self.add(tensor))
+        all.into_iter().try_for_each(|tensor| self.add(tensor, Precision::Quantized))
     }
 }

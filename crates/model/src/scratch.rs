@@ -111,7 +111,7 @@ pub(crate) struct Inputs([u64; 3]);
 impl Inputs {
     /// Takes note of an input (rows, cols) for a weight of type `dtype`.
     pub(crate) fn add(&mut self, dtype: DType, precision: Precision, rows: usize, cols: usize) {
-        if let Some(format) = Matrix::activation_format_of(dtype, precision) {
+        if let Some(format) = Matrix::activation_format_of(dtype, precision, cols) {
             let bytes = &mut self.0[format as usize];
             *bytes = (*bytes).max(Activations::bytes(format, rows, cols) as u64);
         }

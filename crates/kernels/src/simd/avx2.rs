@@ -296,7 +296,10 @@ impl Simd for Avx2 {
             let x = _mm_loadu_si128(p.cast());
             let twice = |x| {
                 let x = _mm256_cvtepi8_epi32(x);
-                _mm256_or_si256(_mm256_slli_epi32::<16>(x), _mm256_and_si256(x, _mm256_set1_epi32(0xffff)))
+                _mm256_or_si256(
+                    _mm256_slli_epi32::<16>(x),
+                    _mm256_and_si256(x, _mm256_set1_epi32(0xffff)),
+                )
             };
             [twice(x), twice(_mm_srli_si128::<8>(x))]
         })

@@ -204,10 +204,11 @@ fn experts_of_unequal_shapes_are_refused() {
 
 #[test]
 fn absurd_sizes_are_refused() {
+    let quantized = Precision::Quantized;
     assert!(refused(|| drop(KvLayer::new(usize::MAX / 8, 8, 64, KvType::F32))));
-    assert_eq!(Matrix::packed_bytes(DType::F32, 0, usize::MAX / 8), None);
-    assert_eq!(Matrix::packed_bytes(DType::Q4_K, usize::MAX, 256), None);
-    assert_eq!(Matrix::packed_bytes(DType::Q4_K, 16, 100), None);
+    assert_eq!(Matrix::packed_bytes(DType::F32, quantized, 0, usize::MAX / 8), None);
+    assert_eq!(Matrix::packed_bytes(DType::Q4_K, quantized, usize::MAX, 256), None);
+    assert_eq!(Matrix::packed_bytes(DType::Q4_K, quantized, 16, 100), None);
     let t = Tensor {
         name: "odd".into(),
         dtype: DType::Q4_K,
@@ -223,12 +224,13 @@ fn buffers_take_what_was_announced() {
     let pool = Pool::new(2);
     let mut held = 0;
     let mut input = Activations::new();
-    for (dtype, cols) in [(DType::Q4_0, 96), (DType::Q8_0, 160), (DType::F16, 37)] {
+    let quantized = Precision::Quantized;
+    for (dtype, cols) in [(DType::Q4_0, 96), (DType::BF16, 160), (DType::F16, 37)] {
         let t = tensor(dtype, 4, cols, 1);
-        let matrix = Matrix::pack(&pool, &t, Precision::Quantized).unwrap();
-        assert_eq!(Some(matrix.bytes()), Matrix::packed_bytes(dtype, 4, cols));
+        let matrix = Matrix::pack(&pool, &t, quantized).unwrap();
+        assert_eq!(Some(matrix.bytes()), Matrix::packed_bytes(dtype, quantized, 4, cols));
         let format = matrix.activation_format();
-        assert_eq!(Matrix::activation_format_of(dtype, Precision::Quantized), Some(format));
+        assert_eq!(Matrix::activation_format_of(dtype, quantized, cols), Some(format));
         input.set(&pool, &vec![1.0; 7 * cols], cols, &[&matrix]);
         held += Activations::bytes(format, 7, cols);
         assert_eq!(input.held_bytes(), held);

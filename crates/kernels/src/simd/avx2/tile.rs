@@ -16,11 +16,23 @@ type Sums = [[__m256i; 2]; COLS];
 macro_rules! column_u8 {
     ($x:literal, $at:literal, $lo:literal, $hi:literal) => {
         concat!(
-            "vpbroadcastd {a}, [{", $x, "} + ", $at, "]\n",
+            "vpbroadcastd {a}, [{",
+            $x,
+            "} + ",
+            $at,
+            "]\n",
             "vpmaddubsw {p}, {w0}, {a}\n",
             "vpmaddubsw {a}, {w1}, {a}\n",
-            "vpaddw {", $lo, "}, {", $lo, "}, {p}\n",
-            "vpaddw {", $hi, "}, {", $hi, "}, {a}\n",
+            "vpaddw {",
+            $lo,
+            "}, {",
+            $lo,
+            "}, {p}\n",
+            "vpaddw {",
+            $hi,
+            "}, {",
+            $hi,
+            "}, {a}\n",
         )
     };
 }
@@ -29,8 +41,12 @@ macro_rules! column_u8 {
 macro_rules! group_u8 {
     ($w0:literal, $w1:literal, $at:literal) => {
         concat!(
-            "vmovdqa {w0}, [{w} + ", $w0, "]\n",
-            "vmovdqa {w1}, [{w} + ", $w1, "]\n",
+            "vmovdqa {w0}, [{w} + ",
+            $w0,
+            "]\n",
+            "vmovdqa {w1}, [{w} + ",
+            $w1,
+            "]\n",
             column_u8!("x0", $at, "s00", "s01"),
             column_u8!("x1", $at, "s10", "s11"),
             column_u8!("x2", $at, "s20", "s21"),
@@ -88,11 +104,23 @@ tile!(
 macro_rules! column_i16 {
     ($x:literal, $at:literal, $lo:literal, $hi:literal) => {
         concat!(
-            "vpbroadcastd {a}, [{", $x, "} + ", $at, "]\n",
+            "vpbroadcastd {a}, [{",
+            $x,
+            "} + ",
+            $at,
+            "]\n",
             "vpmaddwd {p}, {w0}, {a}\n",
             "vpmaddwd {a}, {w1}, {a}\n",
-            "vpaddd {", $lo, "}, {", $lo, "}, {p}\n",
-            "vpaddd {", $hi, "}, {", $hi, "}, {a}\n",
+            "vpaddd {",
+            $lo,
+            "}, {",
+            $lo,
+            "}, {p}\n",
+            "vpaddd {",
+            $hi,
+            "}, {",
+            $hi,
+            "}, {a}\n",
         )
     };
 }
@@ -101,8 +129,12 @@ macro_rules! column_i16 {
 macro_rules! group_i16 {
     ($w0:literal, $w1:literal, $at:literal) => {
         concat!(
-            "vmovdqa {w0}, [{w} + ", $w0, "]\n",
-            "vmovdqa {w1}, [{w} + ", $w1, "]\n",
+            "vmovdqa {w0}, [{w} + ",
+            $w0,
+            "]\n",
+            "vmovdqa {w1}, [{w} + ",
+            $w1,
+            "]\n",
             column_i16!("x0", $at, "s00", "s01"),
             column_i16!("x1", $at, "s10", "s11"),
             column_i16!("x2", $at, "s20", "s21"),
