@@ -101,6 +101,11 @@ impl<'m> Sequences<'m> {
         })
     }
 
+    /// Bytes of keys and values of one token of one sequence.
+    pub(crate) fn token_bytes(&self) -> f64 {
+        self.cache.bytes() as f64 / (self.cache.blocks() * BLOCK_TOKENS) as f64
+    }
+
     /// Adds the same tokens to every sequence, at most [`CHUNK_TOKENS`] in one forward, and
     /// replaces `logits` by the rows of the last forward.
     pub(crate) fn extend(

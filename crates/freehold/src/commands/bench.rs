@@ -3,7 +3,7 @@
 use crate::cli::Bench;
 use crate::compute::{self, Numerics, Sequences};
 use crate::locate::Locator;
-use crate::machine;
+use crate::machine::{self, ReadRoof};
 use crate::output::{Table, bytes};
 use anyhow::{Context as _, Result};
 use model::{LogitRows, Model};
@@ -20,7 +20,23 @@ struct Measured {
     peak_rss_bytes: Option<u64>,
     threads: usize,
     weights_bytes: u64,
-    read_bytes_per_second: f64,
+    /// Of all logits that the last prefill and the last decode ended with: equal on machines
+    /// and builds that compute alike.
+    logits_hash: u64,
+    /// Bytes that one step of the decode reads: every weight, and the keys and values of all
+    /// sequences at the middle of the run.
+    step_bytes: f64,
+    /// What plain loads read between the repeats of the decode, bytes per second.
+    roof: Vec<f64>,
+}
+
+/// Speeds of the repeats of a decode and what belongs to them.
+#[derive(Default)]
+struct Decode {
+    speeds: Vec<f64>,
+    kv_bytes: f64,
+    roof: Vec<f64>,
+    peak_rss_bytes: Option<u64>,
 }
 
 pub(crate) fn run(args: &Bench, locator: &Locator) -> Result<()> {
@@ -40,18 +56,21 @@ fn measure(args: &Bench, path: &Path) -> Result<Measured> {
     let numerics = Numerics { kv: args.compute.kv, activations: args.compute.activations };
     let loaded = compute::load(path, &pool, numerics)?;
     check_context(args, &loaded.model)?;
-    let prefill = prefill(args, &loaded.model).context("while measuring prefill")?;
-    let decode = decode(args, &loaded.model).context("while measuring decode")?;
-    // Before the roof is measured, which takes memory of its own.
-    let peak_rss_bytes = machine::peak_rss_bytes();
+    let mut hash = Hash::default();
+    let prefill = prefill(args, &loaded.model, &mut hash).context("while measuring prefill")?;
+    let decode =
+        decode(args, &loaded.model, pool.threads(), &mut hash).context("while measuring decode")?;
+    let weights_bytes = loaded.model.resident_bytes();
     Ok(Measured {
         load_seconds: loaded.seconds,
         prefill,
-        decode,
-        peak_rss_bytes,
+        decode: decode.speeds,
+        peak_rss_bytes: decode.peak_rss_bytes.or_else(machine::peak_rss_bytes),
         threads: pool.threads(),
-        weights_bytes: loaded.model.resident_bytes(),
-        read_bytes_per_second: machine::read_bytes_per_second(pool.threads()),
+        weights_bytes,
+        logits_hash: hash.0,
+        step_bytes: weights_bytes as f64 + decode.kv_bytes,
+        roof: decode.roof,
     })
 }
 
@@ -66,7 +85,7 @@ fn check_context(args: &Bench, model: &Model) -> Result<()> {
 }
 
 /// Tokens per second of each repeat; empty where nothing is asked for.
-fn prefill(args: &Bench, model: &Model) -> Result<Vec<f64>> {
+fn prefill(args: &Bench, model: &Model, hash: &mut Hash) -> Result<Vec<f64>> {
     if args.prompt == 0 {
         return Ok(Vec::new());
     }
@@ -82,18 +101,21 @@ fn prefill(args: &Bench, model: &Model) -> Result<Vec<f64>> {
         Ok(f64::from(args.prompt) / begun.elapsed().as_secs_f64())
     };
     once()?;
-    (0..args.repeat).map(|_| once()).collect()
+    let speeds = (0..args.repeat).map(|_| once()).collect::<Result<_>>()?;
+    hash.add(&logits);
+    Ok(speeds)
 }
 
-/// Tokens per second of each repeat, summed over the sequences of the batch.
-fn decode(args: &Bench, model: &Model) -> Result<Vec<f64>> {
+/// Tokens per second of each repeat, summed over the sequences of the batch, with the memory's
+/// own speed after each.
+fn decode(args: &Bench, model: &Model, threads: usize, hash: &mut Hash) -> Result<Decode> {
     if args.generate == 0 {
-        return Ok(Vec::new());
+        return Ok(Decode::default());
     }
-    let depth = args.depth as usize;
+    let (depth, batch) = (args.depth as usize, args.batch as usize);
     let tokens = tokens(depth + args.generate as usize, model.spec().vocab_size);
     let mut logits = Vec::new();
-    let mut sequences = Sequences::new(model, args.batch as usize, tokens.len())?;
+    let mut sequences = Sequences::new(model, batch, tokens.len())?;
     sequences.extend(&tokens[..depth], LogitRows::None, &mut logits)?;
     let mut once = |count: usize| -> Result<f64> {
         sequences.position = depth;
@@ -101,10 +123,54 @@ fn decode(args: &Bench, model: &Model) -> Result<Vec<f64>> {
         for token in &tokens[depth..depth + count] {
             sequences.extend(&[*token], LogitRows::Last, &mut logits)?;
         }
-        Ok((count * args.batch as usize) as f64 / begun.elapsed().as_secs_f64())
+        Ok((count * batch) as f64 / begun.elapsed().as_secs_f64())
     };
     once(1)?;
-    (0..args.repeat).map(|_| once(args.generate as usize)).collect()
+    let mut speeds = vec![once(args.generate as usize)?];
+    // Before the roof takes memory of its own; the repeats take no more than the first.
+    let peak_rss_bytes = machine::peak_rss_bytes();
+    let mut roof = ReadRoof::new(threads);
+    roof.measure();
+    for _ in 1..args.repeat {
+        speeds.push(once(args.generate as usize)?);
+        roof.measure();
+    }
+    hash.add(&logits);
+    let middle = depth as f64 + f64::from(args.generate) / 2.0;
+    let kv_bytes = batch as f64 * middle * sequences.token_bytes();
+    Ok(Decode { speeds, kv_bytes, roof: roof.passes().to_vec(), peak_rss_bytes })
+}
+
+/// FNV-1a over the bits of logits (Fowler, Noll and Vo).
+struct Hash(u64);
+
+impl Default for Hash {
+    fn default() -> Hash {
+        Hash(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hash {
+    fn add(&mut self, logits: &[f32]) {
+        for byte in logits.iter().flat_map(|logit| logit.to_bits().to_le_bytes()) {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+impl Measured {
+    /// What the decode reads from memory, in bytes per second.
+    fn read_bytes_per_second(&self, batch: u32) -> Option<f64> {
+        median(&self.decode).map(|speed| speed / f64::from(batch) * self.step_bytes)
+    }
+
+    /// The part of the memory's own speed that the decode reaches: the median over the
+    /// repeats, each beside the roof that was measured after it.
+    fn share_of_roof(&self, batch: u32) -> Option<f64> {
+        let shares = self.decode.iter().zip(&self.roof);
+        let step = self.step_bytes / f64::from(batch);
+        median(&shares.map(|(speed, roof)| speed * step / roof).collect::<Vec<_>>())
+    }
 }
 
 /// Token ids spread over the vocabulary, the same on every run.
@@ -149,7 +215,10 @@ fn as_json(args: &Bench, measured: &Measured) -> serde_json::Value {
         "kv": numerics.kv_name(),
         "activations": numerics.activations_name(),
         "weights_bytes": measured.weights_bytes,
-        "memory_read_bytes_per_second": measured.read_bytes_per_second,
+        "decode_read_bytes_per_second": measured.read_bytes_per_second(args.batch),
+        "memory_read_bytes_per_second": median(&measured.roof),
+        "decode_share_of_memory_read": measured.share_of_roof(args.batch),
+        "logits_hash": format!("{:016x}", measured.logits_hash),
         "processor": machine::processor(),
         "prefill_tokens_per_second_runs": measured.prefill,
         "decode_tokens_per_second_runs": measured.decode,
@@ -168,18 +237,21 @@ fn as_table(args: &Bench, measured: &Measured) -> Table {
         table.row([&name, &format!("{speed:.1} tokens/s")]);
         // A step reads every weight once, whatever the batch; experts that no token chose are
         // counted too, so the share is an upper bound for such models.
-        let read = speed / f64::from(args.batch) * measured.weights_bytes as f64;
-        let share = read / measured.read_bytes_per_second * 100.0;
-        let value = format!(
-            "{:.1} GB/s, {share:.0} % of the memory's {:.1}",
-            read / 1e9,
-            measured.read_bytes_per_second / 1e9
+        let numbers = (
+            measured.read_bytes_per_second(args.batch),
+            median(&measured.roof),
+            measured.share_of_roof(args.batch),
         );
-        table.row([&"decode reads", &value]);
+        if let (Some(read), Some(roof), Some(share)) = numbers {
+            let (read, roof, share) = (read / 1e9, roof / 1e9, share * 100.0);
+            let value = format!("{read:.1} GB/s, {share:.0} % of the memory's {roof:.1}");
+            table.row([&"decode reads", &value]);
+        }
     }
     table.row([&"load", &format!("{:.2} s", measured.load_seconds)]);
     let peak = measured.peak_rss_bytes.map_or_else(|| "unknown".to_owned(), bytes);
     table.row([&"peak memory", &peak]);
+    table.row([&"logits hash", &format!("{:016x}", measured.logits_hash)]);
     table.row([&"threads", &measured.threads]);
     table.row([&"instructions", &kernels::Isa::best().name()]);
     table.row([&"processor", &machine::processor().unwrap_or_else(|| "unknown".to_owned())]);
