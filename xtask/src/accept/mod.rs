@@ -32,7 +32,8 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
   --models FOLDER    where test models are made and kept [default: target/accept]
   --rounds N         runs of each program for each file [default: 5]
   --threads N        [default: 2]
-  --chunks N         chunks of 512 tokens that quality scores [default: 16]
+  --chunks N         chunks of 512 tokens that quality scores, at most the 298 of the
+                     excerpt; the time it takes grows with them [default: 16]
   --text FILE        what quality scores [default: the excerpt in shared data]
   --only WORD        only files whose names contain WORD
 ";
