@@ -21,8 +21,9 @@ Usage: cargo xtask COMMAND
                     (--shrink lowers the recorded sizes of functions that got smaller)
   demo [--once]     get a small model, serve it, ask it a question
                     (--once stops the server after the answer; --port N, default 8080)
-  accept [speed] [quality] [start] [--peer NAME=PATH …]
+  accept [speed] [quality] [start] [determinism] [--peer NAME=PATH …]
                     measurements beside peers, recorded under bench/record/
+                    (`accept --help` lists the options)
   random-model OUT.gguf [--type Q4_K_M] [--layers 28]
                     random weights at Qwen3-0.6B's shape, for measuring speed
   padded-model IN.gguf OUT.gguf [--type Q4_K_M]

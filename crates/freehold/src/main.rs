@@ -1,6 +1,9 @@
 //! The one binary: commands, configuration and wiring. What is worth a unit test of its own
 //! lives in the crates below.
 
+// The macros panic where a stream cannot be written: see `output`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
 mod commands;
 mod compute;
@@ -14,7 +17,7 @@ mod texts;
 mod wiring;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 /// Exit code for a command line that makes no sense.
@@ -23,6 +26,8 @@ const WRONG_USAGE: u8 = 2;
 fn main() -> ExitCode {
     let command = match settings::apply(cli::Cli::command()) {
         Ok(command) => command,
+        // A file that cannot be read is the world's failure, not a wrong command line.
+        Err(error) if is_io(&error) => return report(&error, 1),
         Err(error) => return report(&error, WRONG_USAGE),
     };
     let parsed = command.try_get_matches().and_then(|matches| cli::Cli::from_arg_matches(&matches));
@@ -34,7 +39,9 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG_USAGE));
         }
     };
-    match commands::run(&cli) {
+    // What is still in the buffer must not be lost in silence.
+    let done = commands::run(&cli).and_then(|()| Ok(output::stdout().flush()?));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of a pipe may leave when it has seen enough: `freehold show m | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -46,15 +53,19 @@ fn main() -> ExitCode {
 /// One message: what failed, then line by line the reasons below it.
 fn report(error: &anyhow::Error, code: u8) -> ExitCode {
     let mut said = error.to_string();
-    eprintln!("error: {said}");
+    output::say(format_args!("error: {said}"));
     for cause in error.chain().skip(1).map(ToString::to_string) {
         // Some errors tell their cause in their own line.
         if !said.ends_with(&cause) {
-            eprintln!("  because: {cause}");
+            output::say(format_args!("  because: {cause}"));
         }
         said = cause;
     }
     ExitCode::from(code)
+}
+
+fn is_io(error: &anyhow::Error) -> bool {
+    error.chain().any(<dyn std::error::Error>::is::<io::Error>)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

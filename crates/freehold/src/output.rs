@@ -2,7 +2,35 @@
 //! standard output.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, StdoutLock, Write};
+
+/// Standard output, whose errors say that it is what could not be written.
+pub(crate) struct Stdout(StdoutLock<'static>);
+
+/// Locks standard output for a command that prints to it.
+pub(crate) fn stdout() -> Stdout {
+    Stdout(io::stdout().lock())
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(unwritable)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(unwritable)
+    }
+}
+
+fn unwritable(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot write to standard output: {error}"))
+}
+
+/// Prints a line for people on standard error. Where that cannot be written, as on a full disk,
+/// nobody can be told; the work goes on.
+pub(crate) fn say(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
 
 /// Columns padded to their widest cell; cells that begin with a digit stand to the right.
 #[derive(Debug, Default)]

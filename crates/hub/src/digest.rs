@@ -9,7 +9,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use crate::cancel::Cancel;
-use crate::error::{HubError, io_error};
+use crate::error::{HubError, read_error};
 
 /// Bytes read at a time when a file is hashed.
 const READ_BYTES: usize = 1 << 20;
@@ -117,12 +117,12 @@ fn read_through(
     cancel: &Cancel,
     mut update: impl FnMut(&[u8]),
 ) -> Result<u64, HubError> {
-    file.seek(SeekFrom::Start(0)).map_err(|e| io_error("read", path, e))?;
+    file.seek(SeekFrom::Start(0)).map_err(|e| read_error("read", path, e))?;
     let mut buffer = vec![0; READ_BYTES];
     let mut bytes_read = 0_u64;
     loop {
         cancel.check()?;
-        let n = file.read(&mut buffer).map_err(|e| io_error("read", path, e))?;
+        let n = file.read(&mut buffer).map_err(|e| read_error("read", path, e))?;
         if n == 0 {
             return Ok(bytes_read);
         }
@@ -144,7 +144,7 @@ pub(crate) fn sha256_so_far(
 
 /// SHA-256 and length of the file at `path`.
 pub(crate) fn sha256_file(path: &Path, cancel: &Cancel) -> Result<(Sha256Hex, u64), HubError> {
-    let mut file = File::open(path).map_err(|e| io_error("open", path, e))?;
+    let mut file = File::open(path).map_err(|e| read_error("open", path, e))?;
     let (hasher, bytes) = sha256_so_far(&mut file, path, cancel)?;
     Ok((Sha256Hex::of(hasher), bytes))
 }
@@ -152,8 +152,8 @@ pub(crate) fn sha256_file(path: &Path, cancel: &Cancel) -> Result<(Sha256Hex, u6
 /// The id that git gives to the content of the file at `path`: SHA-1 of `blob LENGTH\0`
 /// and the bytes.
 pub(crate) fn git_sha1_file(path: &Path, cancel: &Cancel) -> Result<String, HubError> {
-    let mut file = File::open(path).map_err(|e| io_error("open", path, e))?;
-    let bytes_total = file.metadata().map_err(|e| io_error("examine", path, e))?.len();
+    let mut file = File::open(path).map_err(|e| read_error("open", path, e))?;
+    let bytes_total = file.metadata().map_err(|e| read_error("examine", path, e))?.len();
     let mut hasher = Sha1::new();
     hasher.update(format!("blob {bytes_total}\0").as_bytes());
     read_through(&mut file, path, cancel, |chunk| hasher.update(chunk))?;

@@ -20,7 +20,7 @@ pub(crate) fn bytes_free(_folder: &Path) -> Option<u64> {
 }
 
 /// Bytes that stay free beside what is written.
-const BYTES_SPARE: u64 = 64 << 20;
+pub(crate) const BYTES_SPARE: u64 = 64 << 20;
 
 /// Makes sure that `bytes_needed` more bytes fit on the disk that holds `folder`.
 ///

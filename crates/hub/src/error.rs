@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::disk::BYTES_SPARE;
 use crate::reference::RefError;
 
 /// Why a model could not be brought, found, kept or removed. Each message says what was
@@ -127,7 +128,7 @@ pub enum HubError {
     },
 
     /// The disk has no room.
-    #[error("{}: the disk is too full: {} needed, {} free; remove a model (`freehold rm`) or set FREEHOLD_HOME to another disk", .folder.display(), needed(*.bytes_needed), gigabytes(*.bytes_free))]
+    #[error("{}: the disk is too full: {}, {} free; remove a model (`freehold rm`) or set FREEHOLD_HOME to another disk, then pull again", .folder.display(), needed(*.bytes_needed), gigabytes(*.bytes_free))]
     DiskFull {
         /// The folder on that disk.
         folder: PathBuf,
@@ -138,12 +139,25 @@ pub enum HubError {
     },
 
     /// The system does not let this user do it.
-    #[error("{}: no permission to {action}; set FREEHOLD_HOME to a folder that is yours", .path.display())]
+    #[error("cannot {action} {}: {reason}; set FREEHOLD_HOME to a folder that is yours", .path.display())]
     Permission {
         /// What was to be done.
         action: &'static str,
         /// To which file or folder.
         path: PathBuf,
+        /// Whether the user or the whole disk is kept from it.
+        reason: &'static str,
+    },
+
+    /// A file is where a folder of the home should be.
+    #[error("cannot {action} {}: {} is a file; set FREEHOLD_HOME to a folder", .path.display(), .file.display())]
+    NotAFolder {
+        /// What was to be done.
+        action: &'static str,
+        /// To which file or folder.
+        path: PathBuf,
+        /// The file in the way.
+        file: PathBuf,
     },
 
     /// The system failed otherwise.
@@ -207,11 +221,18 @@ pub enum HubError {
     Cancelled,
 }
 
-/// An input/output error, sorted into what a person can act on.
+/// An input/output error in the home, sorted into what a person can act on.
 pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> HubError {
+    let refused = |reason| HubError::Permission { action, path: path.to_path_buf(), reason };
     match source.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            HubError::Permission { action, path: path.to_path_buf() }
+        io::ErrorKind::PermissionDenied => refused("no permission"),
+        io::ErrorKind::ReadOnlyFilesystem => refused("the disk is read-only"),
+        io::ErrorKind::NotADirectory => {
+            let path = path.to_path_buf();
+            match path.ancestors().find(|place| place.is_file()) {
+                Some(file) => HubError::NotAFolder { action, file: file.to_path_buf(), path },
+                None => HubError::Io { action, path, source },
+            }
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             let folder = path.parent().unwrap_or(path).to_path_buf();
@@ -220,6 +241,12 @@ pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> 
         }
         _ => HubError::Io { action, path: path.to_path_buf(), source },
     }
+}
+
+/// An input/output error of a file that is only read, which may lie anywhere: advice about
+/// the home would lead astray.
+pub(crate) fn read_error(action: &'static str, path: &Path, source: io::Error) -> HubError {
+    HubError::Io { action, path: path.to_path_buf(), source }
 }
 
 fn did_you_mean(suggestions: &[String]) -> String {
@@ -242,7 +269,10 @@ fn tries(attempts: u32) -> String {
 }
 
 fn needed(bytes: Option<u64>) -> String {
-    bytes.map_or_else(|| "more".to_owned(), gigabytes)
+    bytes.map_or_else(
+        || "more needed".to_owned(),
+        |bytes| format!("{} needed and {} to spare", gigabytes(bytes), gigabytes(BYTES_SPARE)),
+    )
 }
 
 fn gigabytes(bytes: u64) -> String {

@@ -211,8 +211,18 @@ impl Home {
 
     /// Builds the folder of a model's files beside its place, then moves it there.
     fn build_view(&self, manifest: &Manifest) -> Result<(), HubError> {
-        let folder = self.files_folder(&manifest.key);
         let new = self.scratch("view")?;
+        let built = self
+            .fill_view(manifest, &new)
+            .and_then(|()| self.move_view(&new, &self.files_folder(&manifest.key)));
+        if built.is_err() {
+            // The first error is the one to tell. What stayed would keep its blobs' room taken.
+            let _ = disk::remove_folder(&new);
+        }
+        built
+    }
+
+    fn fill_view(&self, manifest: &Manifest, new: &Path) -> Result<(), HubError> {
         for file in &manifest.files {
             let source = self.place_of(file);
             let text = match &file.foreign {
@@ -222,20 +232,21 @@ impl Home {
                     &Path::new("blobs").join(blob_name(&file.sha256)),
                 ),
             };
-            place::link(&source, &text, &file.path.under(&new))?;
+            place::link(&source, &text, &file.path.under(new))?;
         }
+        Ok(())
+    }
+
+    fn move_view(&self, new: &Path, folder: &Path) -> Result<(), HubError> {
         if let Some(parent) = folder.parent() {
             disk::make_folder(parent)?;
         }
         let old = self.scratch("old")?;
         // An empty folder may stand where another is moved to; a full one may not.
-        let _ = std::fs::rename(&folder, &old);
+        let _ = std::fs::rename(folder, &old);
         let moved =
-            std::fs::rename(&new, &folder).map_err(|e| io_error("move into place", &folder, e));
+            std::fs::rename(new, folder).map_err(|e| io_error("move into place", folder, e));
         disk::remove_folder(&old)?;
-        if moved.is_err() {
-            disk::remove_folder(&new)?;
-        }
         moved
     }
 

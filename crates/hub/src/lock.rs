@@ -75,7 +75,7 @@ fn open(path: &Path, mode: Mode) -> Result<File, HubError> {
     let opened = File::options().create(true).truncate(false).read(true).write(true).open(path);
     match opened {
         // A home that is mounted read-only can still be read from, if the lock is there.
-        Err(_) if mode == Mode::Shared => File::open(path),
+        Err(e) if mode == Mode::Shared => File::open(path).map_err(|_| e),
         other => other,
     }
     .map_err(|e| io_error("open the lock", path, e))

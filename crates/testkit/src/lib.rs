@@ -1,7 +1,8 @@
-//! What tests share: where test data lives, a visible "skipped" line, an HTTP client and a
-//! server guard. A dev-dependency only; nothing here is shipped.
+//! What tests share: where test data lives, a visible "skipped" line, an HTTP client, a server
+//! guard, small disks and users without rights. A dev-dependency only; nothing here is shipped.
 
 pub mod http;
+pub mod isolate;
 pub mod places;
 pub mod process;
 

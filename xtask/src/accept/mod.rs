@@ -1,6 +1,7 @@
 //! `cargo xtask accept`: what takes too long for every change, measured against peers and written
 //! down under `bench/record/`, one file a machine and day.
 
+mod determinism;
 mod machine;
 mod peer;
 mod quality;
@@ -15,11 +16,14 @@ use peer::Peer;
 use std::path::{Path, PathBuf};
 
 const USAGE: &str = "\
-Usage: cargo xtask accept [speed] [quality] [start] [OPTIONS]      (default: all three)
+Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
 
   speed     prefill and decode in turns with each peer's llama-bench
   quality   perplexity and divergence from the same file in f32, beside the first peer's
   start     time to the first token and peak memory
+  determinism
+            whether any bit of the logits depends on batch, chunks, threads or decode
+            (a quarter of an hour on 2 cores; --only Q8_0 for one file)
 
   --peer NAME=PATH   the llama-bench of a peer; may be repeated. The first is the bar.
                      Default: llama.cpp=$LLAMA_BENCH, else no comparison.
@@ -28,7 +32,8 @@ Usage: cargo xtask accept [speed] [quality] [start] [OPTIONS]      (default: all
   --models FOLDER    where test models are made and kept [default: target/accept]
   --rounds N         runs of each program for each file [default: 5]
   --threads N        [default: 2]
-  --chunks N         chunks of 512 tokens that quality scores [default: 16]
+  --chunks N         chunks of 512 tokens that quality scores, at most the 298 of the
+                     excerpt; the time it takes grows with them [default: 16]
   --text FILE        what quality scores [default: the excerpt in shared data]
   --only WORD        only files whose names contain WORD
 ";
@@ -55,13 +60,18 @@ struct Findings {
 /// A part of the acceptance: its name, its title in the record, the measurement.
 type Part = (&'static str, &'static str, fn(&Context) -> Result<Findings>);
 
-const PARTS: [Part; 3] = [
+const PARTS: [Part; 4] = [
     ("speed", "Speed", speed::run),
     ("quality", "Quality of quantized weights", quality::run),
     ("start", "Start and memory", start::run),
+    ("determinism", "Determinism", determinism::run),
 ];
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
+    if args.iter().any(|arg| matches!(arg.as_str(), "--help" | "-h")) {
+        print!("{USAGE}");
+        return Ok(());
+    }
     let (context, parts) = parse(args)?;
     std::fs::create_dir_all(&context.models)
         .with_context(|| format!("cannot make {}", context.models.display()))?;

@@ -13,7 +13,7 @@ use std::process::Command;
 const MEAN_KL_MAX: f64 = 0.004;
 /// A peer's figure is rounded in its output; a difference this small is none.
 const KL_ROUNDING: f64 = 1e-5;
-const PADDED_MIXES: [&str; 5] = ["Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0"];
+const PADDED_MIXES: [&str; 7] = ["Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16", "BF16"];
 const TEXT: &str = "text/war-and-peace-excerpt.txt";
 const CHUNK_TOKENS: &str = "512";
 
@@ -171,11 +171,17 @@ fn row(rows: &mut String, file: &str, program: &str, quality: &Quality) {
     );
 }
 
+/// Else the difference of two programs' perplexity in f32 would seem to be one of arithmetic.
+const PEER_NOTE: &str = "\
+A peer keeps its reference logits in 16 bits and none lower than 16 nats below the likeliest, so where the text has a less likely token its perplexity in f32 is too low; its divergence hardly changes.
+";
+
 fn markdown(context: &Context, text: &Path, rows: &str) -> String {
+    let note = if context.peers.is_empty() { "" } else { PEER_NOTE };
     format!(
         "The text is {}: the second halves of {} chunks of {CHUNK_TOKENS} tokens are scored.\n\
          Each program's reference is its own f32 computation of the same file with an f32 KV cache; what is judged runs with its default activations and an f16 KV cache.\n\
-         KL divergences are in nats.\n\n\
+         {note}KL divergences are in nats.\n\n\
          | file | program | perplexity | in f32 | mean KL | 99 % KL | same top token |\n\
          |---|---|---|---|---|---|---|\n{rows}",
         file_name(text),

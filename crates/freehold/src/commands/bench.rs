@@ -4,7 +4,7 @@ use crate::cli::Bench;
 use crate::compute::{self, Numerics, Sequences};
 use crate::locate::Locator;
 use crate::machine::{self, ReadRoof};
-use crate::output::{Table, bytes};
+use crate::output::{Table, bytes, stdout};
 use anyhow::{Context as _, Result};
 use model::{LogitRows, Model};
 use serde_json::json;
@@ -42,7 +42,7 @@ struct Decode {
 pub(crate) fn run(args: &Bench, locator: &Locator) -> Result<()> {
     let path = locator.path(&args.model)?;
     let measured = measure(args, &path)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     if args.json {
         writeln!(out, "{}", as_json(args, &measured))?;
         return Ok(());

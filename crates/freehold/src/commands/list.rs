@@ -2,7 +2,7 @@
 
 use crate::cli::List;
 use crate::locate::Locator;
-use crate::output::{Table, bytes};
+use crate::output::{Table, bytes, say, stdout};
 use anyhow::Result;
 use serde_json::json;
 use std::io::Write as _;
@@ -14,9 +14,9 @@ pub(crate) fn run(args: &List, locator: &Locator) -> Result<()> {
 fn models(args: &List, locator: &Locator) -> Result<()> {
     let inventory = locator.hub().home().list()?;
     for (path, reason) in &inventory.damaged {
-        eprintln!("damaged: {}: {reason}", path.display());
+        say(format_args!("damaged: {}: {reason}", path.display()));
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     let mut table = Table::new(&["model", "format", "size"]);
     for manifest in &inventory.models {
         let size: u64 = manifest.files.iter().map(|file| file.bytes).sum();
@@ -45,7 +45,7 @@ fn models(args: &List, locator: &Locator) -> Result<()> {
 }
 
 fn catalogue(args: &List) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     let mut table = Table::new(&["name", "repository", "type", "licence", "about"]);
     for model in hub::catalogue() {
         for (tag, entry) in &model.tags {

@@ -2,7 +2,7 @@
 
 use crate::cli::Pull;
 use crate::locate::Locator;
-use crate::output::bytes;
+use crate::output::{bytes, say, stdout};
 use crate::progress;
 use anyhow::Result;
 use hub::{Event, ImportMetadata, LocalModel, Progress};
@@ -17,7 +17,7 @@ pub(crate) fn run(args: &Pull, locator: &Locator) -> Result<()> {
         Some(name) => import(name, &args.model, locator)?,
         None => locator.pull(&args.model, &Bars::new())?,
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     if args.json {
         writeln!(out, "{}", as_json(&model))?;
     } else {
@@ -73,7 +73,7 @@ impl Bars {
             // A terminal that went away is no reason to stop a pull.
             let _ = self.group.println(line);
         } else {
-            eprintln!("{line}");
+            say(line);
         }
     }
 

@@ -2,14 +2,14 @@
 
 use crate::cli::Remove;
 use crate::locate::Locator;
-use crate::output::bytes;
+use crate::output::{bytes, stdout};
 use anyhow::Result;
 use serde_json::json;
 use std::io::Write as _;
 
 pub(crate) fn run(args: &Remove, locator: &Locator) -> Result<()> {
     let (key, removed) = locator.hub().remove(&locator.hub().reference(&args.model)?)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     if args.json {
         writeln!(out, "{}", json!({"model": key.label(), "bytes_freed": removed.bytes_freed}))?;
     } else {

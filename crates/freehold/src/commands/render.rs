@@ -2,6 +2,7 @@
 
 use crate::cli::Render;
 use crate::locate::Locator;
+use crate::output::stdout;
 use crate::texts;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Map, Value};
@@ -29,7 +30,7 @@ pub(crate) fn run(args: &Render, locator: &Locator) -> Result<()> {
         now: texts::now(),
         ..RenderInput::default()
     })?;
-    std::io::stdout().lock().write_all(rendered.text.as_bytes())?;
+    stdout().write_all(rendered.text.as_bytes())?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use crate::cli::Tokenize;
 use crate::locate::Locator;
+use crate::output::stdout;
 use crate::texts;
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -17,7 +18,7 @@ pub(crate) fn run(args: &Tokenize, locator: &Locator) -> Result<()> {
     let options =
         EncodeOptions { add_special: !args.no_special, parse_special: args.parse_special };
     let tokens = tokenizer.encode(&text, options)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     if args.json {
         writeln!(out, "{}", json!({ "tokens": tokens }))?;
         return Ok(());

@@ -3,6 +3,8 @@
 
 mod bad_input;
 mod data;
+#[cfg(target_os = "linux")]
+mod faults;
 mod real_model;
 mod server;
 mod tiny;

@@ -77,17 +77,19 @@ impl Home {
         cancel: &Cancel,
     ) -> Result<(), HubError> {
         let folder = self.partial_folder(key);
+        // What a killed import left may be write-protected, as its source is.
+        disk::remove_folder(&folder)?;
         disk::make_folder(&folder)?;
         disk::check_room(&folder, bytes)?;
         let copy = folder.join(format!("{sha256}.part"));
-        std::fs::copy(path, &copy).map_err(|e| io_error("copy to", &copy, e))?;
-        let (got, _) = sha256_file(&copy, cancel)?;
-        if let Err(error) = check_hash(path, Some(sha256), &got) {
-            disk::remove_file(&copy)?;
-            return Err(error);
-        }
-        self.keep(&copy, sha256)?;
-        disk::remove_folder(&folder)
+        let kept = std::fs::copy(path, &copy)
+            .map_err(|e| io_error("copy to", &copy, e))
+            .and_then(|_| sha256_file(&copy, cancel))
+            .and_then(|(got, _)| check_hash(path, Some(sha256), &got))
+            .and_then(|()| self.keep(&copy, sha256));
+        // A part of a copy is never continued, and would take up room on a disk that is full.
+        let removed = disk::remove_folder(&folder);
+        kept.and(removed)
     }
 
     /// Moves a whole, verified file among the blobs, durably.
@@ -102,8 +104,9 @@ impl Home {
             .or_else(|_| std::fs::File::open(file))
             .and_then(|file| file.sync_all())
             .map_err(|e| io_error("write to disk", file, e))?;
-        place::protect(file);
         std::fs::rename(file, &blob).map_err(|e| io_error("move into place", &blob, e))?;
+        // Not before: where it cannot be moved, the next pull opens it to write.
+        place::protect(&blob);
         disk::sync_folder(&blobs)
     }
 }

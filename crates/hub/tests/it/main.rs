@@ -1,6 +1,8 @@
 //! Pulling over a real connection from a server on this machine that imitates the hubs.
 
 mod caches;
+#[cfg(target_os = "linux")]
+mod disks;
 mod faults;
 mod homes;
 mod processes;

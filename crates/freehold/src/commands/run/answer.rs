@@ -1,6 +1,7 @@
 //! One answer: asked for, written as it arrives, summed up in a line.
 
 use super::settings::Settings;
+use crate::output::{say, stdout};
 use anyhow::Result;
 use serve::{Chat, Delta, Event, FinishReason, Generate, Input, Message, Reply, Request};
 use std::io::{IsTerminal as _, Write as _};
@@ -34,7 +35,7 @@ pub(super) fn answer(
     stop.store(false, Ordering::Relaxed);
     let mut events = generate.submit(request)?;
     let mut reply = Reply::default();
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     loop {
         if stop.swap(false, Ordering::Relaxed) {
             writeln!(out, " …")?;
@@ -72,8 +73,8 @@ fn text_of(reply: &Reply) -> String {
 /// An answer that is not whole is said to be so.
 fn note_finish(reply: &Reply) {
     match reply.choices.first().and_then(|choice| choice.finish.as_ref()) {
-        Some(FinishReason::MaxTokens) => eprintln!("[cut off at --max-tokens]"),
-        Some(FinishReason::ContextLength) => eprintln!("[cut off: the context is full]"),
+        Some(FinishReason::MaxTokens) => say("[cut off at --max-tokens]"),
+        Some(FinishReason::ContextLength) => say("[cut off: the context is full]"),
         _ => {}
     }
 }
@@ -91,8 +92,8 @@ fn sum_up(reply: &Reply) {
         rate(reply.timings.decode_tokens_per_second()),
     );
     if std::io::stderr().is_terminal() {
-        eprintln!("\x1b[2m{line}\x1b[0m");
+        say(format_args!("\x1b[2m{line}\x1b[0m"));
     } else {
-        eprintln!("{line}");
+        say(line);
     }
 }

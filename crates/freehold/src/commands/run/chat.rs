@@ -3,10 +3,12 @@
 use super::answer::answer;
 use super::input::{Entry, Lines};
 use super::settings::Settings;
+use crate::output::{say, stdout};
 use anyhow::Result;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serve::{Generate, Message, Part, Role};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,34 +61,35 @@ impl Conversation<'_> {
     }
 
     /// A command and its argument; false ends the chat.
-    fn command(&mut self, name: &str, argument: &str) -> bool {
+    fn command(&mut self, name: &str, argument: &str) -> Result<bool> {
+        let mut out = stdout();
         match name {
-            "bye" | "exit" | "quit" => return false,
-            "help" | "?" => print!("{HELP}"),
+            "bye" | "exit" | "quit" => return Ok(false),
+            "help" | "?" => write!(out, "{HELP}")?,
             "clear" => {
                 self.messages.retain(|message| message.role == Role::System);
-                println!("The conversation is forgotten.");
+                writeln!(out, "The conversation is forgotten.")?;
             }
             "system" if argument.is_empty() => match self.messages.first() {
                 Some(Message { role: Role::System, content, .. }) => {
                     for part in content {
                         if let Part::Text(text) = part {
-                            println!("{text}");
+                            writeln!(out, "{text}")?;
                         }
                     }
                 }
-                _ => println!("There is no system message."),
+                _ => writeln!(out, "There is no system message.")?,
             },
             "system" => self.set_system(argument),
-            "set" if argument.is_empty() => print!("{}", self.settings.show()),
+            "set" if argument.is_empty() => write!(out, "{}", self.settings.show())?,
             "set" => {
                 if let Err(message) = self.settings.set(argument) {
-                    eprintln!("{message}");
+                    say(message);
                 }
             }
-            other => eprintln!("no command /{other}; /help lists them"),
+            other => say(format_args!("no command /{other}; /help lists them")),
         }
-        true
+        Ok(true)
     }
 }
 
@@ -98,7 +101,8 @@ pub(super) fn chat(mut conversation: Conversation<'_>, history: Option<PathBuf>)
         let _ = editor.load_history(path);
     }
     let stop = stop_on_ctrl_c()?;
-    println!("{} is ready. /help lists the commands, Ctrl-D ends.", conversation.model);
+    let ready = format!("{} is ready. /help lists the commands, Ctrl-D ends.", conversation.model);
+    writeln!(stdout(), "{ready}")?;
     let mut lines = Lines::default();
     loop {
         let prompt = if lines.is_open() { "… " } else { "> " };
@@ -115,14 +119,14 @@ pub(super) fn chat(mut conversation: Conversation<'_>, history: Option<PathBuf>)
             Entry::More | Entry::Nothing => {}
             Entry::Command(name, argument) => {
                 remember(&mut editor, &line);
-                if !conversation.command(&name, &argument) {
+                if !conversation.command(&name, &argument)? {
                     break;
                 }
             }
             Entry::Message(text) => {
                 remember(&mut editor, &text);
                 if let Err(error) = conversation.say(text, &stop) {
-                    eprintln!("error: {error:#}");
+                    say(format_args!("error: {error:#}"));
                 }
             }
         }
@@ -139,9 +143,14 @@ fn remember(editor: &mut DefaultEditor, line: &str) {
 }
 
 fn save(editor: &mut DefaultEditor, path: &Path) {
+    // Under another name first: on a full disk the old history is better than half of the new.
+    let new = path.with_extension(format!("{}.tmp", std::process::id()));
     let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-    if let Err(error) = folder.map_err(Into::into).and_then(|()| editor.save_history(path)) {
-        eprintln!("the history was not saved to {}: {error}", path.display());
+    let saved = folder.map_err(Into::into).and_then(|()| editor.save_history(&new));
+    if let Err(error) = saved.and_then(|()| Ok(std::fs::rename(&new, path)?)) {
+        // It may not be there.
+        let _ = std::fs::remove_file(&new);
+        say(format_args!("the history was not saved to {}: {error}", path.display()));
     }
 }
 

@@ -9,6 +9,7 @@ mod settings;
 use crate::cli::Run;
 use crate::commands::pull::Bars;
 use crate::locate::Locator;
+use crate::output::say;
 use crate::wiring::{self, Names, Room};
 use anyhow::Result;
 use chat::Conversation;
@@ -39,7 +40,7 @@ pub(crate) fn run(args: &Run, locator: &Locator) -> Result<()> {
         Some(question) => conversation.say(question, &AtomicBool::new(false)),
         None => {
             let context = local.models().first().map_or(0, |card| card.context_length);
-            eprintln!("context: {context} tokens");
+            say(format_args!("context: {context} tokens"));
             chat::chat(conversation, Some(locator.hub().home().root().join("history.txt")))
         }
     }

@@ -1,6 +1,7 @@
 //! What comes through a pipe: read beside the loading of the model, and not waited for
 //! without end where a prompt was given and the pipe stays silent.
 
+use crate::output::say;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::io::{IsTerminal as _, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -48,7 +49,7 @@ impl Piped {
         if let Some(prompt) = prompt
             && let Err(RecvTimeoutError::Timeout) = parts.recv_timeout(SILENCE_MAX)
         {
-            eprintln!("note: standard input is open and silent; it is not part of the question");
+            say("note: standard input is open and silent; it is not part of the question");
             return Ok(Some(prompt.to_owned()));
         }
         let piped = loop {

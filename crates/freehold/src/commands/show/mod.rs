@@ -6,6 +6,7 @@ mod print;
 use crate::cli::Show;
 use crate::compute::CHUNK_TOKENS;
 use crate::locate::Locator;
+use crate::output::stdout;
 use crate::texts;
 use anyhow::{Context as _, Result};
 use facts::{Facts, TypeTotal};
@@ -35,7 +36,7 @@ struct Architecture {
 
 pub(crate) fn run(args: &Show, locator: &Locator) -> Result<()> {
     let path = locator.path(&args.model)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     if args.template {
         let source = texts::template_source(&path)?;
         out.write_all(source.as_bytes())?;

@@ -2,7 +2,7 @@
 
 use super::States;
 use super::divergence::{argmax, divergence};
-use crate::output::Table;
+use crate::output::{Table, stdout};
 use anyhow::{Result, ensure};
 use serde_json::json;
 use std::io::Write as _;
@@ -37,7 +37,7 @@ pub(super) fn print(tested: &States, reference: &States, tokens: usize, json: bo
     let rows = || tested.logits.chunks_exact(columns).zip(reference.logits.chunks_exact(columns));
     let same = rows().filter(|(a, b)| argmax(a) == argmax(b)).count();
     let kl = rows().map(|(a, b)| divergence(b, a).kl).sum::<f64>() / tokens as f64;
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     if json {
         for d in &distances {
             let line = json!({"name": d.name, "max_difference": d.max_difference,

@@ -9,7 +9,7 @@ use crate::cli::Trace;
 use crate::commands::WrongUsage;
 use crate::compute::{self, CHUNK_TOKENS, Loaded, Numerics, Sequences};
 use crate::locate::Locator;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use kernels::Pool;
 use std::sync::Arc;
 
@@ -38,8 +38,7 @@ pub(crate) fn run(args: &Trace, locator: &Locator) -> Result<()> {
         }
         let shape = vec![args.tokens.len(), states.logits.len() / args.tokens.len()];
         tensors.push(("logits".to_owned(), shape, states.logits.as_slice()));
-        weights::write_safetensors(out, tensors)
-            .with_context(|| format!("cannot write {}", out.display()))?;
+        weights::write_safetensors(out, tensors)?;
     }
     if let Some(other) = &args.against {
         let model = load(args, other, locator, &pool)?;

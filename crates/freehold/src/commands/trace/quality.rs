@@ -5,7 +5,7 @@ use super::divergence::{Divergence, divergence, negative_log_likelihood};
 use crate::cli::Trace;
 use crate::compute::{self, EXACT, Loaded, Numerics, Sequences};
 use crate::locate::Locator;
-use crate::output::Table;
+use crate::output::{Table, stdout};
 use crate::progress;
 use anyhow::{Context as _, Result, ensure};
 use kernels::Pool;
@@ -131,7 +131,7 @@ fn print(args: &Trace, totals: &Totals, tokens: usize, available: usize) -> Resu
     let reference = (totals.nll_reference / n).exp();
     let numerics = Numerics { kv: args.kv, activations: args.activations };
     let agreement = totals.same_top as f64 / n;
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     if args.json {
         let line = json!({
             "model": args.model,
