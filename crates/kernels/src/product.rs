@@ -376,9 +376,8 @@ unsafe fn wide_dot<S: Simd, L: Layout>(
         let mut dot = S::splat_int(0);
         for sub in 0..L::Shape::SUBS {
             let mut half = S::splat_int(0);
-            for g in sub * groups..(sub + 1) * groups {
-                let a = column.group(g);
-                half = S::acc_i16(half, S::widen_bytes(values[g]), a);
+            for (g, value) in values.iter().enumerate().skip(sub * groups).take(groups) {
+                half = S::acc_i16(half, S::widen_bytes(*value), column.group(g));
             }
             if L::Shape::SUBS == 1 {
                 return half;
@@ -479,14 +478,14 @@ unsafe fn panels<S: Simd, T: Float, const P: usize, const N: usize>(p: &Product<
             *sums = load_sums::<S, N>(p.fresh, p.out.add(i * p.out_stride));
         }
         for k in 0..p.k {
-            for i in 0..P {
+            for (i, sums) in sums.iter_mut().enumerate() {
                 let at = i * p.panel_bytes + k * bytes;
                 if (k * bytes).is_multiple_of(64) {
                     S::prefetch(p.next.wrapping_add(at));
                 }
                 let w = T::load::<S>(p.panel.add(at));
                 for n in 0..N {
-                    sums[i][n] = S::fma(w, S::splat(*x[n].add(k)), sums[i][n]);
+                    sums[n] = S::fma(w, S::splat(*x[n].add(k)), sums[n]);
                 }
             }
         }

@@ -25,7 +25,8 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
             whether any bit of the logits depends on batch, chunks, threads or decode
             (a quarter of an hour on 2 cores; --only Q8_0 for one file)
 
-  --peer NAME=PATH   the llama-bench of a peer; may be repeated. The first is the bar.
+  --peer NAME=PATH   the llama-bench of a peer, and perhaps flags for each of its runs
+                     ('NAME=PATH -rtr 1'); may be repeated. The first is the bar.
                      Default: llama.cpp=$LLAMA_BENCH, else no comparison.
                      quality uses llama-quantize and llama-perplexity from the same folder.
   --freehold PATH    a built binary [default: built here, in release]

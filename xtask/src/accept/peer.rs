@@ -68,7 +68,7 @@ impl Peer {
 
     /// Name and flags, for the record.
     pub(super) fn shown(&self) -> String {
-        [&[self.name.clone()], &self.flags[..]].concat().join(" ")
+        [std::slice::from_ref(&self.name), &self.flags].concat().join(" ")
     }
 
     /// A tool from the folder that `llama-bench` is in, if it is there.
