@@ -47,13 +47,13 @@ impl Step<'_> {
         }
     }
 
-    /// `hidden` to `normed`.
+    /// `hidden` to `input`.
     fn norm(&self, stage: &NormStage<Resident>, buffers: &mut Buffers) {
         let rows = ..self.tokens * self.hidden_size;
-        norm_rows(self.pool, stage, &buffers.hidden[rows], &mut buffers.normed[rows]);
+        norm_rows(self.pool, stage, &buffers.hidden[rows], &mut buffers.input[rows]);
     }
 
-    /// Adds attention over `normed` to `hidden`.
+    /// Adds attention over `input` to `hidden`.
     fn attention(
         &self,
         stage: &AttentionStage<Resident>,
@@ -62,15 +62,14 @@ impl Step<'_> {
     ) {
         let spec = &stage.spec;
         let (pool, head_dim) = (self.pool, spec.head_dim);
-        let normed = &buffers.normed[..self.tokens * self.hidden_size];
         let query = &mut buffers.query[..self.tokens * spec.heads * head_dim];
         let key = &mut buffers.key[..self.tokens * spec.kv_heads * head_dim];
         let value = &mut buffers.value[..self.tokens * spec.kv_heads * head_dim];
-        let attended = &mut buffers.attended[..self.tokens * spec.heads * head_dim];
         let hidden = &mut buffers.hidden[..self.tokens * self.hidden_size];
         let activations = &mut buffers.activations;
 
         let matrices = [&stage.query.matrix, &stage.key.matrix, &stage.value.matrix];
+        let normed = &buffers.input[..self.tokens * self.hidden_size];
         activations.set(pool, normed, self.hidden_size, &matrices);
         let mut parts = [
             set(&stage.query, &mut *query),
@@ -95,6 +94,7 @@ impl Step<'_> {
             head_dim,
             scale: spec.scale,
         };
+        let attended = &mut buffers.input[..self.tokens * spec.heads * head_dim];
         match spec.mask {
             Mask::Causal => kernels::attention(pool, &shape, query, kv, self.spans, attended),
         }
@@ -105,11 +105,11 @@ impl Step<'_> {
         kernels::linear(pool, activations, &mut [sum]);
     }
 
-    /// Adds the network over `normed` to `hidden`.
+    /// Adds the network over `input` to `hidden`.
     fn dense(&self, stage: &DenseStage<Resident>, buffers: &mut Buffers) {
         let pool = self.pool;
         let width = stage.spec.width;
-        let normed = &buffers.normed[..self.tokens * self.hidden_size];
+        let normed = &buffers.input[..self.tokens * self.hidden_size];
         let wide = &mut buffers.wide[..self.tokens * width];
         let hidden = &mut buffers.hidden[..self.tokens * self.hidden_size];
         let activations = &mut buffers.activations;
@@ -134,10 +134,10 @@ impl Step<'_> {
         kernels::linear(pool, activations, &mut [sum]);
     }
 
-    /// Adds the chosen experts over `normed` to `hidden`.
+    /// Adds the chosen experts over `input` to `hidden`.
     fn moe(&self, stage: &MoeStage<Resident>, buffers: &mut Buffers) {
         let pool = self.pool;
-        let normed = &buffers.normed[..self.tokens * self.hidden_size];
+        let normed = &buffers.input[..self.tokens * self.hidden_size];
         let router = &mut buffers.router[..self.tokens * stage.spec.experts];
         let mixed = &mut buffers.mixed[..self.tokens * self.hidden_size];
         let hidden = &mut buffers.hidden[..self.tokens * self.hidden_size];

@@ -23,16 +23,15 @@ pub struct Scratch {
 pub(crate) struct Buffers {
     /// The residual stream, hidden size.
     pub(crate) hidden: Vec<f32>,
-    /// Its norm, hidden size.
-    pub(crate) normed: Vec<f32>,
+    /// What the next products take: the norm of the stream (hidden size), or what attention
+    /// returns (all query heads). Never both.
+    pub(crate) input: Vec<f32>,
     /// All query heads.
     pub(crate) query: Vec<f32>,
     /// All key heads.
     pub(crate) key: Vec<f32>,
     /// All value heads.
     pub(crate) value: Vec<f32>,
-    /// What attention returns, all query heads.
-    pub(crate) attended: Vec<f32>,
     /// Inside a dense feed-forward network.
     pub(crate) wide: Vec<f32>,
     /// Router logits, one for each expert.
@@ -95,7 +94,8 @@ impl Widths {
     /// of matrix products, which depend on the types of the weights ([`Inputs`]).
     pub(crate) fn bytes(&self, tokens: usize, asked: usize) -> u64 {
         let mixed = if self.experts > 0 { self.hidden } else { 0 };
-        let floats = 2 * self.hidden + 2 * self.query + 2 * self.key + self.wide;
+        let input = self.hidden.max(self.query);
+        let floats = self.hidden + input + self.query + 2 * self.key + self.wide;
         let moe = self.experts + mixed + 2 * self.experts_per_token + self.visits;
         // Positions are one number of the same size.
         let row = floats + moe + self.angles + 1;
@@ -128,11 +128,10 @@ impl Scratch {
         Scratch {
             buffers: Buffers {
                 hidden: Vec::new(),
-                normed: Vec::new(),
+                input: Vec::new(),
                 query: Vec::new(),
                 key: Vec::new(),
                 value: Vec::new(),
-                attended: Vec::new(),
                 wide: Vec::new(),
                 router: Vec::new(),
                 routes: Routes { experts_per_token: 0, expert: Vec::new(), weight: Vec::new() },
@@ -152,7 +151,7 @@ impl Scratch {
     /// Bytes that the buffers take now, but for a few numbers a chunk.
     pub fn held_bytes(&self) -> u64 {
         let b = &self.buffers;
-        let floats = [&b.hidden, &b.normed, &b.query, &b.key, &b.value, &b.attended, &b.wide];
+        let floats = [&b.hidden, &b.input, &b.query, &b.key, &b.value, &b.wide];
         let others = [&b.router, &b.mixed, &b.asked, &b.asked_normed, &b.routes.weight];
         let floats: usize = floats.into_iter().chain(others).map(Vec::len).sum();
         let integers = self.positions.len() + b.routes.expert.len();
@@ -167,11 +166,10 @@ impl Scratch {
         let mixed = if widths.experts > 0 { widths.hidden } else { 0 };
         for (buffer, width) in [
             (&mut buffers.hidden, widths.hidden),
-            (&mut buffers.normed, widths.hidden),
+            (&mut buffers.input, widths.hidden.max(widths.query)),
             (&mut buffers.query, widths.query),
             (&mut buffers.key, widths.key),
             (&mut buffers.value, widths.key),
-            (&mut buffers.attended, widths.query),
             (&mut buffers.wide, widths.wide),
             (&mut buffers.router, widths.experts),
             (&mut buffers.mixed, mixed),
