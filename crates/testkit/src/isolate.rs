@@ -2,8 +2,9 @@
 //! whom permissions bind.
 
 use crate::skipped;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// Set in the process that runs a test again: the folder for its small disk.
 const DISK: &str = "FREEHOLD_TEST_DISK";
@@ -27,7 +28,7 @@ pub fn as_plain_user(name: &str) -> bool {
     if !is_root() {
         return true;
     }
-    run_again(name, &mut as_nobody(&this_program()));
+    judge(name, run_again(name, &mut as_nobody(&this_program())));
     false
 }
 
@@ -74,7 +75,7 @@ impl SmallDisk {
     pub fn of_test(name: &str, bytes: u64) -> Option<SmallDisk> {
         if let Some(path) = std::env::var_os(DISK) {
             let disk = SmallDisk { path: PathBuf::from(path) };
-            disk.mount(&["-t", "tmpfs", "tmpfs", "-o"], &format!("size={bytes}"));
+            disk.mount(&format!("size={bytes}"));
             // Something is always taken: a size of 0 would mean no limit.
             std::fs::write(disk.path.join("ballast"), "x").expect("the disk is new");
             return Some(disk);
@@ -83,25 +84,29 @@ impl SmallDisk {
         let folder = name.replace("::", "-");
         let folder = std::env::temp_dir().join(format!("{folder}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("the system has a folder for temporary files");
-        run_again(name, command.arg(this_program()).env(DISK, &folder));
+        let out = run_again(name, command.arg(this_program()).env(DISK, &folder));
         // Nothing but an empty folder is left of the disk.
         let _ = std::fs::remove_dir(&folder);
+        judge(name, out);
         None
     }
 
     /// Changes how many bytes it has room for, those that are taken included; whole pages.
     pub fn set_bytes(&self, bytes: u64) {
-        self.mount(&["-o"], &format!("remount,size={bytes}"));
+        self.mount(&format!("remount,size={bytes}"));
     }
 
     /// Changes how many files and folders it has room for, those that are there included.
     pub fn set_files(&self, files: u64) {
-        self.mount(&["-o"], &format!("remount,nr_inodes={files}"));
+        self.mount(&format!("remount,nr_inodes={files}"));
     }
 
-    fn mount(&self, before: &[&str], options: &str) {
+    fn mount(&self, options: &str) {
         let mut mount = Command::new("mount");
-        let status = mount.args(before).arg(options).arg(&self.path).status();
+        // With the source named, options that are there are not repeated: a user that this
+        // namespace does not know may be among them.
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&self.path);
+        let status = mount.status();
         assert!(status.is_ok_and(|status| status.success()), "mount {options}");
     }
 }
@@ -111,14 +116,18 @@ fn this_program() -> PathBuf {
 }
 
 /// Runs one test of this program through `command`.
-fn run_again(name: &str, command: &mut Command) {
-    match command.args(["--exact", name, "--nocapture"]).output() {
+fn run_again(name: &str, command: &mut Command) -> io::Result<Output> {
+    command.args(["--exact", name, "--nocapture"]).output()
+}
+
+fn judge(name: &str, out: io::Result<Output>) {
+    match out {
         Ok(out) => {
             let said = [out.stdout, out.stderr].concat();
             let said = String::from_utf8_lossy(&said);
-            assert!(out.status.success() && said.contains("1 passed"), "{command:?}:\n{said}");
+            assert!(out.status.success() && said.contains("1 passed"), "{name}:\n{said}");
         }
         // A program in a folder that others may not enter, for instance.
-        Err(error) => skipped(&format!("{name} (cannot start {command:?}: {error})")),
+        Err(error) => skipped(&format!("{name} (cannot start this program again: {error})")),
     }
 }
