@@ -67,10 +67,15 @@ pub(crate) struct Loaded {
 }
 
 pub(crate) fn load(path: &Path, pool: &Arc<Pool>, numerics: Numerics) -> Result<Loaded> {
+    load_with(path, pool, &numerics.options())
+}
+
+/// As [`load`], with the options of the model itself.
+pub(crate) fn load_with(path: &Path, pool: &Arc<Pool>, options: &LoadOptions) -> Result<Loaded> {
     let begun = Instant::now();
     let at = || format!("cannot load {}", path.display());
     let checkpoint = Checkpoint::open(path).with_context(at)?;
-    let model = Model::load(&checkpoint, Arc::clone(pool), &numerics.options()).with_context(at)?;
+    let model = Model::load(&checkpoint, Arc::clone(pool), options).with_context(at)?;
     Ok(Loaded { model, seconds: begun.elapsed().as_secs_f64() })
 }
 

@@ -14,6 +14,8 @@ pub enum Precision {
     /// Inputs are rounded to 8 or 16 bits in blocks of 32, as the weight's layout asks (see
     /// [`crate::activations`]); F16 and BF16 weights to 14 bits. F32 weights stay exact.
     Quantized,
+    /// As `Quantized`, but F16 and BF16 weights stay exact and take f32 inputs.
+    ExactFloats,
     /// Inputs stay f32: products with the exact decoded weights. Slow for quantized weights;
     /// a reference.
     F32,
@@ -315,7 +317,7 @@ impl Matrix {
     ) -> Option<ActivationFormat> {
         let packing = Packing::of(dtype, cols, precision)?;
         Some(match precision {
-            Precision::Quantized => packing.activation_format(),
+            Precision::Quantized | Precision::ExactFloats => packing.activation_format(),
             Precision::F32 => ActivationFormat::F32,
         })
     }

@@ -10,7 +10,7 @@ use crate::commands::WrongUsage;
 use crate::compute::{self, CHUNK_TOKENS, Loaded, Numerics, Sequences};
 use crate::locate::Locator;
 use anyhow::{Result, bail};
-use kernels::Pool;
+use kernels::{Pool, Precision};
 use std::sync::Arc;
 
 /// The most that a trace may hold in memory, in bytes.
@@ -50,7 +50,12 @@ pub(crate) fn run(args: &Trace, locator: &Locator) -> Result<()> {
 
 fn load(args: &Trace, name: &str, locator: &Locator, pool: &Arc<Pool>) -> Result<Loaded> {
     let numerics = Numerics { kv: args.kv, activations: args.activations };
-    compute::load(&locator.path(name)?, pool, numerics)
+    let mut options = numerics.options();
+    if options.activations == Precision::Quantized {
+        // States are looked at beside a reference's: what can be exact at no loss is.
+        options.activations = Precision::ExactFloats;
+    }
+    compute::load_with(&locator.path(name)?, pool, &options)
 }
 
 /// What one run over some tokens computed.
