@@ -364,15 +364,19 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Where the block after `index` lies, if the tile has one.
+    /// Where the block after `index` lies, if the tile reads it: what a table names beyond that
+    /// may be no block of the cache.
     fn after(
         &self,
         tile: &Tile<'_>,
         index: usize,
         part: fn(&KvLayer, u32, usize) -> *const u8,
     ) -> *const u8 {
-        let next = tile.span.blocks.get(index + 1);
-        next.map_or(std::ptr::null(), |&block| part(self.layer, block, tile.kv_head))
+        let next = index + 1;
+        if next > tile.position(tile.rows - 1) / BLOCK_TOKENS {
+            return std::ptr::null();
+        }
+        part(self.layer, tile.span.blocks[next], tile.kv_head)
     }
 
     /// Weighted values of `most` positions from `start` for some rows of the tile, as

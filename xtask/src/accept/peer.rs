@@ -29,14 +29,12 @@ impl Peer {
         let (name, line) = text
             .split_once('=')
             .with_context(|| format!("--peer: expected NAME=PATH, found `{text}`"))?;
-        let mut words = line.split_whitespace();
-        let path = words.next().unwrap_or_default();
-        let bench = PathBuf::from(path);
-        if !bench.is_file() {
-            bail!("--peer {name}: no file {path}");
-        }
-        let flags = words.map(str::to_owned).collect();
-        Ok(Peer { name: name.to_owned(), bench, flags })
+        // A path may have spaces: the shortest beginning that is a file is the program.
+        let ends = line.match_indices(' ').map(|(at, _)| at).chain([line.len()]);
+        let end = ends.into_iter().find(|&end| Path::new(&line[..end]).is_file());
+        let Some(end) = end else { bail!("--peer {name}: no file {line}") };
+        let flags = line[end..].split_whitespace().map(str::to_owned).collect();
+        Ok(Peer { name: name.to_owned(), bench: PathBuf::from(&line[..end]), flags })
     }
 
     pub(super) fn from_environment() -> Result<Option<Peer>> {
@@ -94,6 +92,18 @@ fn parse_speeds(text: &str) -> Result<Speeds> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_with_spaces_and_flags_are_told_apart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let bench = folder.path().join("my bench");
+        std::fs::write(&bench, "").expect("writes");
+        for (flags, count) in [("", 0), (" -rtr 1", 2)] {
+            let peer = Peer::parse(&format!("ik={}{flags}", bench.display())).expect("a peer");
+            assert_eq!((peer.bench.as_path(), peer.flags.len()), (bench.as_path(), count));
+        }
+        assert!(Peer::parse(&format!("ik={}/none -rtr 1", folder.path().display())).is_err());
+    }
 
     #[test]
     fn speeds_are_read_from_the_list() {

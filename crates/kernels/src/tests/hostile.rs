@@ -236,3 +236,70 @@ fn buffers_take_what_was_announced() {
         assert_eq!(input.held_bytes(), held);
     }
 }
+
+#[test]
+fn a_table_may_name_anything_beyond_what_is_read() {
+    let pool = Pool::new(1);
+    let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 16, scale: 1.0 };
+    let x = Random(4).floats(33 * 32);
+    let run = |blocks: &[u32], rows: usize| {
+        let mut layer = KvLayer::new(3, 1, 16, KvType::F16);
+        let span = [Span { first_row: 0, rows, position: 0, blocks }];
+        let kv = &x[..rows * 16];
+        layer.store(&pool, kv, kv, &span);
+        let mut out = vec![0f32; rows * 32];
+        attention(&pool, &shape, &x[..rows * 32], &layer, &span, &mut out);
+        bits(&out)
+    };
+    for (rows, exact, longer) in [(1, &[0u32][..], &[0u32, 99][..]), (33, &[0, 2], &[0, 2, 99])] {
+        assert_eq!(run(exact, rows), run(longer, rows));
+    }
+}
+
+/// Codes and inputs at their limits and of one sign: the largest sum that 32 bits must hold.
+#[test]
+fn the_widest_products_stay_in_32_bits() {
+    let cols = 256;
+    let pool = Pool::new(1);
+    let x = vec![1f32; 5 * cols];
+    let check = |t: &Tensor| {
+        let matrix = Matrix::pack(&pool, t, Precision::Quantized).unwrap();
+        let columns = columns_of(Isa::Scalar, &x, cols, matrix.activation_format());
+        let expected = products(Isa::Scalar, &matrix, &columns);
+        check_against_oracle(t, &matrix, &columns, &expected);
+        for isa in Isa::all_available() {
+            assert_eq!(bits(&products(isa, &matrix, &columns)), bits(&expected), "{}", isa.name());
+            let alone = products(isa, &matrix, &columns[..1]);
+            assert_eq!(bits(&alone), bits(&expected[..PANEL_ROWS]), "{} alone", isa.name());
+        }
+    };
+    // The largest value below a power of two: codes of 8188 and 8160.
+    for (dtype, largest) in [(DType::F16, 0x3bffu16), (DType::BF16, 0x3f7f)] {
+        let data = largest.to_le_bytes().repeat(16 * cols);
+        check(&Tensor::new("limit", dtype, vec![16, cols], Bytes::from_vec(data)).unwrap());
+    }
+    // Values of -32 (no bits), scales of -128, a super-scale of 1.
+    let mut block = vec![0u8; 192];
+    block.extend([0x80; 16]);
+    block.extend(0x3c00u16.to_le_bytes());
+    let data = block.repeat(16);
+    check(&Tensor::new("limit", DType::Q6_K, vec![16, cols], Bytes::from_vec(data)).unwrap());
+}
+
+#[test]
+fn float_weights_give_the_same_bits_in_any_company() {
+    let (rows, tokens) = (104, 5);
+    let pool = Pool::new(2);
+    for (dtype, cols) in [(DType::F32, 96), (DType::F16, 97), (DType::BF16, 96)] {
+        let t = tensor(dtype, rows, cols, 6);
+        for precision in [Precision::Quantized, Precision::ExactFloats] {
+            let matrix = Matrix::pack(&pool, &t, precision).unwrap();
+            let x = Random(8).floats(tokens * cols);
+            let whole = product(&pool, &matrix, &x);
+            for few in 1..tokens {
+                let part = product(&pool, &matrix, &x[..few * cols]);
+                assert_eq!(bits(&part), bits(&whole[..few * rows]), "{dtype:?} {few}");
+            }
+        }
+    }
+}
