@@ -240,7 +240,7 @@ impl Matrix {
     pub fn pack(pool: &Pool, tensor: &Tensor, precision: Precision) -> Result<Matrix, KernelError> {
         let (mut packing, row_bytes) = check(tensor, precision)?;
         let &[rows, cols] = tensor.shape.as_slice() else { unreachable!("checked") };
-        // What a plan has counted, also if the weight stays float below.
+        // As many bytes as a plan has counted, also if the weight stays float below.
         let panel_bytes = packing.panel_bytes(cols);
         if packing == Packing::Integers && !all_finite(tensor.dtype, &tensor.data) {
             packing = if tensor.dtype == DType::F16 { Packing::F16 } else { Packing::Bf16 };

@@ -29,7 +29,7 @@ pub struct MemoryPlan {
     pub kv_bytes_per_1k_tokens_f32: u64,
     /// KV cache for each 1,024 tokens in f16.
     pub kv_bytes_per_1k_tokens_f16: u64,
-    /// Buffers of a forward pass with quantized activations, the logits among them; what
+    /// Buffers of a forward pass, the logits among them; what
     /// the threads keep is in [`working_bytes`].
     pub scratch_bytes: u64,
 }
@@ -37,11 +37,15 @@ pub struct MemoryPlan {
 /// Plans the memory of a model that is run in steps of at most `tokens` rows with at most
 /// `logit_rows` rows of logits.
 ///
+/// The headers do not tell whether a F16 or BF16 weight holds a NaN or an infinity; products
+/// of such a weight take f32 inputs, which need up to four bytes a value of scratch more.
+///
 /// # Errors
 /// What [`crate::Model::load`] would refuse: configuration, missing or ill-shaped tensors.
 pub fn plan(
     checkpoint: &Checkpoint,
     spec: &Spec,
+    activations: Precision,
     tokens: usize,
     logit_rows: usize,
 ) -> Result<MemoryPlan, ModelError> {
@@ -49,7 +53,7 @@ pub fn plan(
     let search = Search::new(checkpoint, spec);
     let (moe_inputs, inputs) = Default::default();
     let plan = MemoryPlan::default();
-    let mut measure = Measure { search, plan, tokens, logit_rows, inputs, moe_inputs };
+    let mut measure = Measure { search, plan, activations, tokens, logit_rows, inputs, moe_inputs };
     build(spec, &mut measure)?;
     let kv_bytes = |kv: KvType| (block_bytes(spec, kv) * (KV_TOKENS / BLOCK_TOKENS)) as u64;
     let logits = 4 * (logit_rows as u64) * (spec.vocab_size as u64);
@@ -86,6 +90,7 @@ pub fn working_bytes(spec: &Spec, threads: usize, positions: usize) -> u64 {
 struct Measure<'a> {
     search: Search<'a>,
     plan: MemoryPlan,
+    activations: Precision,
     tokens: usize,
     logit_rows: usize,
     inputs: Inputs,
@@ -115,8 +120,8 @@ impl Leaves for Measure<'_> {
         let (precision, input_rows) = match place.slot {
             Slot::Router => (Precision::F32, self.tokens),
             // The embedding is a matrix where it is the output matrix.
-            Slot::Head | Slot::Embedding => (Precision::Quantized, self.logit_rows),
-            _ => (Precision::Quantized, self.tokens),
+            Slot::Head | Slot::Embedding => (self.activations, self.logit_rows),
+            _ => (self.activations, self.tokens),
         };
         self.inputs.add(tensor.dtype, precision, input_rows, cols);
         self.add(&tensor, precision)
@@ -142,12 +147,12 @@ impl Leaves for Measure<'_> {
         let tensors = self.search.experts(layer, moe, hidden_size)?;
         let (tokens, visits) = (self.tokens, self.tokens * moe.experts_per_token);
         for tensor in tensors.gate.iter().chain(&tensors.up) {
-            self.moe_inputs.add(tensor.dtype, Precision::Quantized, tokens, hidden_size);
+            self.moe_inputs.add(tensor.dtype, self.activations, tokens, hidden_size);
         }
         for tensor in &tensors.down {
-            self.moe_inputs.add(tensor.dtype, Precision::Quantized, visits, moe.width);
+            self.moe_inputs.add(tensor.dtype, self.activations, visits, moe.width);
         }
         let all = tensors.gate.iter().chain(&tensors.up).chain(&tensors.down);
-        all.into_iter().try_for_each(|tensor| self.add(tensor, Precision::Quantized))
+        all.into_iter().try_for_each(|tensor| self.add(tensor, self.activations))
     }
 }

@@ -90,7 +90,7 @@ fn the_capital_of_france_is_paris() {
     let options = LoadOptions::default();
     let model = Model::load(&checkpoint, Arc::new(Pool::new(2)), &options).expect("loads");
     assert_eq!(Parameters::count(model.spec()).total(), 134_515_008);
-    let plan = model::plan(&checkpoint, model.spec(), 512, 1).expect("plans");
+    let plan = model::plan(&checkpoint, model.spec(), options.activations, 512, 1).expect("plans");
     assert_eq!(plan.packed_bytes, model.resident_bytes());
     println!("{}\n{plan:?}", model.spec().summary());
 

@@ -147,11 +147,13 @@ fn changed_tensors(shape: &Tiny) -> Vec<Named> {
 
 #[test]
 fn the_memory_plan_is_what_loading_takes() {
-    for shape in [Tiny::llama(), Tiny::qwen3(), Tiny::qwen3_moe()] {
+    let floats = Tiny { types: vec![DType::BF16, DType::F16], ..Tiny::llama() };
+    for shape in [Tiny::llama(), Tiny::qwen3(), Tiny::qwen3_moe(), floats] {
         let checkpoint = shape.checkpoint();
         let spec = model::inspect(&checkpoint).expect("reads");
-        let plan = model::plan(&checkpoint, &spec, 64, 1).expect("plans");
-        for activations in [Activations::Quantized, Activations::F32] {
+        for activations in [Activations::Quantized, Activations::ExactFloats, Activations::F32] {
+            let plan = model::plan(&checkpoint, &spec, activations, 64, 1).expect("plans");
+            assert_eq!(plan.mapped_bytes > 0, !shape.tied);
             for kv in [KvType::F16, KvType::F32] {
                 let options = LoadOptions { activations, kv };
                 let model = shape.load(1, &options);
@@ -163,20 +165,16 @@ fn the_memory_plan_is_what_loading_takes() {
                 };
                 let mut cache = model.new_cache(blocks);
                 assert_eq!(cache.bytes() as u64, expected);
-                if activations == Activations::Quantized {
-                    let (mut scratch, mut logits) = (Scratch::new(), Vec::new());
-                    let last = LogitRows::Last;
-                    let chunk =
-                        Chunk { tokens: &[1; 64], position: 0, blocks: &[0, 1], logits: last };
-                    let batch = Batch { chunks: &[chunk] };
-                    model.forward(&mut cache, &mut scratch, &batch, &mut logits).expect("runs");
-                    let held = scratch.held_bytes() + 4 * logits.len() as u64;
-                    assert_eq!(held, plan.scratch_bytes, "{}", shape.arch);
-                }
+                let (mut scratch, mut logits) = (Scratch::new(), Vec::new());
+                let last = LogitRows::Last;
+                let chunk = Chunk { tokens: &[1; 64], position: 0, blocks: &[0, 1], logits: last };
+                let batch = Batch { chunks: &[chunk] };
+                model.forward(&mut cache, &mut scratch, &batch, &mut logits).expect("runs");
+                let held = scratch.held_bytes() + 4 * logits.len() as u64;
+                assert_eq!(held, plan.scratch_bytes, "{}", shape.arch);
             }
         }
         // A tied embedding is packed once; another stays in the file.
-        assert_eq!(plan.mapped_bytes > 0, !shape.tied);
     }
 }
 

@@ -10,7 +10,7 @@ use crate::output::stdout;
 use crate::texts;
 use anyhow::{Context as _, Result};
 use facts::{Facts, TypeTotal};
-use model::{MemoryPlan, Parameters, Spec};
+use model::{LoadOptions, MemoryPlan, Parameters, Spec};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use weights::Checkpoint;
@@ -77,7 +77,9 @@ fn report(name: &str, path: &Path, checkpoint: &Checkpoint) -> Report {
 
 fn architecture(checkpoint: &Checkpoint) -> Result<Architecture, String> {
     let spec = model::inspect(checkpoint).map_err(|error| chain(&error))?;
-    let memory = model::plan(checkpoint, &spec, CHUNK_TOKENS, 1).map_err(|error| chain(&error));
+    let options = LoadOptions::default();
+    let memory = model::plan(checkpoint, &spec, options.activations, CHUNK_TOKENS, 1)
+        .map_err(|error| chain(&error));
     Ok(Architecture { parameters: Parameters::count(&spec), spec, memory })
 }
 
