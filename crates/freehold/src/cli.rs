@@ -300,6 +300,7 @@ Examples:
 --out writes `logits` (tokens, vocabulary) and with --layers `hidden.0` (the embeddings) to
 `hidden.N` (the last layer, before the final norm), all f32.
 --against compares the same states and logits of two models, layer by layer.
+With --tokens, F16 and BF16 weights stay exact; --text measures them as they are served.
 --text measures perplexity, and the divergence of the next-token distributions from a
 reference: the model of --against, else the same file with f32 activations and KV cache.
 The text is cut into chunks of --context tokens; the second half of each is scored.")]

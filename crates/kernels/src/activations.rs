@@ -209,6 +209,7 @@ unsafe fn blocks<S: Simd, Q: Quant>(x: &[f32], out: *mut u8) {
         for (b, block) in x.chunks(BLOCK).enumerate() {
             let mut full = [0f32; BLOCK];
             if block.len() == BLOCK {
+                // A known length: two loads and stores, and no call.
                 full.copy_from_slice(block);
             } else {
                 full[..block.len()].copy_from_slice(block);
@@ -235,7 +236,7 @@ unsafe fn blocks<S: Simd, Q: Quant>(x: &[f32], out: *mut u8) {
 /// The largest |x|; NaN if there is one, else infinite if there is one. As integers the
 /// bits of magnitudes are in that order.
 #[inline(always)]
-fn largest_magnitude(x: &[f32; BLOCK]) -> f32 {
+pub(crate) fn largest_magnitude(x: &[f32; BLOCK]) -> f32 {
     let mut largest = 0;
     for x in x {
         largest = largest.max(x.abs().to_bits());

@@ -139,7 +139,12 @@ macro_rules! entry_points {
                 unsafe { product::integers::<$simd>(p) }
             }
             $(#[$feature])?
-            unsafe fn pack<T: layout::Float>(row: *const u8, lane: usize, blocks: usize, to: *mut u8) {
+            unsafe fn pack<T: layout::Float>(
+                row: *const u8,
+                lane: usize,
+                blocks: usize,
+                to: *mut u8,
+            ) {
                 // SAFETY: as above.
                 unsafe { layout::integers::pack_row::<$simd, T>(row, lane, blocks, to) }
             }

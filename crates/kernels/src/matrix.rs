@@ -172,7 +172,8 @@ impl Packing {
         with_layout!(self, L => unsafe {
             let block = block_at::<L>(panel.as_ptr(), cols / BLOCK, block);
             crate::product::decode::<Scalar, L>(&block, to)
-        }, integers => integers::decode(panel, cols / BLOCK, block, to), float => decode_floats(self, panel, cols, block, to))
+        }, integers => integers::decode(panel, cols / BLOCK, block, to),
+            float => decode_floats(self, panel, cols, block, to))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! for each panel (16 rows):
-//!   for k-range of 16 blocks:                  the range's values stay in L1
+//!   for k-range of some blocks:                the range's values stay in L1
 //!     unpack the range once (many columns)     or take it from registers (one column)
 //!     for each tile of columns:
 //!       for each block: integer dot, then  sum ← fma(dot, scale_w · scale_x, sum)
@@ -38,8 +38,9 @@ pub(crate) struct Product<'a> {
     pub(crate) out: *mut f32,
     /// Floats from one panel's sums to the next one's.
     pub(crate) out_stride: usize,
-    /// What will be read next, as far from `panel` as it is from here: fetched into the cache
-    /// along the way. Any address will do.
+    /// What a float product of few columns fetches into the cache along the way: the address
+    /// that corresponds to `panel` in what will be read next. Any address will do. Quantized
+    /// products fetch [`AHEAD`] of what they read.
     pub(crate) next: *const u8,
 }
 
@@ -153,14 +154,22 @@ unsafe fn one_column<S: Simd, L: Layout>(p: &Product<'_>, column: *const u8) {
     }
 }
 
+/// Fetches what lies [`AHEAD`] of a block.
 #[inline(always)]
 unsafe fn fetch_ahead<S: Simd, L: Layout>(block: &Block) {
-    // SAFETY: a prefetch takes any address.
+    // SAFETY: as below.
     unsafe {
-        for line in 0..code_bytes::<L>() / 64 {
-            S::prefetch(block.codes.wrapping_add(AHEAD + 64 * line));
-        }
+        fetch_lines::<S>(block.codes, code_bytes::<L>());
         S::prefetch(block.scales.wrapping_add(AHEAD));
+    }
+}
+
+/// Fetches the lines that lie [`AHEAD`] of `bytes` bytes.
+#[inline(always)]
+unsafe fn fetch_lines<S: Simd>(from: *const u8, bytes: usize) {
+    for line in 0..bytes / 64 {
+        // SAFETY: a prefetch takes any address.
+        unsafe { S::prefetch(from.wrapping_add(AHEAD + 64 * line)) };
     }
 }
 

@@ -1,7 +1,9 @@
 //! Products of [`crate::layout::integers`]: the packed codes are what tiles read, so nothing is
 //! unpacked.
 
-use super::{AHEAD, Column, Product, RANGE, Tile, add_scaled, load_sums, store_sums, wide_dots};
+use super::{
+    Column, Product, RANGE, Tile, add_scaled, fetch_lines, load_sums, store_sums, wide_dots,
+};
 use crate::layout::integers::CODE_BYTES;
 use crate::layout::{BLOCK, PANEL_ROWS, S8};
 use crate::simd::Simd;
@@ -50,10 +52,9 @@ impl Tile for Codes {
             let mut sums = load_sums::<S, N>(self.first == 0, out);
             for block in self.first..self.first + self.count {
                 let codes = self.codes.add(block * CODE_BYTES);
+                // More columns compute longer than they wait, and each tile would fetch again.
                 if N <= 4 {
-                    for line in 0..CODE_BYTES / 64 {
-                        S::prefetch(codes.wrapping_add(AHEAD + 64 * line));
-                    }
+                    fetch_lines::<S>(codes, CODE_BYTES);
                 }
                 let dots = wide_dots::<S, N>(codes, &cols);
                 let exponents = S::load_i8_int(self.exponents.add(block * PANEL_ROWS));

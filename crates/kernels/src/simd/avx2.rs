@@ -44,6 +44,14 @@ macro_rules! simd {
     }};
 }
 
+/// The columns of a tile, which the caller knows to be all there are.
+#[inline(always)]
+fn of_tile<T: Copy, const N: usize>(all: &[T; N]) -> [T; tile::COLS] {
+    let mut out = [all[0]; tile::COLS];
+    out.copy_from_slice(all);
+    out
+}
+
 impl Simd for Avx2 {
     type F = F;
     type I = I;
@@ -267,11 +275,7 @@ impl Simd for Avx2 {
         if N != tile::COLS {
             return simd!(super::four_groups_u8::<Self, N>(acc, w, a));
         }
-        let (mut four, mut columns) = ([acc[0]; tile::COLS], [a[0]; tile::COLS]);
-        for n in 0..tile::COLS {
-            (four[n], columns[n]) = (acc[n], a[n]);
-        }
-        let four = simd!(tile::four_groups_u8(four, w, columns));
+        let four = simd!(tile::four_groups_u8(of_tile(&acc), w, of_tile(a)));
         acc.copy_from_slice(&four);
         acc
     }
@@ -329,11 +333,7 @@ impl Simd for Avx2 {
         if N != tile::COLS {
             return simd!(super::four_groups_i16::<Self, N>(acc, w, a));
         }
-        let (mut four, mut columns) = ([acc[0]; tile::COLS], [a[0]; tile::COLS]);
-        for n in 0..tile::COLS {
-            (four[n], columns[n]) = (acc[n], a[n]);
-        }
-        let four = simd!(tile::four_groups_i16(four, w, columns));
+        let four = simd!(tile::four_groups_i16(of_tile(&acc), w, of_tile(a)));
         acc.copy_from_slice(&four);
         acc
     }

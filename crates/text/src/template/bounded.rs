@@ -13,28 +13,27 @@ use super::python::to_str;
 /// Digits that numbers are written with out at little cost.
 const DIGITS_CHEAP: i32 = 20;
 
+/// A filter that compares the items of a value.
+type Compare = fn(&State<'_, '_>, Value, Kwargs) -> Result<Value, Error>;
+
 /// Replaces the filters that need it.
 pub(super) fn add(env: &mut Environment<'static>) {
     // Not the reference's, and their results are as large as they please.
     for name in ["chain", "lines", "split", "zip"] {
         env.remove_filter(name);
     }
-    env.add_filter("sort", |state: &State<'_, '_>, value: Value, options: Kwargs| {
-        weigh(&value)?;
-        filters::sort(state, value, options)
-    });
-    env.add_filter("min", |state: &State<'_, '_>, value: Value, options: Kwargs| {
-        weigh(&value)?;
-        filters::min(state, value, options)
-    });
-    env.add_filter("max", |state: &State<'_, '_>, value: Value, options: Kwargs| {
-        weigh(&value)?;
-        filters::max(state, value, options)
-    });
-    env.add_filter("unique", |state: &State<'_, '_>, value: Value, options: Kwargs| {
-        weigh(&value)?;
-        filters::unique(state, value, options)
-    });
+    let compare: [(&str, Compare); 4] = [
+        ("sort", filters::sort),
+        ("min", filters::min),
+        ("max", filters::max),
+        ("unique", filters::unique),
+    ];
+    for (name, filter) in compare {
+        env.add_filter(name, move |state: &State<'_, '_>, value: Value, options: Kwargs| {
+            weigh(&value)?;
+            filter(state, value, options)
+        });
+    }
     env.add_filter("dictsort", |value: &Value, options: Kwargs| {
         weigh(value)?;
         filters::dictsort(value, options)

@@ -12,52 +12,41 @@ pub(super) const COLS: usize = 4;
 
 type Sums = [[__m256i; 2]; COLS];
 
-/// One column of [`group_u8`]: activations at `x`, running sums `lo` and `hi`.
-macro_rules! column_u8 {
-    ($x:literal, $at:literal, $lo:literal, $hi:literal) => {
+/// One column of [`group`]: activations at `x + at`, running sums `lo` and `hi`.
+#[rustfmt::skip]
+macro_rules! one_column {
+    ($mul:literal, $add:literal, $x:literal, $at:literal, $lo:literal, $hi:literal) => {
         concat!(
-            "vpbroadcastd {a}, [{",
-            $x,
-            "} + ",
-            $at,
-            "]\n",
-            "vpmaddubsw {p}, {w0}, {a}\n",
-            "vpmaddubsw {a}, {w1}, {a}\n",
-            "vpaddw {",
-            $lo,
-            "}, {",
-            $lo,
-            "}, {p}\n",
-            "vpaddw {",
-            $hi,
-            "}, {",
-            $hi,
-            "}, {a}\n",
+            "vpbroadcastd {a}, [{", $x, "} + ", $at, "]\n",
+            $mul, " {p}, {w0}, {a}\n",
+            $mul, " {a}, {w1}, {a}\n",
+            $add, " {", $lo, "}, {", $lo, "}, {p}\n",
+            $add, " {", $hi, "}, {", $hi, "}, {a}\n",
         )
     };
 }
 
-/// One group of four `k`: weights at `w`, activations at `at`.
-macro_rules! group_u8 {
-    ($w0:literal, $w1:literal, $at:literal) => {
+/// One vector of each half of the rows, at `w + w0` and `w + w1`, times 4 bytes of activations
+/// of each column.
+#[rustfmt::skip]
+macro_rules! group {
+    ($mul:literal, $add:literal, $w0:literal, $w1:literal, $at:literal) => {
         concat!(
-            "vmovdqa {w0}, [{w} + ",
-            $w0,
-            "]\n",
-            "vmovdqa {w1}, [{w} + ",
-            $w1,
-            "]\n",
-            column_u8!("x0", $at, "s00", "s01"),
-            column_u8!("x1", $at, "s10", "s11"),
-            column_u8!("x2", $at, "s20", "s21"),
-            column_u8!("x3", $at, "s30", "s31"),
+            "vmovdqa {w0}, [{w} + ", $w0, "]\n",
+            "vmovdqa {w1}, [{w} + ", $w1, "]\n",
+            one_column!($mul, $add, "x0", $at, "s00", "s01"),
+            one_column!($mul, $add, "x1", $at, "s10", "s11"),
+            one_column!($mul, $add, "x2", $at, "s20", "s21"),
+            one_column!($mul, $add, "x3", $at, "s30", "s31"),
         )
     };
 }
 
-/// A function that adds the products of some groups to the sums of a tile.
+/// A function that adds the products of some groups, [`group`] by [`group`], to the sums of a
+/// tile.
 macro_rules! tile {
-    ($(#[$doc:meta])* $name:ident, $x:ty, $($group:expr),+) => {
+    ($(#[$doc:meta])* $name:ident, $x:ty, $mul:literal, $add:literal;
+        $($w0:literal $w1:literal $at:literal),+) => {
         $(#[$doc])*
         ///
         /// # Safety
@@ -69,7 +58,7 @@ macro_rules! tile {
             // SAFETY: reads what the contract names, writes registers.
             unsafe {
                 asm!(
-                    $($group,)+
+                    $(group!($mul, $add, $w0, $w1, $at),)+
                     w = in(reg) w,
                     x0 = in(reg) x[0],
                     x1 = in(reg) x[1],
@@ -96,56 +85,11 @@ macro_rules! tile {
 }
 
 tile!(
-    /// `vpmaddubsw` and `vpaddw` over four groups.
-    four_groups_u8, i8, group_u8!("0", "32", "0"), group_u8!("64", "96", "4"),
-    group_u8!("128", "160", "8"), group_u8!("192", "224", "12"));
-
-/// One column of [`group_i16`]: the products of one half of each four `k`.
-macro_rules! column_i16 {
-    ($x:literal, $at:literal, $lo:literal, $hi:literal) => {
-        concat!(
-            "vpbroadcastd {a}, [{",
-            $x,
-            "} + ",
-            $at,
-            "]\n",
-            "vpmaddwd {p}, {w0}, {a}\n",
-            "vpmaddwd {a}, {w1}, {a}\n",
-            "vpaddd {",
-            $lo,
-            "}, {",
-            $lo,
-            "}, {p}\n",
-            "vpaddd {",
-            $hi,
-            "}, {",
-            $hi,
-            "}, {a}\n",
-        )
-    };
-}
-
-/// One half of a group of four `k`: weights at `w`, activations at `at`.
-macro_rules! group_i16 {
-    ($w0:literal, $w1:literal, $at:literal) => {
-        concat!(
-            "vmovdqa {w0}, [{w} + ",
-            $w0,
-            "]\n",
-            "vmovdqa {w1}, [{w} + ",
-            $w1,
-            "]\n",
-            column_i16!("x0", $at, "s00", "s01"),
-            column_i16!("x1", $at, "s10", "s11"),
-            column_i16!("x2", $at, "s20", "s21"),
-            column_i16!("x3", $at, "s30", "s31"),
-        )
-    };
-}
-
+    /// Unsigned bytes times signed ones over four groups of four `k`, summed in 16 bits.
+    four_groups_u8, i8, "vpmaddubsw", "vpaddw";
+    "0" "32" "0", "64" "96" "4", "128" "160" "8", "192" "224" "12");
 tile!(
-    /// `vpmaddwd` and `vpaddd` over four groups.
-    four_groups_i16, i16, group_i16!("0", "32", "0"), group_i16!("64", "96", "4"),
-    group_i16!("128", "160", "8"), group_i16!("192", "224", "12"),
-    group_i16!("256", "288", "16"), group_i16!("320", "352", "20"),
-    group_i16!("384", "416", "24"), group_i16!("448", "480", "28"));
+    /// 16-bit values over four groups of four `k`, two vectors each, summed in 32 bits.
+    four_groups_i16, i16, "vpmaddwd", "vpaddd";
+    "0" "32" "0", "64" "96" "4", "128" "160" "8", "192" "224" "12",
+    "256" "288" "16", "320" "352" "20", "384" "416" "24", "448" "480" "28");
