@@ -54,7 +54,7 @@ impl Mix {
         })
     }
 
-    /// The type of a tensor: vectors stay F32, matrices follow the mixture.
+    /// The type of a tensor: vectors and routers stay F32, matrices follow the mixture.
     pub(crate) fn dtype(&self, tensor: &str, dimensions: usize, layers: usize) -> DType {
         if dimensions < 2 {
             return DType::F32;
@@ -62,7 +62,11 @@ impl Mix {
         let Some((layer, part)) = layer_part(tensor) else {
             return self.embedding;
         };
-        let wants_more = matches!(part, "attn_v.weight" | "ffn_down.weight");
+        if part == "ffn_gate_inp.weight" {
+            return DType::F32;
+        }
+        let wants_more =
+            matches!(part, "attn_v.weight" | "ffn_down.weight" | "ffn_down_exps.weight");
         if wants_more && is_sensitive(layer, layers) { self.sensitive } else { self.base }
     }
 }
@@ -97,6 +101,8 @@ mod tests {
         assert_eq!(mix.dtype("blk.3.attn_v.weight", 2, 28), DType::Q4_K);
         assert_eq!(mix.dtype("blk.0.attn_q.weight", 2, 28), DType::Q4_K);
         assert_eq!(mix.dtype("blk.0.attn_norm.weight", 1, 28), DType::F32);
+        assert_eq!(mix.dtype("blk.0.ffn_gate_inp.weight", 2, 28), DType::F32);
+        assert_eq!(mix.dtype("blk.0.ffn_down_exps.weight", 3, 28), DType::Q6_K);
         assert_eq!(Mix::from_name("Q8_0").expect("known").dtype("x", 2, 1), DType::Q8_0);
         assert!(Mix::from_name("Q9_Z").is_err());
     }

@@ -3,10 +3,12 @@
 //! Speed depends on shapes and types, not on values, so such a file is a fair one to measure with.
 //! It is complete: other programs that read GGUF load it, too.
 
+mod shape;
 mod vocabulary;
 
 use crate::mix::Mix;
 use anyhow::{Context as _, Result, bail};
+pub(crate) use shape::Shape;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use weights::{DType, GgufWriter, quantize};
@@ -16,123 +18,69 @@ const DEVIATION: f32 = 0.03;
 /// Values encoded once a type; every tensor is made of blocks drawn from these.
 const POOL_VALUES: usize = 1 << 18;
 
-/// Qwen3-0.6B as published.
-const HIDDEN: usize = 1024;
-const LAYERS: usize = 28;
-const HEADS: usize = 16;
-const KV_HEADS: usize = 8;
-const HEAD_DIM: usize = 128;
-const FFN: usize = 3072;
-const CONTEXT: u32 = 40_960;
-
-const USAGE: &str = "random-model OUT.gguf [--type Q4_K_M] [--layers 28]";
+const USAGE: &str =
+    "random-model OUT.gguf [--shape qwen3-0.6b|qwen3-30b-a3b] [--type Q4_K_M] [--layers N]";
 
 struct Options {
     out: PathBuf,
+    shape: Shape,
     mix: Mix,
-    layers: usize,
 }
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let options = parse(args)?;
-    write(&options.out, &options.mix, options.layers)?;
+    write(&options.out, &options.shape, &options.mix)?;
     let bytes = std::fs::metadata(&options.out)?.len();
     println!("{}: {} MiB, {}", options.out.display(), bytes >> 20, options.mix.name);
     Ok(())
 }
 
-/// All the layers of the published model.
-pub(crate) fn write_whole(out: &Path, mix: &Mix) -> Result<()> {
-    write(out, mix, LAYERS)
-}
-
-fn write(out: &Path, mix: &Mix, layers: usize) -> Result<()> {
+/// Writes a file of this shape and mixture.
+pub(crate) fn write(out: &Path, shape: &Shape, mix: &Mix) -> Result<()> {
     let mut file = GgufWriter::new();
-    set_metadata(&mut file, mix, layers)?;
+    shape.set_metadata(&mut file)?;
+    file.set("general.file_type", mix.file_type);
+    file.set("general.quantization_version", 2u32);
+    vocabulary::set(&mut file);
     let mut pools = Pools::default();
-    for (name, shape) in tensors(layers) {
-        let dtype = mix.dtype(&name, shape.len(), layers);
-        if shape.len() == 1 {
-            file.tensor_f32(name, dtype, &shape, vec![1.0; shape[0]]);
+    for (name, sizes) in shape.tensors() {
+        let dtype = mix.dtype(&name, sizes.len(), shape.layers);
+        if let [len] = sizes[..] {
+            file.tensor_f32(name, dtype, &sizes, vec![1.0; len]);
             continue;
         }
+        let (cols, outer) = sizes.split_last().context("every tensor has a dimension")?;
+        let rows: usize = outer.iter().product();
         let pool = pools.of(dtype)?;
-        let rows: usize = shape[0];
-        let bytes = dtype.row_bytes(shape[1]).context("every row is a multiple of 256")? * rows;
+        let bytes = dtype.row_bytes(*cols).context("every row is a multiple of 256")? * rows;
         let seed = seed_of(&name);
-        file.tensor(name, dtype, &shape, move |out| draw_blocks(out, &pool, bytes, seed));
+        file.tensor(name, dtype, &sizes, move |out| draw_blocks(out, &pool, bytes, seed));
     }
     Ok(file.write(out)?)
 }
 
 fn parse(args: &[String]) -> Result<Options> {
-    let (mut out, mut mix, mut layers) = (None, Mix::from_name("Q4_K_M")?, LAYERS);
+    let (mut out, mut mix, mut layers) = (None, Mix::from_name("Q4_K_M")?, None);
+    let mut shape = Shape::QWEN3_0_6B;
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
         match arg.as_str() {
+            "--shape" => shape = Shape::from_name(value()?)?,
             "--type" => mix = Mix::from_name(value()?)?,
             "--layers" => {
                 let text = value()?;
-                layers =
+                let number: usize =
                     text.parse().with_context(|| format!("`{text}` is no number of layers"))?;
+                layers = Some(number);
             }
             path if !path.starts_with('-') && out.is_none() => out = Some(PathBuf::from(path)),
             other => bail!("unexpected `{other}`; usage: {USAGE}"),
         }
     }
-    if !(1..=LAYERS).contains(&layers) {
-        bail!("expected 1 to {LAYERS} layers, found {layers}");
-    }
+    let shape = shape.with_layers(layers.unwrap_or(shape.layers))?;
     let out = out.with_context(|| format!("no output file; usage: {USAGE}"))?;
-    Ok(Options { out, mix, layers })
-}
-
-fn set_metadata(file: &mut GgufWriter<'_>, mix: &Mix, layers: usize) -> Result<()> {
-    let size = |n: usize| u32::try_from(n).context("sizes fit 32 bits");
-    file.set("general.architecture", "qwen3");
-    file.set("general.name", "random weights at the shape of Qwen3-0.6B");
-    file.set("general.file_type", mix.file_type);
-    file.set("general.quantization_version", 2u32);
-    file.set("qwen3.context_length", CONTEXT);
-    file.set("qwen3.embedding_length", size(HIDDEN)?);
-    file.set("qwen3.block_count", size(layers)?);
-    file.set("qwen3.feed_forward_length", size(FFN)?);
-    file.set("qwen3.attention.head_count", size(HEADS)?);
-    file.set("qwen3.attention.head_count_kv", size(KV_HEADS)?);
-    file.set("qwen3.attention.key_length", size(HEAD_DIM)?);
-    file.set("qwen3.attention.value_length", size(HEAD_DIM)?);
-    file.set("qwen3.attention.layer_norm_rms_epsilon", 1e-6f32);
-    file.set("qwen3.rope.freq_base", 1e6f32);
-    vocabulary::set(file);
-    Ok(())
-}
-
-/// Every tensor with its shape, outermost dimension first. The head is tied to the embedding.
-fn tensors(layers: usize) -> Vec<(String, Vec<usize>)> {
-    let (q, kv) = (HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM);
-    let layer: [(&str, Vec<usize>); 11] = [
-        ("attn_norm", vec![HIDDEN]),
-        ("attn_q", vec![q, HIDDEN]),
-        ("attn_k", vec![kv, HIDDEN]),
-        ("attn_v", vec![kv, HIDDEN]),
-        ("attn_q_norm", vec![HEAD_DIM]),
-        ("attn_k_norm", vec![HEAD_DIM]),
-        ("attn_output", vec![HIDDEN, q]),
-        ("ffn_norm", vec![HIDDEN]),
-        ("ffn_gate", vec![FFN, HIDDEN]),
-        ("ffn_up", vec![FFN, HIDDEN]),
-        ("ffn_down", vec![HIDDEN, FFN]),
-    ];
-    let mut all = vec![
-        ("token_embd.weight".to_owned(), vec![vocabulary::SIZE, HIDDEN]),
-        ("output_norm.weight".to_owned(), vec![HIDDEN]),
-    ];
-    for index in 0..layers {
-        let named = layer.iter().map(|(n, s)| (format!("blk.{index}.{n}.weight"), s.clone()));
-        all.extend(named);
-    }
-    all
+    Ok(Options { out, shape, mix })
 }
 
 /// Encoded blocks of random values, made once a type.
@@ -226,9 +174,9 @@ mod tests {
         run(&[&args[..], &["Q4_K_M".to_owned()]].concat()).expect("written");
         let file = weights::Gguf::open(&path).expect("opens");
         let down = file.tensor("blk.0.ffn_down.weight").expect("there");
-        assert_eq!((down.dtype, &down.shape[..]), (DType::Q6_K, &[HIDDEN, FFN][..]));
-        let mut row = vec![0.0; FFN];
-        down.dequantize_row(HIDDEN - 1, &mut row).expect("decodes");
+        assert_eq!((down.dtype, &down.shape[..]), (DType::Q6_K, &[1024, 3072][..]));
+        let mut row = vec![0.0; 3072];
+        down.dequantize_row(1023, &mut row).expect("decodes");
         assert!(row.iter().all(|v| v.is_finite() && v.abs() < 0.3));
         assert!(row.iter().any(|v| *v != row[0]));
         std::fs::remove_dir_all(&folder).expect("removed");

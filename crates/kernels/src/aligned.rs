@@ -1,6 +1,6 @@
 //! Byte buffers that start on a cache line.
 
-use memmap2::MmapMut;
+use memmap2::{MmapMut, MmapOptions};
 
 /// Large pages of x86-64; big buffers start on one.
 const HUGE_PAGE: usize = 2 << 20;
@@ -35,8 +35,14 @@ impl AlignedBytes {
     /// # Errors
     /// The system does not give that much; for sizes that come from a file.
     pub(crate) fn zeroed_huge(len: usize) -> std::io::Result<AlignedBytes> {
+        if len == 0 {
+            return Ok(AlignedBytes::default());
+        }
         if len < HUGE_PAGE {
-            return Ok(AlignedBytes::zeroed(len));
+            // All at once: packing reads before it writes, which would fault twice a page and
+            // interrupt the other threads each time.
+            let map = MmapOptions::new().len(len).populate().map_anon()?;
+            return Ok(AlignedBytes { map: Some(map), start: 0, len });
         }
         let map = MmapMut::map_anon(len.saturating_add(HUGE_PAGE))?;
         let start = map.as_ptr().align_offset(HUGE_PAGE);

@@ -6,6 +6,7 @@ use crate::dispatch::kernels;
 use crate::layout::{self, BLOCK, Layout, PANEL_ROWS, block_at, integers, pack_row, panel_bytes};
 use crate::pool::Pool;
 use crate::simd::Scalar;
+use std::sync::Arc;
 use weights::{DType, Tensor};
 
 /// What products of a weight do with their input.
@@ -222,7 +223,10 @@ const RELEASE_BYTES: usize = 8 << 20;
 
 /// A weight (rows × cols) in packed panels of 16 rows.
 pub struct Matrix {
-    data: AlignedBytes,
+    /// Shared with the weights that were packed together.
+    data: Arc<AlignedBytes>,
+    /// Where the first panel begins.
+    start: usize,
     packing: Packing,
     exact: bool,
     rows: usize,
@@ -239,45 +243,42 @@ impl Matrix {
     /// The tensor is not a matrix, has a type without layout, its data has another length
     /// than shape and type say, or there is no memory for the packed form.
     pub fn pack(pool: &Pool, tensor: &Tensor, precision: Precision) -> Result<Matrix, KernelError> {
-        let (mut packing, row_bytes) = check(tensor, precision)?;
-        let &[rows, cols] = tensor.shape.as_slice() else { unreachable!("checked") };
-        // As many bytes as a plan has counted, also if the weight stays float below.
-        let panel_bytes = packing.panel_bytes(cols);
-        if packing == Packing::Integers && !all_finite(tensor.dtype, &tensor.data) {
-            packing = if tensor.dtype == DType::F16 { Packing::F16 } else { Packing::Bf16 };
-        }
-        let panels = rows.div_ceil(PANEL_ROWS);
-        let bytes = panels * panel_bytes;
-        let mut data = AlignedBytes::zeroed_huge(bytes).map_err(|source| KernelError::Memory {
-            tensor: tensor.name.clone(),
-            bytes,
-            source,
+        let mut packed = Matrix::pack_all(pool, std::slice::from_ref(tensor), precision)?;
+        Ok(packed.pop().expect("a matrix for the tensor"))
+    }
+
+    /// Packs tensors one after another into one stretch of memory: the many small matrices of
+    /// experts lie in large pages, and take one of the maps that a process may have.
+    ///
+    /// # Errors
+    /// As [`Matrix::pack`], for the first tensor that cannot be packed.
+    pub fn pack_all(
+        pool: &Pool,
+        tensors: &[Tensor],
+        precision: Precision,
+    ) -> Result<Vec<Matrix>, KernelError> {
+        let sources = tensors.iter().map(|tensor| Source::check(tensor, precision));
+        let sources: Vec<Source<'_>> = sources.collect::<Result<_, _>>()?;
+        let bytes = sources.iter().map(Source::packed_bytes).fold(0, usize::saturating_add);
+        let mut data = AlignedBytes::zeroed_huge(bytes).map_err(|source| {
+            let tensor = tensors.first().map(|tensor| tensor.name.clone()).unwrap_or_default();
+            KernelError::Memory { tensor, bytes, source }
         })?;
         let out = SharedMut(data.as_mut_ptr());
-        let source: &[u8] = &tensor.data;
-        let step = (RELEASE_BYTES / (row_bytes * PANEL_ROWS).max(1)).max(pool.threads());
-        for first in (0..panels).step_by(step) {
-            let count = step.min(panels - first);
-            pool.ranges(count, count.div_ceil(4 * pool.threads()), |range| {
-                for panel in range {
-                    let panel = first + panel;
-                    // SAFETY: each panel is written by one task.
-                    let to = unsafe { out.slice(panel * panel_bytes, panel_bytes) };
-                    for lane in 0..PANEL_ROWS.min(rows - panel * PANEL_ROWS) {
-                        let at = (panel * PANEL_ROWS + lane) * row_bytes;
-                        let row = &source[at..at + row_bytes];
-                        packing.pack_row(tensor.dtype, row, lane, cols, to);
-                    }
-                }
-            });
-            let from = first * PANEL_ROWS * row_bytes;
-            let to = ((first + count) * PANEL_ROWS).min(rows) * row_bytes;
-            if let Some(done) = tensor.data.slice(from, to - from) {
-                done.release();
-            }
+        let mut starts = Vec::with_capacity(sources.len());
+        let mut start = 0;
+        for source in &sources {
+            // SAFETY: this source's part of the data, which nobody else touches.
+            unsafe { source.pack(pool, SharedMut(out.at(start))) };
+            starts.push(start);
+            start += source.packed_bytes();
         }
-        let exact = precision == Precision::F32;
-        Ok(Matrix { data, packing, exact, rows, cols, panel_bytes })
+        let (data, exact) = (Arc::new(data), precision == Precision::F32);
+        let matrices = sources.iter().zip(starts).map(|(source, start)| {
+            let Source { packing, rows, cols, panel_bytes, .. } = *source;
+            Matrix { data: Arc::clone(&data), start, packing, exact, rows, cols, panel_bytes }
+        });
+        Ok(matrices.collect())
     }
 
     /// Outputs of a product.
@@ -292,7 +293,7 @@ impl Matrix {
 
     /// Bytes that the packed weight keeps in memory.
     pub fn bytes(&self) -> usize {
-        self.data.len()
+        self.panels() * self.panel_bytes
     }
 
     /// Bytes that a tensor of this shape and type will keep in memory when packed, or
@@ -347,10 +348,10 @@ impl Matrix {
     }
 
     fn bytes_of_panel(&self, panel: usize) -> &[u8] {
-        let bytes = self.panel_bytes;
-        // SAFETY: `data` holds `len` initialised bytes.
-        let all = unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.data.len()) };
-        &all[panel * bytes..(panel + 1) * bytes]
+        assert!(panel < self.panels(), "a panel of the weight");
+        let at = self.start + panel * self.panel_bytes;
+        // SAFETY: `data` holds all panels from `start` on, initialised.
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr().add(at), self.panel_bytes) }
     }
 
     pub(crate) fn panels(&self) -> usize {
@@ -393,7 +394,7 @@ impl Matrix {
         let run = kernels().product(self.packing, self.exact);
         let panel_bytes = self.panel_bytes();
         // SAFETY: the panels are the matrix's.
-        let panel = unsafe { self.data.as_ptr().add(panels.start * panel_bytes) };
+        let panel = unsafe { self.data.as_ptr().add(self.start + panels.start * panel_bytes) };
         let product = crate::product::Product {
             panel,
             panels: panels.len(),
@@ -410,25 +411,77 @@ impl Matrix {
     }
 }
 
-fn check(tensor: &Tensor, precision: Precision) -> Result<(Packing, usize), KernelError> {
-    let name = || tensor.name.clone();
-    let &[rows, cols] = tensor.shape.as_slice() else {
-        return Err(KernelError::NotAMatrix { tensor: name(), shape: tensor.shape.clone() });
-    };
-    if rows == 0 || cols == 0 {
-        return Err(KernelError::NotAMatrix { tensor: name(), shape: tensor.shape.clone() });
+/// A tensor that can be packed, and how.
+struct Source<'a> {
+    tensor: &'a Tensor,
+    packing: Packing,
+    rows: usize,
+    cols: usize,
+    /// Of a row of the file.
+    row_bytes: usize,
+    panel_bytes: usize,
+}
+
+impl<'a> Source<'a> {
+    fn check(tensor: &'a Tensor, precision: Precision) -> Result<Source<'a>, KernelError> {
+        let name = || tensor.name.clone();
+        let dtype = tensor.dtype;
+        let (rows, cols) = match tensor.shape.as_slice() {
+            &[rows, cols] if rows > 0 && cols > 0 => (rows, cols),
+            other => return Err(KernelError::NotAMatrix { tensor: name(), shape: other.to_vec() }),
+        };
+        let Some(mut packing) = Packing::of(dtype, cols, precision) else {
+            return Err(KernelError::Unsupported { tensor: name(), dtype });
+        };
+        let Some(row_bytes) = dtype.row_bytes(cols) else {
+            let block = dtype.block_len();
+            return Err(KernelError::Columns { tensor: name(), dtype, block, cols });
+        };
+        let expected = rows.saturating_mul(row_bytes);
+        if expected != tensor.data.len() {
+            let got = tensor.data.len();
+            return Err(KernelError::Length { tensor: name(), dtype, rows, cols, expected, got });
+        }
+        // As many bytes as a plan has counted, also if the weight stays float below.
+        let panel_bytes = packing.panel_bytes(cols);
+        if packing == Packing::Integers && !all_finite(dtype, &tensor.data) {
+            packing = if dtype == DType::F16 { Packing::F16 } else { Packing::Bf16 };
+        }
+        Ok(Source { tensor, packing, rows, cols, row_bytes, panel_bytes })
     }
-    let dtype = tensor.dtype;
-    let Some(packing) = Packing::of(dtype, cols, precision) else {
-        return Err(KernelError::Unsupported { tensor: name(), dtype });
-    };
-    let Some(row_bytes) = dtype.row_bytes(cols) else {
-        return Err(KernelError::Columns { tensor: name(), dtype, block: dtype.block_len(), cols });
-    };
-    let expected = rows.saturating_mul(row_bytes);
-    if expected != tensor.data.len() {
-        let got = tensor.data.len();
-        return Err(KernelError::Length { tensor: name(), dtype, rows, cols, expected, got });
+
+    fn packed_bytes(&self) -> usize {
+        self.rows.div_ceil(PANEL_ROWS) * self.panel_bytes
     }
-    Ok((packing, row_bytes))
+
+    /// Packs all rows and releases the tensor's pages on the way.
+    ///
+    /// # Safety
+    /// `out` names [`Source::packed_bytes`] zero bytes that nobody else touches.
+    unsafe fn pack(&self, pool: &Pool, out: SharedMut<u8>) {
+        let Source { tensor, packing, rows, cols, row_bytes, panel_bytes } = *self;
+        let panels = rows.div_ceil(PANEL_ROWS);
+        let source: &[u8] = &tensor.data;
+        let step = (RELEASE_BYTES / (row_bytes * PANEL_ROWS).max(1)).max(pool.threads());
+        for first in (0..panels).step_by(step) {
+            let count = step.min(panels - first);
+            pool.ranges(count, count.div_ceil(4 * pool.threads()), |range| {
+                for panel in range {
+                    let panel = first + panel;
+                    // SAFETY: each panel is written by one task.
+                    let to = unsafe { out.slice(panel * panel_bytes, panel_bytes) };
+                    for lane in 0..PANEL_ROWS.min(rows - panel * PANEL_ROWS) {
+                        let at = (panel * PANEL_ROWS + lane) * row_bytes;
+                        let row = &source[at..at + row_bytes];
+                        packing.pack_row(tensor.dtype, row, lane, cols, to);
+                    }
+                }
+            });
+            let from = first * PANEL_ROWS * row_bytes;
+            let to = ((first + count) * PANEL_ROWS).min(rows) * row_bytes;
+            if let Some(done) = tensor.data.slice(from, to - from) {
+                done.release();
+            }
+        }
+    }
 }

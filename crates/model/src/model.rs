@@ -245,9 +245,16 @@ impl Packing<'_> {
         Ok(matrix)
     }
 
+    /// One matrix of each expert.
     fn pack_all(&mut self, tensors: &[Tensor]) -> Result<Vec<Matrix>, ModelError> {
-        let precision = self.options.activations;
-        tensors.iter().map(|tensor| self.pack(tensor, precision)).collect()
+        for tensor in tensors {
+            whole(tensor)?;
+        }
+        let name = || tensors.first().map(|tensor| tensor.name.clone()).unwrap_or_default();
+        let matrices = Matrix::pack_all(self.pool, tensors, self.options.activations)
+            .map_err(|source| ModelError::Pack { name: name(), source })?;
+        self.resident_bytes += matrices.iter().map(|matrix| matrix.bytes() as u64).sum::<u64>();
+        Ok(matrices)
     }
 }
 

@@ -47,11 +47,13 @@ impl FileMap {
         self.map.as_deref().unwrap_or_default()
     }
 
-    /// Lets the pages of the range leave memory. Neighbours on shared pages are only read again.
+    /// Lets the pages of the range leave memory. What lies before it on a shared page is only
+    /// read again; a page that goes on after it stays, because a fault on it would bring back
+    /// those around it.
     pub(crate) fn release(&self, start: usize, len: usize) {
         let Some(map) = &self.map else { return };
         #[cfg(unix)]
-        if len > 0 {
+        if let Some(len) = whole_pages(start, len, map.len()).filter(|&len| len > 0) {
             // SAFETY: MADV_DONTNEED on a read-only file map drops page table entries; a later read finds the file's bytes again.
             // A refusal leaves the pages where they are, which is harmless.
             let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, len) };
@@ -83,6 +85,16 @@ impl FileMap {
         self.prefetch(start, len);
         Ok(())
     }
+}
+
+/// `len` without the part of a page that its range ends with, if others follow in the map.
+#[cfg(unix)]
+fn whole_pages(start: usize, len: usize, map_len: usize) -> Option<usize> {
+    // SAFETY: asks for a constant of the system.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
+    let end = start.checked_add(len)?;
+    let rest = if end >= map_len { 0 } else { end.checked_rem(page)? };
+    Some(len.saturating_sub(rest))
 }
 
 #[cfg(unix)]

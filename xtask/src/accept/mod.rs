@@ -149,7 +149,7 @@ impl Context {
     fn random_qwen3(&self, mix: &str) -> Result<PathBuf> {
         let mix = Mix::from_name(mix)?;
         self.made(&format!("qwen3-0.6b-random-{}.gguf", mix.name), |path| {
-            random_model::write_whole(path, &mix)
+            random_model::write(path, &random_model::Shape::QWEN3_0_6B, &mix)
         })
     }
 

@@ -115,3 +115,33 @@ fn only_regular_files_are_mapped() {
     File::create(&empty).expect("created");
     assert!(FileMap::open(&empty).expect("an empty file is a file").as_slice().is_empty());
 }
+
+/// Which pages of the map this process has in its page table, from Linux' page map.
+#[cfg(target_os = "linux")]
+fn present(map: &FileMap, page: usize) -> Vec<bool> {
+    use std::os::unix::fs::FileExt;
+    const ENTRY: usize = 8;
+    const PRESENT: u8 = 0x80;
+    let bytes = map.as_slice();
+    let mut entries = vec![0; bytes.len().div_ceil(page) * ENTRY];
+    let at = bytes.as_ptr().addr() / page * ENTRY;
+    let table = File::open("/proc/self/pagemap").expect("linux has it");
+    table.read_exact_at(&mut entries, at as u64).expect("an entry for each page");
+    entries.chunks_exact(ENTRY).map(|entry| entry[ENTRY - 1] & PRESENT != 0).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_released_range_stays_out_when_what_follows_is_read() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let map = FileMap::open(&write_file(dir.path())).expect("maps");
+    map.populate(0, FILE_BYTES).expect("readable");
+    let whole = |len: &usize| super::whole_pages(0, *len, usize::MAX) == Some(*len);
+    let page = (1..FILE_BYTES / 15).find(whole).expect("some pages in the file");
+    let end = 10 * page + 7;
+    map.release(0, end);
+    black_box(map.as_slice()[end]);
+    let present = present(&map, page);
+    assert!(present[..10].iter().all(|present| !present), "what was released stays out");
+    assert!(present[10..].iter().all(|&present| present), "what follows stays");
+}
