@@ -35,6 +35,17 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs a command quietly and returns what it printed on both streams, errors last.
+pub(crate) fn output_and_errors(command: &mut Command) -> Result<String> {
+    let line = shown(command);
+    let out = command.output().with_context(|| format!("cannot start `{line}`"))?;
+    let text = [out.stdout, out.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    if !out.status.success() {
+        bail!("`{line}` failed ({}):\n{}", out.status, text[1]);
+    }
+    Ok(text.concat())
+}
+
 /// Runs a command quietly and returns its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let line = shown(command);

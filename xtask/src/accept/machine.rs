@@ -25,6 +25,11 @@ impl Machine {
         Machine::from_texts(&read("/proc/cpuinfo"), &read("/proc/meminfo"), cores, system)
     }
 
+    /// All its memory, where the system tells it.
+    pub(super) fn memory_gib(&self) -> Option<u64> {
+        self.memory_gib
+    }
+
     fn from_texts(cpuinfo: &str, meminfo: &str, cores: usize, system: String) -> Machine {
         let field = |name: &str| {
             let line = cpuinfo

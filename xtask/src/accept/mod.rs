@@ -8,6 +8,7 @@ mod quality;
 mod record;
 mod speed;
 mod start;
+mod turns;
 
 use crate::mix::Mix;
 use crate::{padded, random_model, shell, smollm2};
@@ -19,6 +20,10 @@ const USAGE: &str = "\
 Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
 
   speed     prefill and decode in turns with each peer's llama-bench
+  together  decode of 1, 2, 4 and 8 sequences, in turns with llama-batched-bench
+  depth     prefill and decode after 4,096 tokens, in turns with llama-bench -d or, where it
+            has none, llama-sweep-bench (a quarter of an hour on 2 cores)
+  experts   prefill and decode of a mixture of experts (takes 7 GiB of disk, 14 of memory)
   quality   perplexity and divergence from the same file in f32, beside the first peer's
   start     time to the first token and peak memory
   determinism
@@ -28,7 +33,8 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
   --peer NAME=PATH   the llama-bench of a peer, and perhaps flags for each of its runs
                      ('NAME=PATH -rtr 1'); may be repeated. The first is the bar.
                      Default: llama.cpp=$LLAMA_BENCH, else no comparison.
-                     quality uses llama-quantize and llama-perplexity from the same folder.
+                     The other tools that a part needs are taken from the same folder
+                     (quality: llama-quantize and llama-perplexity).
   --freehold PATH    a built binary [default: built here, in release]
   --models FOLDER    where test models are made and kept [default: target/accept]
   --rounds N         runs of each program for each file [default: 5]
@@ -61,8 +67,11 @@ struct Findings {
 /// A part of the acceptance: its name, its title in the record, the measurement.
 type Part = (&'static str, &'static str, fn(&Context) -> Result<Findings>);
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 7] = [
     ("speed", "Speed", speed::run),
+    ("together", "Several sequences together", speed::together),
+    ("depth", "After a long context", speed::depth),
+    ("experts", "A mixture of experts", speed::experts),
     ("quality", "Quality of quantized weights", quality::run),
     ("start", "Start and memory", start::run),
     ("determinism", "Determinism", determinism::run),
@@ -153,6 +162,14 @@ impl Context {
         })
     }
 
+    /// Random weights of the first layers of Qwen3-30B-A3B's shape.
+    fn random_experts(&self, mix: &str, layers: usize) -> Result<PathBuf> {
+        let mix = Mix::from_name(mix)?;
+        let shape = random_model::Shape::QWEN3_30B_A3B.with_layers(layers)?;
+        let name = format!("{}-{layers}-layers-random-{}.gguf", shape.name, mix.name);
+        self.made(&name, |path| random_model::write(path, &shape, &mix))
+    }
+
     /// SmolLM2 widened to 768 channels.
     fn padded_smollm2(&self, mix: &str) -> Result<PathBuf> {
         let mix = Mix::from_name(mix)?;
@@ -183,6 +200,23 @@ fn median(values: &[f64]) -> f64 {
     sorted.sort_by(f64::total_cmp);
     let n = sorted.len();
     if n == 0 { f64::NAN } else { (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0 }
+}
+
+#[cfg(test)]
+impl Context {
+    /// Nothing to run and nowhere to write.
+    fn for_tests() -> Context {
+        Context {
+            freehold: PathBuf::new(),
+            peers: Vec::new(),
+            models: PathBuf::new(),
+            rounds: 1,
+            threads: 1,
+            chunks: 1,
+            text: None,
+            only: None,
+        }
+    }
 }
 
 #[cfg(test)]
