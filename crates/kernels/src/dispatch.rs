@@ -11,7 +11,7 @@ use crate::matrix::{ActivationFormat, Packing};
 use crate::norm;
 use crate::product::{self, Product, Tile};
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{Avx2, Avx512};
+use crate::simd::{Avx2, Avx512, AvxVnni};
 use crate::simd::{LANES, Scalar, Simd};
 use std::sync::OnceLock;
 
@@ -59,6 +59,8 @@ pub(crate) fn kernels_for(isa: Isa) -> &'static Kernels {
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => &avx2::KERNELS,
+        #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni => &avxvnni::KERNELS,
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => &avx512::KERNELS,
         _ => &scalar::KERNELS,
@@ -217,6 +219,8 @@ macro_rules! entry_points {
 entry_points!(scalar, Scalar,);
 #[cfg(target_arch = "x86_64")]
 entry_points!(avx2, Avx2, #[target_feature(enable = "avx2,fma,f16c")]);
+#[cfg(target_arch = "x86_64")]
+entry_points!(avxvnni, AvxVnni, #[target_feature(enable = "avx2,fma,f16c,avxvnni")]);
 #[cfg(target_arch = "x86_64")]
 entry_points!(
     avx512,

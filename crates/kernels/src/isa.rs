@@ -12,13 +12,15 @@ pub enum Isa {
     Scalar,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
+    /// The same with AVX-VNNI.
+    AvxVnni,
     /// x86-64 with AVX-512 F, BW, VL and VNNI.
     Avx512,
 }
 
 impl Isa {
     /// The level in force: the best that this CPU has, or the one that
-    /// `FREEHOLD_ISA` (`scalar`, `avx2`, `avx512`) names if the CPU has it.
+    /// `FREEHOLD_ISA` (`scalar`, `avx2`, `avxvnni`, `avx512`) names if the CPU has it.
     ///
     /// A level that is unknown or beyond the CPU is ignored here; the binary
     /// checks the variable with [`Isa::parse`] and says so.
@@ -28,7 +30,7 @@ impl Isa {
             let asked = std::env::var("FREEHOLD_ISA").ok().and_then(|name| Isa::parse(&name));
             match asked {
                 Some(isa) if isa.available() => isa,
-                _ => [Isa::Avx512, Isa::Avx2]
+                _ => [Isa::Avx512, Isa::AvxVnni, Isa::Avx2]
                     .into_iter()
                     .find(|isa| isa.available())
                     .unwrap_or(Isa::Scalar),
@@ -38,7 +40,10 @@ impl Isa {
 
     /// Every level that this CPU can run, slowest first.
     pub fn all_available() -> Vec<Isa> {
-        [Isa::Scalar, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.available()).collect()
+        [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512]
+            .into_iter()
+            .filter(|isa| isa.available())
+            .collect()
     }
 
     /// The level with this name, if there is one.
@@ -46,6 +51,7 @@ impl Isa {
         match name.to_ascii_lowercase().as_str() {
             "scalar" => Some(Isa::Scalar),
             "avx2" => Some(Isa::Avx2),
+            "avxvnni" => Some(Isa::AvxVnni),
             "avx512" => Some(Isa::Avx512),
             _ => None,
         }
@@ -56,6 +62,7 @@ impl Isa {
         match self {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avxvnni",
             Isa::Avx512 => "avx512",
         }
     }
@@ -71,6 +78,7 @@ impl Isa {
         match self {
             Isa::Scalar => true,
             Isa::Avx2 => avx2(),
+            Isa::AvxVnni => avx2() && is_x86_feature_detected!("avxvnni"),
             Isa::Avx512 => {
                 avx2()
                     && is_x86_feature_detected!("avx512f")

@@ -3,8 +3,17 @@
 use std::fs;
 
 /// Flags of `/proc/cpuinfo` that decide which kernels run.
-const FLAGS: [&str; 8] =
-    ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "amx_int8"];
+const FLAGS: [&str; 9] = [
+    "avx2",
+    "fma",
+    "f16c",
+    "avx_vnni",
+    "avx512f",
+    "avx512bw",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+];
 
 pub(super) struct Machine {
     /// As the processor names itself, with family and model, since virtual machines shorten the name.

@@ -1,17 +1,23 @@
-//! AVX2 with FMA and F16C: sixteen lanes are two registers.
+//! AVX2 with FMA and F16C, and perhaps AVX-VNNI: sixteen lanes are two registers.
 //!
-//! u8 × i8 products go through `vpmaddubsw` and are summed in 16 bits for as many
-//! steps as the weights' range allows ([`crate::layout::Shape::STEPS`]), then
+//! Without VNNI, u8 × i8 products go through `vpmaddubsw` and are summed in 16 bits for as
+//! many steps as the weights' range allows ([`crate::layout::Shape::STEPS`]), then
 //! widened once: no instruction saturates by construction.
+//! With it (Intel's processors since 2021 that have no AVX-512, and AMD's Zen 5), one
+//! instruction multiplies four pairs and adds them in 32 bits.
 
 mod tile;
+mod tile_vnni;
 
 use super::{LANES, Simd};
 use std::arch::x86_64::*;
 
-/// Two 256-bit registers per vector.
+/// Two 256-bit registers per vector; `VNNI` where integer products go through AVX-VNNI.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2;
+pub(crate) struct Ymm<const VNNI: bool>;
+
+pub(crate) type Avx2 = Ymm<false>;
+pub(crate) type AvxVnni = Ymm<true>;
 
 type F = [__m256; 2];
 type I = [__m256i; 2];
@@ -38,29 +44,29 @@ macro_rules! both {
 /// An expression of intrinsics whose only condition is the trait's contract.
 macro_rules! simd {
     ($e:expr) => {{
-        // SAFETY: the CPU has AVX2, FMA and F16C, and pointers are valid for the
-        // elements that the trait names.
+        // SAFETY: the CPU has AVX2, FMA and F16C, AVX-VNNI where `VNNI` says so, and pointers
+        // are valid for the elements that the trait names.
         unsafe { $e }
     }};
 }
 
 /// The columns of a tile, which the caller knows to be all there are.
 #[inline(always)]
-fn of_tile<T: Copy, const N: usize>(all: &[T; N]) -> [T; tile::COLS] {
-    let mut out = [all[0]; tile::COLS];
+fn of_tile<T: Copy, const N: usize, const COLS: usize>(all: &[T; N]) -> [T; COLS] {
+    let mut out = [all[0]; COLS];
     out.copy_from_slice(all);
     out
 }
 
-impl Simd for Avx2 {
+impl<const VNNI: bool> Simd for Ymm<VNNI> {
     type F = F;
     type I = I;
     type B = I;
     type Acc = I;
 
-    const COLS_INT: usize = 4;
+    const COLS_INT: usize = if VNNI { tile_vnni::COLS } else { tile::COLS };
     const COLS_FLOAT: usize = 6;
-    const NARROW_SUMS: bool = true;
+    const NARROW_SUMS: bool = !VNNI;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> F {
@@ -260,6 +266,12 @@ impl Simd for Avx2 {
     unsafe fn acc_u8(acc: I, w: I, a: *const i8) -> I {
         simd!({
             let a = _mm256_set1_epi32(a.cast::<i32>().read_unaligned());
+            if VNNI {
+                return [
+                    _mm256_dpbusd_avx_epi32(acc[0], w[0], a),
+                    _mm256_dpbusd_avx_epi32(acc[1], w[1], a),
+                ];
+            }
             [
                 _mm256_add_epi16(acc[0], _mm256_maddubs_epi16(w[0], a)),
                 _mm256_add_epi16(acc[1], _mm256_maddubs_epi16(w[1], a)),
@@ -272,15 +284,23 @@ impl Simd for Avx2 {
         w: *const u8,
         a: &[*const i8; N],
     ) -> [I; N] {
-        if N != tile::COLS {
+        if N != Self::COLS_INT {
             return simd!(super::four_groups_u8::<Self, N>(acc, w, a));
         }
-        let four = simd!(tile::four_groups_u8(of_tile(&acc), w, of_tile(a)));
-        acc.copy_from_slice(&four);
+        if VNNI {
+            let all = simd!(tile_vnni::four_groups_u8(of_tile(&acc), w, of_tile(a)));
+            acc.copy_from_slice(&all);
+        } else {
+            let all = simd!(tile::four_groups_u8(of_tile(&acc), w, of_tile(a)));
+            acc.copy_from_slice(&all);
+        }
         acc
     }
     #[inline(always)]
     unsafe fn acc_widen(acc: I) -> I {
+        if VNNI {
+            return acc;
+        }
         simd!({
             let ones = _mm256_set1_epi16(1);
             [_mm256_madd_epi16(acc[0], ones), _mm256_madd_epi16(acc[1], ones)]
@@ -317,6 +337,14 @@ impl Simd for Avx2 {
         simd!({
             let a02 = _mm256_set1_epi32(a.cast::<i32>().read_unaligned());
             let a13 = _mm256_set1_epi32(a.add(2).cast::<i32>().read_unaligned());
+            if VNNI {
+                let low = _mm256_dpwssd_avx_epi32(acc[0], w[0][0], a02);
+                let high = _mm256_dpwssd_avx_epi32(acc[1], w[0][1], a02);
+                return [
+                    _mm256_dpwssd_avx_epi32(low, w[1][0], a13),
+                    _mm256_dpwssd_avx_epi32(high, w[1][1], a13),
+                ];
+            }
             let step = |acc, even, odd| {
                 let acc = _mm256_add_epi32(acc, _mm256_madd_epi16(even, a02));
                 _mm256_add_epi32(acc, _mm256_madd_epi16(odd, a13))
@@ -330,11 +358,16 @@ impl Simd for Avx2 {
         w: *const u8,
         a: &[*const i16; N],
     ) -> [I; N] {
-        if N != tile::COLS {
+        if N != Self::COLS_INT {
             return simd!(super::four_groups_i16::<Self, N>(acc, w, a));
         }
-        let four = simd!(tile::four_groups_i16(of_tile(&acc), w, of_tile(a)));
-        acc.copy_from_slice(&four);
+        if VNNI {
+            let all = simd!(tile_vnni::four_groups_i16(of_tile(&acc), w, of_tile(a)));
+            acc.copy_from_slice(&all);
+        } else {
+            let all = simd!(tile::four_groups_i16(of_tile(&acc), w, of_tile(a)));
+            acc.copy_from_slice(&all);
+        }
         acc
     }
     #[inline(always)]
