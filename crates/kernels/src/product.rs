@@ -3,7 +3,7 @@
 //! ```text
 //! for each panel (16 rows):
 //!   for k-range of some blocks:                the range's values stay in L1
-//!     unpack the range once (many columns)     or take it from registers (one column)
+//!     unpack the range once (many columns)     or take it from registers (few columns)
 //!     for each tile of columns:
 //!       for each block: integer dot, then  sum ← fma(dot, scale_w · scale_x, sum)
 //!                                          sum ← fma(min_w, Σx, sum)
@@ -115,42 +115,56 @@ pub(crate) unsafe fn quantized<S: Simd, L: Layout>(p: &Product<'_>) {
         // SAFETY: by contract.
         unsafe {
             let p = p.one(i);
-            if let [column] = *p.columns {
-                one_column::<S, L>(&p, column);
-            } else {
-                many_columns::<S, L>(&p);
+            match p.columns.len() {
+                n if n > S::COLS_FEW => many_columns::<S, L>(&p),
+                0 => {}
+                1 => few_columns::<S, L, 1>(&p),
+                2 => few_columns::<S, L, 2>(&p),
+                3 => few_columns::<S, L, 3>(&p),
+                4 => few_columns::<S, L, 4>(&p),
+                5 | 6 => few_columns::<S, L, 6>(&p),
+                7 | 8 => few_columns::<S, L, 8>(&p),
+                _ => few_columns::<S, L, 12>(&p),
             }
         }
     }
 }
 
-/// A matrix-vector product: values go from memory through registers, once.
+/// A product with few columns, `N` at most: values go from memory through registers, once.
+/// The last column stands in for those that are missing.
 #[inline(always)]
-unsafe fn one_column<S: Simd, L: Layout>(p: &Product<'_>, column: *const u8) {
-    let blocks = p.k / BLOCK;
+unsafe fn few_columns<S: Simd, L: Layout, const N: usize>(p: &Product<'_>) {
+    let (blocks, count) = (p.k / BLOCK, p.columns.len());
+    let mut columns = [Column(p.columns[count - 1]); N];
+    for (column, &start) in columns.iter_mut().zip(p.columns) {
+        *column = Column(start);
+    }
     // SAFETY: by contract.
     unsafe {
-        let mut column = Column(column);
-        let mut sums = [S::splat(0.0)];
+        let mut sums = [S::splat(0.0); N];
         for b in 0..blocks {
             let block = block_at::<L>(p.panel, blocks, b);
             fetch_ahead::<S, L>(&block);
             let values = L::values::<S>(&block);
             if L::Shape::WIDE {
-                let dot = wide_dot::<S, L>(&block, &values, &column);
+                let dots = wide_dots_of::<S, L, N>(&block, &values, &columns);
                 let scale = L::outer_scale::<S>(&block);
-                add_scaled::<S, L::Shape, 1>([dot], scale, &[column], &mut sums);
+                add_scaled::<S, L::Shape, N>(dots, scale, &columns, &mut sums);
             } else {
                 for sub in 0..L::Shape::SUBS {
-                    let dot = narrow_dot::<S, L::Shape>(&values, sub, &column);
+                    let dots = narrow_dots_of::<S, L::Shape, N>(&values, sub, &columns);
                     let (scale, min) = (L::scale::<S>(&block, sub), L::min::<S>(&block, sub));
-                    add_scaled::<S, L::Shape, 1>([dot], scale, &[column], &mut sums);
-                    add_min::<S, L::Shape, 1>(sub, min, &[column], &mut sums);
+                    add_scaled::<S, L::Shape, N>(dots, scale, &columns, &mut sums);
+                    add_min::<S, L::Shape, N>(sub, min, &columns, &mut sums);
                 }
             }
-            column = column.skip(1, L::Shape::WIDE);
+            for c in &mut columns {
+                *c = c.skip(1, L::Shape::WIDE);
+            }
         }
-        S::store(p.out, sums[0]);
+        for (n, &sum) in sums.iter().enumerate().take(count) {
+            S::store(p.out.add(n * LANES), sum);
+        }
     }
 }
 
@@ -349,51 +363,63 @@ fn steps<S: Simd, H: Shape>() -> usize {
     if S::NARROW_SUMS { H::STEPS } else { GROUPS }
 }
 
-/// The integer product of half `sub` of a block whose values are in registers.
+/// The integer products of half `sub` of a block whose values are in registers.
 #[inline(always)]
-unsafe fn narrow_dot<S: Simd, H: Shape>(
+unsafe fn narrow_dots_of<S: Simd, H: Shape, const N: usize>(
     values: &[S::B; GROUPS],
     sub: usize,
-    column: &Column,
-) -> S::I {
+    columns: &[Column; N],
+) -> [S::I; N] {
     let groups = GROUPS / H::SUBS;
     // SAFETY: by the caller's contract.
     unsafe {
-        let (mut dot, mut acc) = (S::splat_int(0), S::acc_zero());
+        let (mut dots, mut acc) = ([S::splat_int(0); N], [S::acc_zero(); N]);
         for i in 0..groups {
-            if i > 0 && i.is_multiple_of(steps::<S, H>()) {
-                (dot, acc) = (S::add_int(dot, S::acc_widen(acc)), S::acc_zero());
-            }
             let g = sub * groups + i;
-            acc = S::acc_u8(acc, values[g], column.group(g));
+            for n in 0..N {
+                if i > 0 && i.is_multiple_of(steps::<S, H>()) {
+                    dots[n] = S::add_int(dots[n], S::acc_widen(acc[n]));
+                    acc[n] = S::acc_zero();
+                }
+                acc[n] = S::acc_u8(acc[n], values[g], columns[n].group(g));
+            }
         }
-        S::add_int(dot, S::acc_widen(acc))
+        for n in 0..N {
+            dots[n] = S::add_int(dots[n], S::acc_widen(acc[n]));
+        }
+        dots
     }
 }
 
-/// The integer product of a block whose values are in registers. Scales of halves multiply
-/// the sums and not, as in [`Layout::widen`], each value: the same integer for less.
+/// The integer products of a block whose values are in registers. Scales of halves multiply
+/// the sums and not, as in [`Layout::widen`], each value: the same integers for less.
 #[inline(always)]
-unsafe fn wide_dot<S: Simd, L: Layout>(
+unsafe fn wide_dots_of<S: Simd, L: Layout, const N: usize>(
     block: &Block,
     values: &[S::B; GROUPS],
-    column: &Column,
-) -> S::I {
+    columns: &[Column; N],
+) -> [S::I; N] {
     let groups = GROUPS / L::Shape::SUBS;
     // SAFETY: by the caller's contract.
     unsafe {
-        let mut dot = S::splat_int(0);
+        let mut dots = [S::splat_int(0); N];
         for sub in 0..L::Shape::SUBS {
-            let mut half = S::splat_int(0);
+            let mut halves = [S::splat_int(0); N];
             for (g, value) in values.iter().enumerate().skip(sub * groups).take(groups) {
-                half = S::acc_i16(half, S::widen_bytes(*value), column.group(g));
+                let value = S::widen_bytes(*value);
+                for n in 0..N {
+                    halves[n] = S::acc_i16(halves[n], value, columns[n].group(g));
+                }
             }
             if L::Shape::SUBS == 1 {
-                return half;
+                return halves;
             }
-            dot = S::add_int(dot, S::mul_int(half, L::inner_scale::<S>(block, sub)));
+            let scale = L::inner_scale::<S>(block, sub);
+            for n in 0..N {
+                dots[n] = S::add_int(dots[n], S::mul_int(halves[n], scale));
+            }
         }
-        dot
+        dots
     }
 }
 

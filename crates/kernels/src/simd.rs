@@ -40,6 +40,9 @@ pub(crate) trait Simd: Copy {
 
     /// Columns that one tile of an integer product works on.
     const COLS_INT: usize;
+    /// The most columns whose integer product takes weights from registers: with more, sums
+    /// and weights no longer fit, and weights are unpacked into memory first. 4 or 12.
+    const COLS_FEW: usize;
     /// Columns that one tile of a float product works on.
     const COLS_FLOAT: usize;
 

@@ -23,6 +23,7 @@ impl Simd for Avx512 {
     type Acc = __m512i;
 
     const COLS_INT: usize = 12;
+    const COLS_FEW: usize = 12;
     const COLS_FLOAT: usize = 12;
     const NARROW_SUMS: bool = false;
 

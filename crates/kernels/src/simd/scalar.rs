@@ -37,6 +37,7 @@ impl Simd for Scalar {
     type Acc = I;
 
     const COLS_INT: usize = 4;
+    const COLS_FEW: usize = 12;
     const COLS_FLOAT: usize = 4;
     const NARROW_SUMS: bool = false;
 
