@@ -2,6 +2,7 @@
 
 mod accept;
 mod demo;
+mod instructions;
 mod mix;
 mod padded;
 mod random_model;
@@ -24,6 +25,9 @@ Usage: cargo xtask COMMAND
   accept [speed] [quality] [start] [determinism] [--peer NAME=PATH …]
                     measurements beside peers, recorded under bench/record/
                     (`accept --help` lists the options)
+  instructions [--bless]
+                    the instructions that kernels execute, beside the recorded table
+                    (--bless writes the table anew)
   random-model OUT.gguf [--type Q4_K_M] [--layers 28]
                     random weights at Qwen3-0.6B's shape, for measuring speed
   padded-model IN.gguf OUT.gguf [--type Q4_K_M]
@@ -38,6 +42,7 @@ const COMMANDS: &[(&str, Action)] = &[
     ("tidy", tidy::run),
     ("demo", demo::run),
     ("accept", accept::run),
+    ("instructions", instructions::run),
     ("random-model", random_model::run),
     ("padded-model", padded::run),
 ];
