@@ -1,6 +1,7 @@
 //! The repository's own commands, run as `cargo xtask NAME`: tests, tidiness, the demo.
 
 mod accept;
+mod bench;
 mod demo;
 mod instructions;
 mod mix;
@@ -25,6 +26,8 @@ Usage: cargo xtask COMMAND
   accept [speed] [quality] [start] [determinism] [--peer NAME=PATH …]
                     measurements beside peers, recorded under bench/record/
                     (`accept --help` lists the options)
+  bench [--check]   a short look at this machine's speed, recorded under bench/record/
+                    (--check compares with the last record; `bench --help` lists the options)
   instructions [--bless]
                     the instructions that kernels execute, beside the recorded table
                     (--bless writes the table anew)
@@ -42,6 +45,7 @@ const COMMANDS: &[(&str, Action)] = &[
     ("tidy", tidy::run),
     ("demo", demo::run),
     ("accept", accept::run),
+    ("bench", bench::run),
     ("instructions", instructions::run),
     ("random-model", random_model::run),
     ("padded-model", padded::run),

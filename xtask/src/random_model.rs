@@ -41,9 +41,18 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// All the layers of the published model.
-pub(crate) fn write_whole(out: &Path, mix: &Mix) -> Result<()> {
-    write(out, mix, LAYERS)
+/// All the layers of the published model in `folder`, made where they are not there yet.
+pub(crate) fn kept(folder: &Path, mix: &Mix) -> Result<PathBuf> {
+    let path = folder.join(format!("qwen3-0.6b-random-{}.gguf", mix.name));
+    if !path.exists() {
+        eprintln!("making {}", path.display());
+        // Under another name first: what was interrupted is not taken for a model.
+        let unfinished = path.with_extension("unfinished");
+        write(&unfinished, mix, LAYERS)?;
+        std::fs::rename(&unfinished, &path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(path)
 }
 
 fn write(out: &Path, mix: &Mix, layers: usize) -> Result<()> {

@@ -6,7 +6,7 @@ use std::fs;
 const FLAGS: [&str; 8] =
     ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "amx_int8"];
 
-pub(super) struct Machine {
+pub(crate) struct Machine {
     /// As the processor names itself, with family and model, since virtual machines shorten the name.
     processor: String,
     cores: usize,
@@ -16,7 +16,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn read() -> Machine {
+    pub(crate) fn read() -> Machine {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let kernel = read("/proc/sys/kernel/osrelease");
@@ -49,7 +49,7 @@ impl Machine {
     }
 
     /// A folder name: letters, digits and single dashes.
-    pub(super) fn slug(&self) -> String {
+    pub(crate) fn slug(&self) -> String {
         let text = format!("{} {} cores", self.processor, self.cores).to_lowercase();
         let words =
             text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
@@ -57,7 +57,7 @@ impl Machine {
     }
 
     /// A Markdown list.
-    pub(super) fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let memory = self.memory_gib.map_or("unknown".to_owned(), |gib| format!("{gib} GiB"));
         let forced = std::env::var("FREEHOLD_ISA")
             .map_or(String::new(), |isa| format!("- `FREEHOLD_ISA={isa}` was set\n"));

@@ -2,10 +2,10 @@
 //! down under `bench/record/`, one file a machine and day.
 
 mod determinism;
-mod machine;
+pub(crate) mod machine;
 mod peer;
 mod quality;
-mod record;
+pub(crate) mod record;
 mod speed;
 mod start;
 
@@ -147,10 +147,7 @@ impl Context {
 
     /// Random weights at Qwen3-0.6B's shape.
     fn random_qwen3(&self, mix: &str) -> Result<PathBuf> {
-        let mix = Mix::from_name(mix)?;
-        self.made(&format!("qwen3-0.6b-random-{}.gguf", mix.name), |path| {
-            random_model::write_whole(path, &mix)
-        })
+        random_model::kept(&self.models, &Mix::from_name(mix)?)
     }
 
     /// SmolLM2 widened to 768 channels.
@@ -178,7 +175,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// The middle of the values, or the mean of the middle two; NaN of none.
-fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let n = sorted.len();
