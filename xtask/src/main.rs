@@ -1,7 +1,9 @@
 //! The repository's own commands, run as `cargo xtask NAME`: tests, tidiness, the demo.
 
 mod accept;
+mod bench;
 mod demo;
+mod instructions;
 mod mix;
 mod padded;
 mod random_model;
@@ -24,6 +26,11 @@ Usage: cargo xtask COMMAND
   accept [speed] [quality] [start] [determinism] [--peer NAME=PATH …]
                     measurements beside peers, recorded under bench/record/
                     (`accept --help` lists the options)
+  bench [--check]   a short look at this machine's speed, recorded under bench/record/
+                    (--check compares with the last record; `bench --help` lists the options)
+  instructions [--bless]
+                    the instructions that kernels execute, beside the recorded table
+                    (--bless writes the table anew)
   random-model OUT.gguf [--type Q4_K_M] [--layers 28]
                     random weights at Qwen3-0.6B's shape, for measuring speed
   padded-model IN.gguf OUT.gguf [--type Q4_K_M]
@@ -38,6 +45,8 @@ const COMMANDS: &[(&str, Action)] = &[
     ("tidy", tidy::run),
     ("demo", demo::run),
     ("accept", accept::run),
+    ("bench", bench::run),
+    ("instructions", instructions::run),
     ("random-model", random_model::run),
     ("padded-model", padded::run),
 ];

@@ -35,8 +35,21 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Writes a file of this shape and mixture.
-pub(crate) fn write(out: &Path, shape: &Shape, mix: &Mix) -> Result<()> {
+/// The file of this shape and mixture in `folder`, made where it is not there yet.
+pub(crate) fn kept(folder: &Path, shape: &Shape, mix: &Mix) -> Result<PathBuf> {
+    let path = folder.join(format!("{}-random-{}.gguf", shape.title(), mix.name));
+    if !path.exists() {
+        eprintln!("making {}", path.display());
+        // Under another name first: what was interrupted is not taken for a model.
+        let unfinished = path.with_extension("unfinished");
+        write(&unfinished, shape, mix)?;
+        std::fs::rename(&unfinished, &path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(path)
+}
+
+fn write(out: &Path, shape: &Shape, mix: &Mix) -> Result<()> {
     let mut file = GgufWriter::new();
     shape.set_metadata(&mut file)?;
     file.set("general.file_type", mix.file_type);

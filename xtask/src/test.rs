@@ -1,10 +1,9 @@
 //! `cargo xtask test`: the one command that a change must pass.
 
-use crate::{shell, smollm2, tidy};
+use crate::{instructions, shell, smollm2, tidy};
 use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
@@ -16,7 +15,11 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     documentation()?;
     let freehold = shell::build_freehold("dev")?;
     let model = smollm2::get(&freehold)?;
-    let counts = tests(&model)?;
+    instructions::valgrind();
+    let mut counts = Counts { all_ran: true, ..Counts::default() };
+    let mut everything = shell::cargo(&["test", "--workspace", "--no-fail-fast"]);
+    counts.add(everything.env("FREEHOLD_SMOLLM2", model))?;
+    counts.add(&mut instructions::command())?;
     println!("{} ignored; {:.0} s in all", counts.ignored, begun.elapsed().as_secs_f64());
     println!("{} passed, {} failed", counts.passed, counts.failed);
     if counts.failed > 0 || !counts.all_ran {
@@ -39,25 +42,25 @@ struct Counts {
     all_ran: bool,
 }
 
-/// Runs every test of the workspace, shows cargo's lines and sums its result lines.
-fn tests(model: &Path) -> Result<Counts> {
-    let mut command = shell::cargo(&["test", "--workspace", "--no-fail-fast"]);
-    command.env("FREEHOLD_SMOLLM2", model).stdout(Stdio::piped());
-    eprintln!("$ {}", shell::shown(&command));
-    let mut child = command.spawn().context("cannot start `cargo test`")?;
-    let stdout = child.stdout.take().context("standard output was asked for")?;
-    let mut counts = Counts::default();
-    for line in BufReader::new(stdout).lines() {
-        let line = line?;
-        println!("{line}");
-        if let Some(result) = line.strip_prefix("test result: ") {
-            counts.passed += count(result, "passed");
-            counts.failed += count(result, "failed");
-            counts.ignored += count(result, "ignored");
+impl Counts {
+    /// Runs a `cargo test`, shows its lines and adds its result lines.
+    fn add(&mut self, command: &mut Command) -> Result<()> {
+        command.stdout(Stdio::piped());
+        eprintln!("$ {}", shell::shown(command));
+        let mut child = command.spawn().context("cannot start `cargo test`")?;
+        let stdout = child.stdout.take().context("standard output was asked for")?;
+        for line in BufReader::new(stdout).lines() {
+            let line = line?;
+            println!("{line}");
+            if let Some(result) = line.strip_prefix("test result: ") {
+                self.passed += count(result, "passed");
+                self.failed += count(result, "failed");
+                self.ignored += count(result, "ignored");
+            }
         }
+        self.all_ran &= child.wait()?.success();
+        Ok(())
     }
-    counts.all_ran = child.wait()?.success();
-    Ok(counts)
 }
 
 /// The number before `word` in a line such as `ok. 3 passed; 0 failed; 1 ignored; …`.

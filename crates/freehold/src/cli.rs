@@ -261,7 +261,19 @@ Examples:
   freehold bench model.gguf --depth 4096        on a context that is already that long
   freehold bench model.gguf --batch 8           eight sequences decoded together
 
-Prefill and decode are measured apart; the figures are medians over the repeats.")]
+In turns with another engine, or with another build:
+  freehold bench model.gguf --compare \
+    'llama-bench -m {model} -p {prompt} -n {generate} -t {threads} -r 1 -o json'
+  freehold bench model.gguf --compare 'old/freehold bench {model} --prompt {prompt} \
+    --generate {generate} --depth {depth} --batch {batch} --threads {threads} --repeat 1 --json'
+
+Prefill and decode are measured apart; the figures are medians over the repeats.
+`prefill multiplies` counts products of weights: every weight that a token goes through, once.
+The roofs beside them are what the same threads reach between the repeats: plain loads from
+memory, and products of registers with the instructions that the kernels use.
+--compare runs a command once in every repeat, without a shell, and reads the speeds that
+llama-bench prints as JSON or that `freehold bench --json` prints; of another command it
+compares the wall time. {model} {prompt} {generate} {depth} {batch} {threads} are filled in.")]
 pub(crate) struct Bench {
     /// The model; it needs no tokenizer
     pub(crate) model: String,
@@ -280,6 +292,9 @@ pub(crate) struct Bench {
     /// Repeats, after one that warms up
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) repeat: u32,
+    /// Run this command in turns with the repeats and print ratios; may be given again
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) compare: Vec<String>,
     #[command(flatten)]
     pub(crate) compute: Compute,
     /// Print one JSON object

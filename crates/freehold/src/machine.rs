@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
 
 /// The physical cores that this process may use: hyperthreads of one core count once.
 pub(crate) fn physical_cores() -> usize {
@@ -44,58 +43,6 @@ pub(crate) fn processor() -> Option<String> {
     let info = fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = info.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
-}
-
-/// How fast some threads together read memory, over a buffer far larger than the caches.
-/// Measured in alternation with the work, because neighbours on a shared machine change it.
-pub(crate) struct ReadRoof {
-    buffer: Vec<u64>,
-    threads: usize,
-    /// Bytes per second, one for each pass.
-    passes: Vec<f64>,
-}
-
-impl ReadRoof {
-    /// Takes the buffer's memory.
-    pub(crate) fn new(threads: usize) -> ReadRoof {
-        const WORDS: usize = 32 << 20;
-        ReadRoof { buffer: vec![1; WORDS], threads: threads.max(1), passes: Vec::new() }
-    }
-
-    /// Reads the buffer a few times and notes the best.
-    pub(crate) fn measure(&mut self) {
-        const TRIES: usize = 3;
-        let best = (0..TRIES).map(|_| self.pass()).fold(0.0, f64::max);
-        self.passes.push(best);
-    }
-
-    fn pass(&self) -> f64 {
-        let part = self.buffer.len().div_ceil(self.threads);
-        let begun = Instant::now();
-        let total: u64 = std::thread::scope(|scope| {
-            let sums: Vec<_> =
-                self.buffer.chunks(part).map(|words| scope.spawn(|| sum(words))).collect();
-            sums.into_iter().map(|sum| sum.join().unwrap_or(0)).fold(0, u64::wrapping_add)
-        });
-        std::hint::black_box(total);
-        size_of_val(&*self.buffer) as f64 / begun.elapsed().as_secs_f64()
-    }
-
-    /// What was measured, in bytes per second.
-    pub(crate) fn passes(&self) -> &[f64] {
-        &self.passes
-    }
-}
-
-/// In eight lanes, so that the compiler adds vectors.
-fn sum(words: &[u64]) -> u64 {
-    let mut lanes = [0u64; 8];
-    for group in words.chunks_exact(8) {
-        for (lane, word) in lanes.iter_mut().zip(group) {
-            *lane = lane.wrapping_add(*word);
-        }
-    }
-    lanes.iter().fold(0, |total, lane| total.wrapping_add(*lane))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::isa::Isa;
 use crate::layout::{self, Layout};
 use crate::matrix::{ActivationFormat, Packing};
 use crate::norm;
+use crate::peak::{self, Opaque};
 use crate::product::{self, Product, Tile};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512, AvxVnni};
@@ -34,6 +35,10 @@ pub(crate) struct Kernels {
     pub(crate) silu_mul: unsafe fn(&mut [f32], &[f32]),
     pub(crate) exp_row: unsafe fn(&mut [f32], f32) -> f32,
     pub(crate) to_f16: unsafe fn(&[f32], *mut u16),
+    /// Rounds of multiplications and additions of registers, see [`peak`].
+    pub(crate) spin: unsafe fn(ActivationFormat, usize),
+    /// The sums of a round.
+    pub(crate) spin_sums: fn(ActivationFormat) -> usize,
 }
 
 impl Kernels {
@@ -175,6 +180,19 @@ macro_rules! entry_points {
                 // SAFETY: as above.
                 unsafe { crate::kv::to_f16::<$simd>(x, out) }
             }
+            $(#[$feature])?
+            unsafe fn spin(format: ActivationFormat, rounds: usize) {
+                const INTS: usize = <$simd as Opaque>::SUMS_INT;
+                const FLOATS: usize = <$simd as Opaque>::SUMS_FLOAT;
+                // SAFETY: as above.
+                unsafe { peak::spin::<$simd, INTS, FLOATS>(format, rounds) }
+            }
+            fn spin_sums(format: ActivationFormat) -> usize {
+                match format {
+                    ActivationFormat::I8 | ActivationFormat::I16 => $simd::SUMS_INT,
+                    ActivationFormat::F32 => $simd::SUMS_FLOAT,
+                }
+            }
 
             fn product(packing: Packing) -> (ProductFn, ProductFn) {
                 macro_rules! pair {
@@ -211,6 +229,8 @@ macro_rules! entry_points {
                 silu_mul,
                 exp_row,
                 to_f16,
+                spin,
+                spin_sums,
             };
         }
     };

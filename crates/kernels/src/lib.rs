@@ -27,6 +27,7 @@ pub mod linear;
 pub mod matrix;
 pub mod moe;
 pub mod norm;
+pub mod peak;
 pub mod pool;
 mod product;
 pub mod rope;

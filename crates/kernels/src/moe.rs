@@ -34,6 +34,11 @@ pub struct Experts {
 }
 
 impl Experts {
+    /// Bytes that all of them keep in memory.
+    pub fn bytes(&self) -> usize {
+        [&self.gate, &self.up, &self.down].into_iter().flatten().map(Matrix::bytes).sum()
+    }
+
     /// Hidden size and width.
     ///
     /// # Panics

@@ -16,7 +16,7 @@ mod avx512;
 mod scalar;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use avx2::{Avx2, AvxVnni};
+pub(crate) use avx2::{Avx2, AvxVnni, Ymm};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
 pub(crate) use scalar::Scalar;

@@ -32,6 +32,7 @@ mod locate;
 mod memory;
 mod model;
 mod parameters;
+mod products;
 mod rope;
 mod route;
 mod scratch;
@@ -46,6 +47,7 @@ pub use kernels::{BLOCK_TOKENS, KvType, Precision as Activations};
 pub use memory::{KV_TOKENS, MemoryPlan, plan, working_bytes};
 pub use model::{LoadOptions, Model};
 pub use parameters::Parameters;
+pub use products::{MultiplyAdds, Products};
 pub use rope::{Pairing, RopeScaling, RopeSpec};
 pub use scratch::Scratch;
 pub use spec::{

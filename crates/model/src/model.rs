@@ -14,7 +14,7 @@ use crate::layer::{Step, norm_rows};
 use crate::locate::{Search, locate};
 use crate::scratch::{Scratch, Widths};
 use crate::spec::{MoeSpec, Spec};
-use crate::stages::{Kinds, Leaves, Place, Stages, Vocabulary, build};
+use crate::stages::{FfnStage, Kinds, LayerStage, Leaves, Place, Stages, Vocabulary, build};
 
 /// How a model is held in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +99,21 @@ impl Model {
     /// Memory that the packed weights own.
     pub fn resident_bytes(&self) -> u64 {
         self.resident_bytes
+    }
+
+    /// Bytes of weights that a step reads at most for `tokens` tokens with logits: all, but of
+    /// a layer's experts only as many as the tokens can choose.
+    pub fn step_bytes(&self, tokens: usize) -> u64 {
+        let spared = |layer: &LayerStage<Resident>| match &layer.ffn {
+            FfnStage::Dense(_) => 0,
+            FfnStage::Moe(moe) => {
+                let spec = &moe.spec;
+                let chosen = tokens.saturating_mul(spec.experts_per_token).min(spec.experts);
+                let expert = moe.experts.bytes() / spec.experts.max(1);
+                ((spec.experts - chosen) * expert) as u64
+            }
+        };
+        self.resident_bytes - self.stages.layers.iter().map(spared).sum::<u64>()
     }
 
     /// A cache of `blocks` blocks of [`kernels::BLOCK_TOKENS`] tokens each.

@@ -93,3 +93,31 @@ fn every_golden_agrees_with_the_reference() {
         }
     }
 }
+
+#[test]
+fn products_count_every_weight_of_a_matrix_once() {
+    for folder in testkit::golden_models() {
+        let checkpoint = Checkpoint::open(&folder).expect("a golden opens");
+        let spec = model::inspect(&checkpoint).expect("a golden is understood");
+        let matrices: u64 = checkpoint
+            .tensors()
+            .filter(|t| t.shape.len() == 2 && !t.name.contains("embed_tokens"))
+            .map(|t| t.shape.iter().product::<usize>() as u64)
+            .sum();
+        let parameters = model::Parameters::count(&spec);
+        // A tied embedding is the output matrix, too.
+        let head = (spec.vocab_size * spec.hidden_size) as u64;
+        let untied = parameters.head;
+        let unchosen = parameters.experts - parameters.active_experts;
+        for activations in [Activations::Quantized, Activations::F32] {
+            let found = model::Products::count(&checkpoint, &spec, activations).expect("counts");
+            let name = folder.display();
+            assert_eq!(found.token.total(), matrices - untied - unchosen, "{name}");
+            assert_eq!(found.logits.total(), head, "{name}");
+            if activations == Activations::F32 {
+                let forward = found.of_forward(5, 2);
+                assert_eq!(forward.f32, 5 * found.token.total() + 2 * head, "{name}");
+            }
+        }
+    }
+}

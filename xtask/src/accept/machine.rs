@@ -15,7 +15,7 @@ const FLAGS: [&str; 9] = [
     "amx_int8",
 ];
 
-pub(super) struct Machine {
+pub(crate) struct Machine {
     /// As the processor names itself, with family and model, since virtual machines shorten the name.
     processor: String,
     cores: usize,
@@ -25,7 +25,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn read() -> Machine {
+    pub(crate) fn read() -> Machine {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let kernel = read("/proc/sys/kernel/osrelease");
@@ -63,7 +63,7 @@ impl Machine {
     }
 
     /// A folder name: letters, digits and single dashes.
-    pub(super) fn slug(&self) -> String {
+    pub(crate) fn slug(&self) -> String {
         let text = format!("{} {} cores", self.processor, self.cores).to_lowercase();
         let words =
             text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
@@ -71,7 +71,7 @@ impl Machine {
     }
 
     /// A Markdown list.
-    pub(super) fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let memory = self.memory_gib.map_or("unknown".to_owned(), |gib| format!("{gib} GiB"));
         let forced = std::env::var("FREEHOLD_ISA")
             .map_or(String::new(), |isa| format!("- `FREEHOLD_ISA={isa}` was set\n"));

@@ -2,15 +2,16 @@
 //! down under `bench/record/`, one file a machine and day.
 
 mod determinism;
-mod machine;
+pub(crate) mod machine;
 mod peer;
 mod quality;
-mod record;
+pub(crate) mod record;
 mod speed;
 mod start;
 mod turns;
 
 use crate::mix::Mix;
+use crate::random_model::Shape;
 use crate::{padded, random_model, shell, smollm2};
 use anyhow::{Context as _, Result, bail};
 use peer::Peer;
@@ -156,18 +157,13 @@ impl Context {
 
     /// Random weights at Qwen3-0.6B's shape.
     fn random_qwen3(&self, mix: &str) -> Result<PathBuf> {
-        let mix = Mix::from_name(mix)?;
-        self.made(&format!("qwen3-0.6b-random-{}.gguf", mix.name), |path| {
-            random_model::write(path, &random_model::Shape::QWEN3_0_6B, &mix)
-        })
+        random_model::kept(&self.models, &Shape::QWEN3_0_6B, &Mix::from_name(mix)?)
     }
 
     /// Random weights of the first layers of Qwen3-30B-A3B's shape.
     fn random_experts(&self, mix: &str, layers: usize) -> Result<PathBuf> {
-        let mix = Mix::from_name(mix)?;
-        let shape = random_model::Shape::QWEN3_30B_A3B.with_layers(layers)?;
-        let name = format!("{}-{layers}-layers-random-{}.gguf", shape.name, mix.name);
-        self.made(&name, |path| random_model::write(path, &shape, &mix))
+        let shape = Shape::QWEN3_30B_A3B.with_layers(layers)?;
+        random_model::kept(&self.models, &shape, &Mix::from_name(mix)?)
     }
 
     /// SmolLM2 widened to 768 channels.
@@ -195,7 +191,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// The middle of the values, or the mean of the middle two; NaN of none.
-fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let n = sorted.len();

@@ -9,8 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const SECTION: &str = "\n## ";
 
 /// Writes the section `title`, in place of the one that the same day may have already.
-pub(super) fn write(machine: &Machine, title: &str, markdown: &str) -> Result<PathBuf> {
-    let folder = testkit::repository_root().join("bench/record").join(machine.slug());
+pub(crate) fn write(machine: &Machine, title: &str, markdown: &str) -> Result<PathBuf> {
+    let folder = folder(machine);
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     let date = date(since.as_secs() / 86_400);
@@ -22,14 +22,37 @@ pub(super) fn write(machine: &Machine, title: &str, markdown: &str) -> Result<Pa
     Ok(path)
 }
 
+/// The newest section `title` of a machine with its date, if there is one.
+pub(crate) fn last(machine: &Machine, title: &str) -> Result<Option<(String, String)>> {
+    let folder = folder(machine);
+    let Ok(entries) = fs::read_dir(&folder) else { return Ok(None) };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    // Files are named after their days, so the last in order is the newest.
+    paths.sort();
+    for path in paths.iter().rev().filter(|path| path.extension().is_some_and(|e| e == "md")) {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        if let Some((_, body)) = sections(&text).into_iter().find(|(known, _)| known == title) {
+            let date = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            return Ok(Some((date, body)));
+        }
+    }
+    Ok(None)
+}
+
+fn folder(machine: &Machine) -> PathBuf {
+    testkit::repository_root().join("bench/record").join(machine.slug())
+}
+
+/// Titles and bodies of a record.
+fn sections(text: &str) -> Vec<(String, String)> {
+    let sections = text.split(SECTION).skip(1).filter_map(|text| text.split_once('\n'));
+    sections.map(|(title, body)| (title.to_owned(), body.trim().to_owned())).collect()
+}
+
 /// `before` with a new head and with the section `title` replaced, or added at the end.
 fn merge(head: &str, before: &str, title: &str, markdown: &str) -> String {
-    let mut sections: Vec<(String, String)> = before
-        .split(SECTION)
-        .skip(1)
-        .filter_map(|text| text.split_once('\n'))
-        .map(|(title, body)| (title.to_owned(), body.trim().to_owned()))
-        .collect();
+    let mut sections = sections(before);
     let body = markdown.trim().to_owned();
     match sections.iter_mut().find(|(known, _)| known == title) {
         Some(section) => section.1 = body,

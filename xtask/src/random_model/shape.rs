@@ -75,6 +75,12 @@ impl Shape {
         Ok(Shape { layers, ..self })
     }
 
+    /// For file names: with the layers, if they are not all.
+    pub(super) fn title(&self) -> String {
+        let whole = Shape::ALL.iter().any(|shape| shape == self);
+        if whole { self.name.to_owned() } else { format!("{}-{}-layers", self.name, self.layers) }
+    }
+
     pub(super) fn set_metadata(&self, file: &mut GgufWriter<'_>) -> Result<()> {
         let size = |n: usize| u32::try_from(n).context("sizes fit 32 bits");
         let key = |name: &str| format!("{}.{name}", self.architecture);

@@ -2,6 +2,7 @@
 //! where one is there.
 
 mod bad_input;
+mod bench;
 mod data;
 #[cfg(target_os = "linux")]
 mod faults;
