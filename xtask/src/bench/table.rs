@@ -116,20 +116,27 @@ pub(super) fn read(markdown: &str) -> Vec<Row> {
     markdown.lines().filter_map(row).collect()
 }
 
-/// Every row that both have, with its change; large ones are marked.
+/// Every row with its change, large ones marked; and what part of the roof it was, since a
+/// machine's memory has its days.
 pub(super) fn differences(before: &[Row], now: &[Row]) -> String {
-    let mut text =
-        "| work | measure | then | now | unit | change |\n|---|---|---|---|---|---|\n".to_owned();
+    let mut text = "| work | measure | then | now | unit | change | of the roof |\n\
+                    |---|---|---|---|---|---|---|\n"
+        .to_owned();
     for row in now {
         let same = |old: &&Row| {
             (&old.work, &old.measure, &old.unit) == (&row.work, &row.measure, &row.unit)
         };
-        let (then, change) =
-            before.iter().find(same).map_or(("none".to_owned(), String::new()), |old| {
-                let change = row.value / old.value - 1.0;
-                let mark = if change.abs() > MARKED { "**" } else { "" };
-                (format!("{:.1}", old.value), format!("{mark}{:+.1} %{mark}", change * 100.0))
-            });
+        let change = before.iter().find(same).map_or("none |".to_owned(), |old| {
+            let change = row.value / old.value - 1.0;
+            let mark = if change.abs() > MARKED { "**" } else { "" };
+            let shares = match (share(&old.remarks), share(&row.remarks)) {
+                (Some(then), Some(now)) => format!("{then} then, {now} now"),
+                _ => String::new(),
+            };
+            format!("{mark}{:+.1} %{mark} | {shares}", change * 100.0)
+        });
+        let then =
+            before.iter().find(same).map_or("none".to_owned(), |old| format!("{:.1}", old.value));
         let _ = writeln!(
             text,
             "| {} | {} | {then} | {:.1} | {} | {change} |",
@@ -137,6 +144,11 @@ pub(super) fn differences(before: &[Row], now: &[Row]) -> String {
         );
     }
     text
+}
+
+/// `80 %` of remarks that end with `, 80 % of the roof`.
+fn share(remarks: &str) -> Option<&str> {
+    remarks.strip_suffix(" of the roof")?.rsplit(", ").next()
 }
 
 #[cfg(test)]
@@ -169,9 +181,11 @@ mod tests {
         let row = |measure: &str, value| Row::new("w", measure.into(), value, "GB/s", "r".into());
         let before = [row("a", 100.0), row("b", 50.0)];
         assert_eq!(read(&markdown(&before)), before);
+        assert_eq!(share("19.0 to 23.0, 81 % of the roof"), Some("81 %"));
+        assert_eq!(share("19.0 to 23.0"), None);
         let text = differences(&before, &[row("a", 103.0), row("b", 40.0), row("c", 1.0)]);
-        assert!(text.contains("| w | a | 100.0 | 103.0 | GB/s | +3.0 % |"), "{text}");
-        assert!(text.contains("| w | b | 50.0 | 40.0 | GB/s | **-20.0 %** |"), "{text}");
-        assert!(text.contains("| w | c | none | 1.0 | GB/s |  |"), "{text}");
+        assert!(text.contains("| w | a | 100.0 | 103.0 | GB/s | +3.0 % |  |"), "{text}");
+        assert!(text.contains("| w | b | 50.0 | 40.0 | GB/s | **-20.0 %** |  |"), "{text}");
+        assert!(text.contains("| w | c | none | 1.0 | GB/s | none | |"), "{text}");
     }
 }
