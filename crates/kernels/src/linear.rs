@@ -121,9 +121,10 @@ pub(crate) fn with_sums(len: usize, f: impl FnOnce(&mut [f32], &mut [f32])) {
 }
 
 /// Panels that one call of a kernel takes: some where there are few columns, because a float
-/// product of one panel and one column waits for its own last sum at every step.
+/// product of one panel and one column waits for its own last sum at every step; else two,
+/// which some instruction sets multiply together.
 fn panels_at_once(columns: usize) -> usize {
-    if columns <= 2 { 4 } else { 1 }
+    if columns <= 2 { 4 } else { 2 }
 }
 
 /// Cuts a range into parts of at most `len`.

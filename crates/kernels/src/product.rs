@@ -13,6 +13,7 @@
 //! layout alone, never on the tile's width: that is what makes batches exact.
 
 mod integers;
+mod pairs;
 
 pub(crate) use integers::integers;
 
@@ -111,11 +112,16 @@ impl Column {
 /// The parts of [`Product`] are as its fields say; [`Simd`]'s contract.
 #[inline(always)]
 pub(crate) unsafe fn quantized<S: Simd, L: Layout>(p: &Product<'_>) {
-    for i in 0..p.panels {
+    let mut done = 0;
+    while done < p.panels {
+        let pair = S::PAIRS && L::Shape::WIDE && p.columns.len() > S::COLS_FEW;
+        let pair = pair && p.panels - done >= 2;
         // SAFETY: by contract.
         unsafe {
-            let p = p.one(i);
+            let p = p.one(done);
+            done += 1 + usize::from(pair);
             match p.columns.len() {
+                _ if pair => pairs::pair::<S, L>(&p),
                 n if n > S::COLS_FEW => many_columns::<S, L>(&p),
                 0 => {}
                 1 => few_columns::<S, L, 1>(&p),

@@ -43,6 +43,8 @@ pub(crate) trait Simd: Copy {
     /// The most columns whose integer product takes weights from registers: with more, sums
     /// and weights no longer fit, and weights are unpacked into memory first. 4 or 12.
     const COLS_FEW: usize;
+    /// Whether tiles of a 16-bit product with more columns work on two panels at once.
+    const PAIRS: bool;
     /// Columns that one tile of a float product works on.
     const COLS_FLOAT: usize;
 

@@ -66,6 +66,7 @@ impl<const VNNI: bool> Simd for Ymm<VNNI> {
 
     const COLS_INT: usize = if VNNI { tile_vnni::COLS } else { tile::COLS };
     const COLS_FEW: usize = 4;
+    const PAIRS: bool = false;
     const COLS_FLOAT: usize = 6;
     const NARROW_SUMS: bool = !VNNI;
 

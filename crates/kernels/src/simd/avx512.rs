@@ -24,6 +24,7 @@ impl Simd for Avx512 {
 
     const COLS_INT: usize = 12;
     const COLS_FEW: usize = 12;
+    const PAIRS: bool = true;
     const COLS_FLOAT: usize = 12;
     const NARROW_SUMS: bool = false;
 

@@ -38,6 +38,7 @@ impl Simd for Scalar {
 
     const COLS_INT: usize = 4;
     const COLS_FEW: usize = 12;
+    const PAIRS: bool = false;
     const COLS_FLOAT: usize = 4;
     const NARROW_SUMS: bool = false;
 
