@@ -27,6 +27,7 @@ pub mod linear;
 pub mod matrix;
 pub mod moe;
 pub mod norm;
+pub mod packed;
 pub mod pool;
 mod product;
 pub mod rope;
@@ -41,6 +42,7 @@ pub use linear::{Gated, Linear, Write, gated, linear};
 pub use matrix::{ActivationFormat, Matrix, Precision};
 pub use moe::{Experts, MoeScratch, Routes, moe};
 pub use norm::{add, head_rms_norm, rms_norm};
+pub use packed::LAYOUT_VERSION;
 pub use pool::Pool;
 pub use rope::{Pairing, Rope, RopeTable};
 

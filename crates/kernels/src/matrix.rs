@@ -4,6 +4,7 @@ use crate::KernelError;
 use crate::aligned::{AlignedBytes, SharedMut};
 use crate::dispatch::kernels;
 use crate::layout::{self, BLOCK, Layout, PANEL_ROWS, block_at, integers, pack_row, panel_bytes};
+use crate::packed::Storage;
 use crate::pool::Pool;
 use crate::simd::Scalar;
 use weights::{DType, Tensor};
@@ -114,7 +115,7 @@ macro_rules! with_layout {
 
 impl Packing {
     /// How rows of `cols` values of a type are packed, if they can be.
-    fn of(dtype: DType, cols: usize, precision: Precision) -> Option<Packing> {
+    pub(crate) fn of(dtype: DType, cols: usize, precision: Precision) -> Option<Packing> {
         let integers = precision == Precision::Quantized && cols.is_multiple_of(BLOCK);
         Some(match dtype {
             DType::F16 | DType::BF16 if integers => Packing::Integers,
@@ -137,11 +138,20 @@ impl Packing {
         })
     }
 
+    /// How F16 and BF16 weights that cannot be integers are packed; of others, their own packing.
+    pub(crate) fn float_twin(self, dtype: DType) -> Packing {
+        match (self, dtype) {
+            (Packing::Integers, DType::F16) => Packing::F16,
+            (Packing::Integers, DType::BF16) => Packing::Bf16,
+            _ => self,
+        }
+    }
+
     fn float_bytes(self) -> usize {
         if self == Packing::F32 { 4 } else { 2 }
     }
 
-    fn panel_bytes(self, cols: usize) -> usize {
+    pub(crate) fn panel_bytes(self, cols: usize) -> usize {
         with_layout!(self, L => panel_bytes::<L>(cols / BLOCK),
             integers => integers::panel_bytes(cols / BLOCK),
             float => (cols * PANEL_ROWS * self.float_bytes()).next_multiple_of(64))
@@ -222,13 +232,13 @@ const RELEASE_BYTES: usize = 8 << 20;
 
 /// A weight (rows × cols) in packed panels of 16 rows.
 pub struct Matrix {
-    data: AlignedBytes,
-    packing: Packing,
-    exact: bool,
-    rows: usize,
-    cols: usize,
+    pub(crate) data: Storage,
+    pub(crate) packing: Packing,
+    pub(crate) exact: bool,
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
     /// From one panel to the next.
-    panel_bytes: usize,
+    pub(crate) panel_bytes: usize,
 }
 
 impl Matrix {
@@ -244,7 +254,7 @@ impl Matrix {
         // As many bytes as a plan has counted, also if the weight stays float below.
         let panel_bytes = packing.panel_bytes(cols);
         if packing == Packing::Integers && !all_finite(tensor.dtype, &tensor.data) {
-            packing = if tensor.dtype == DType::F16 { Packing::F16 } else { Packing::Bf16 };
+            packing = packing.float_twin(tensor.dtype);
         }
         let panels = rows.div_ceil(PANEL_ROWS);
         let bytes = panels * panel_bytes;
@@ -276,7 +286,7 @@ impl Matrix {
                 done.release();
             }
         }
-        let exact = precision == Precision::F32;
+        let (data, exact) = (Storage::Owned(data), precision == Precision::F32);
         Ok(Matrix { data, packing, exact, rows, cols, panel_bytes })
     }
 
@@ -290,7 +300,7 @@ impl Matrix {
         self.cols
     }
 
-    /// Bytes that the packed weight keeps in memory.
+    /// Bytes of the packed weight.
     pub fn bytes(&self) -> usize {
         self.data.len()
     }
@@ -348,9 +358,7 @@ impl Matrix {
 
     fn bytes_of_panel(&self, panel: usize) -> &[u8] {
         let bytes = self.panel_bytes;
-        // SAFETY: `data` holds `len` initialised bytes.
-        let all = unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.data.len()) };
-        &all[panel * bytes..(panel + 1) * bytes]
+        &self.data.as_slice()[panel * bytes..(panel + 1) * bytes]
     }
 
     pub(crate) fn panels(&self) -> usize {
@@ -410,7 +418,11 @@ impl Matrix {
     }
 }
 
-fn check(tensor: &Tensor, precision: Precision) -> Result<(Packing, usize), KernelError> {
+/// The packing of a tensor that is a matrix and whole, and the bytes of a row in the file.
+pub(crate) fn check(
+    tensor: &Tensor,
+    precision: Precision,
+) -> Result<(Packing, usize), KernelError> {
     let name = || tensor.name.clone();
     let &[rows, cols] = tensor.shape.as_slice() else {
         return Err(KernelError::NotAMatrix { tensor: name(), shape: tensor.shape.clone() });
