@@ -85,15 +85,15 @@ impl Checkpoint {
     }
 
     /// What tells it from every other checkpoint, and from itself after a change, without reading all of it:
-    /// a hash of each weight file's size, time of change, header, and some of its data.
+    /// a hash of each weight file's size, time of change, header, and some of its data, and of `purpose`.
     ///
     /// None where the system does not tell, the files were read from memory, or one cannot be read.
-    pub fn fingerprint(&self) -> Option<[u8; 32]> {
+    pub fn fingerprint(&self, purpose: &str) -> Option<[u8; 32]> {
         let parts = match self {
             Checkpoint::Gguf(gguf) => gguf.parts(),
             Checkpoint::Folder(folder) => folder.parts(),
         };
-        fingerprint::of(parts)
+        fingerprint::of(purpose, parts)
     }
 
     /// Size of all weight files together, in bytes.
@@ -155,11 +155,13 @@ mod tests {
     fn a_fingerprint_changes_with_header_data_size_and_time_and_not_with_the_place() {
         let folder = tempfile::tempdir().expect("a folder");
         let of = |path: &Path| {
-            Checkpoint::open(path).expect("opens").fingerprint().expect("the system tells")
+            Checkpoint::open(path).expect("opens").fingerprint("a test").expect("the system tells")
         };
         let path = folder.path().join("a.gguf");
         write(&path, "one", vec![1.0; 8192]);
         let first = of(&path);
+        let purposes = Checkpoint::open(&path).expect("opens").fingerprint("another");
+        assert_ne!(purposes, Some(first));
         let other = folder.path().join("b.gguf");
         std::fs::hard_link(&path, &other).expect("linked");
         assert_eq!(of(&other), first);
@@ -192,11 +194,11 @@ mod tests {
         };
         let open = || Checkpoint::open(folder.path()).expect("opens");
         std::fs::write(folder.path().join("config.json"), "{}").expect("written");
-        assert_eq!(open().fingerprint(), None, "no weights");
+        assert_eq!(open().fingerprint("a test"), None, "no weights");
         write(1.0);
-        let first = open().fingerprint().expect("the system tells");
+        let first = open().fingerprint("a test").expect("the system tells");
         write(2.0);
-        assert_ne!(open().fingerprint(), Some(first));
+        assert_ne!(open().fingerprint("a test"), Some(first));
         assert_eq!(open().path(), Some(folder.path()));
     }
 }

@@ -21,10 +21,12 @@ pub(crate) struct Part {
     pub(crate) header_bytes: usize,
 }
 
-/// A hash over all parts; none where one has no time of change, cannot be read, or there are none.
-pub(crate) fn of(parts: &[Part]) -> Option<[u8; 32]> {
+/// A hash over the purpose and all parts; none where one has no time of change, cannot be read, or there are none.
+pub(crate) fn of(purpose: &str, parts: &[Part]) -> Option<[u8; 32]> {
     let samples = SAMPLES.div_ceil(parts.len().max(1));
     let mut hash = Sha256::new();
+    hash.update((purpose.len() as u64).to_le_bytes());
+    hash.update(purpose);
     for part in parts {
         let (len, modified) = part.file.file_stamp()?;
         // Before 1970 is a time as well.
