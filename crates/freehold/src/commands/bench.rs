@@ -5,6 +5,7 @@ use crate::compute::{self, Numerics, Sequences};
 use crate::locate::Locator;
 use crate::machine::{self, ReadRoof};
 use crate::output::{Table, bytes, stdout};
+use crate::packed::PackedUse;
 use anyhow::{Context as _, Result};
 use model::{LogitRows, Model};
 use serde_json::json;
@@ -20,6 +21,8 @@ struct Measured {
     peak_rss_bytes: Option<u64>,
     threads: usize,
     weights_bytes: u64,
+    /// Of those, bytes that lie in a packed file's map.
+    mapped_bytes: u64,
     /// Of all logits that the last prefill and the last decode ended with: equal on machines
     /// and builds that compute alike.
     logits_hash: u64,
@@ -41,7 +44,8 @@ struct Decode {
 
 pub(crate) fn run(args: &Bench, locator: &Locator) -> Result<()> {
     let path = locator.path(&args.model)?;
-    let measured = measure(args, &path)?;
+    let packed = PackedUse::new(locator, &args.model, args.compute.packed);
+    let measured = measure(args, &path, packed)?;
     let mut out = stdout();
     if args.json {
         writeln!(out, "{}", as_json(args, &measured))?;
@@ -51,10 +55,10 @@ pub(crate) fn run(args: &Bench, locator: &Locator) -> Result<()> {
     Ok(())
 }
 
-fn measure(args: &Bench, path: &Path) -> Result<Measured> {
+fn measure(args: &Bench, path: &Path, packed: PackedUse<'_>) -> Result<Measured> {
     let pool = compute::pool(args.compute.threads);
     let numerics = Numerics { kv: args.compute.kv, activations: args.compute.activations };
-    let loaded = compute::load(path, &pool, numerics)?;
+    let loaded = compute::load(path, &pool, &numerics.options(), packed)?;
     check_context(args, &loaded.model)?;
     let mut hash = Hash::default();
     let prefill = prefill(args, &loaded.model, &mut hash).context("while measuring prefill")?;
@@ -68,6 +72,7 @@ fn measure(args: &Bench, path: &Path) -> Result<Measured> {
         peak_rss_bytes: decode.peak_rss_bytes.or_else(machine::peak_rss_bytes),
         threads: pool.threads(),
         weights_bytes,
+        mapped_bytes: loaded.model.mapped_bytes(),
         logits_hash: hash.0,
         step_bytes: weights_bytes as f64 + decode.kv_bytes,
         roof: decode.roof,
@@ -215,6 +220,7 @@ fn as_json(args: &Bench, measured: &Measured) -> serde_json::Value {
         "kv": numerics.kv_name(),
         "activations": numerics.activations_name(),
         "weights_bytes": measured.weights_bytes,
+        "mapped_bytes": measured.mapped_bytes,
         "decode_read_bytes_per_second": measured.read_bytes_per_second(args.batch),
         "memory_read_bytes_per_second": median(&measured.roof),
         "decode_share_of_memory_read": measured.share_of_roof(args.batch),
@@ -248,7 +254,8 @@ fn as_table(args: &Bench, measured: &Measured) -> Table {
             table.row([&"decode reads", &value]);
         }
     }
-    table.row([&"load", &format!("{:.2} s", measured.load_seconds)]);
+    let load = if measured.mapped_bytes > 0 { " over the packed file" } else { "" };
+    table.row([&"load", &format!("{:.2} s{load}", measured.load_seconds)]);
     let peak = measured.peak_rss_bytes.map_or_else(|| "unknown".to_owned(), bytes);
     table.row([&"peak memory", &peak]);
     table.row([&"logits hash", &format!("{:016x}", measured.logits_hash)]);

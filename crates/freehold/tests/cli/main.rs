@@ -5,6 +5,7 @@ mod bad_input;
 mod data;
 #[cfg(target_os = "linux")]
 mod faults;
+mod packed;
 mod real_model;
 mod server;
 mod tiny;
