@@ -42,6 +42,7 @@ pub(crate) enum Command {
     Show(Show),
     Run(Run),
     Serve(Serve),
+    Pack(Pack),
     Bench(Bench),
     Trace(Trace),
     Tokenize(Tokenize),
@@ -196,6 +197,18 @@ pub(crate) struct Compute {
     /// The longest context in tokens [default: the model's, within the memory for the KV cache]
     #[arg(long, value_name = "N")]
     pub(crate) context: Option<u32>,
+    /// Use the packed weights that `freehold pack` wrote, or pack in memory
+    #[arg(long, value_enum, value_name = "WHETHER", default_value = "on")]
+    pub(crate) packed: Packed,
+}
+
+/// Whether packed files are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Packed {
+    /// Where there is one
+    On,
+    /// Never
+    Off,
 }
 
 /// Number type of the KV cache.
@@ -250,6 +263,41 @@ pub(crate) struct Serve {
     pub(crate) queue: u16,
     #[command(flatten)]
     pub(crate) compute: Compute,
+}
+
+/// Write a model's weights once as the processor wants them, so that every start is fast
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  freehold pack qwen3:0.6b             about as large as the model itself; --remove takes it back
+  freehold pack ./model.gguf           a model of any place: the packed file lies in the data folder
+  freehold pack ./Qwen3-0.6B --activations f32
+  freehold pack --remove qwen3:0.6b
+  freehold pack --prune                packed files of models that are gone
+
+At every start, weights are rearranged for the processor. A packed file keeps the result: run,
+serve, bench and trace find it by themselves, map it, and share its memory between processes.
+The answers are the same, bit for bit. When the model's file changes, the packed one is ignored
+with a warning, until it is packed again. `freehold rm` removes it with its model.")]
+pub(crate) struct Pack {
+    /// The model
+    #[arg(required_unless_present = "prune")]
+    pub(crate) model: Option<String>,
+    /// Remove the packed file of the model
+    #[arg(long)]
+    pub(crate) remove: bool,
+    /// Remove the packed files of all models that are no longer where they were
+    #[arg(long, conflicts_with_all = ["model", "remove"])]
+    pub(crate) prune: bool,
+    /// For which products: only models of F16 or BF16 weights are packed otherwise for f32
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "quantized")]
+    pub(crate) activations: Activations,
+    /// Threads [default: one for each physical core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Print one JSON object: model, path and bytes, or bytes freed
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Measure prefill and decode speed, memory and load time
@@ -353,6 +401,9 @@ pub(crate) struct Trace {
     /// Inputs of products: rounded to 8 or 16 bits as the weights ask, or exact
     #[arg(long, value_enum, value_name = "TYPE", default_value = "quantized")]
     pub(crate) activations: Activations,
+    /// Use the packed weights that `freehold pack` wrote, or pack in memory
+    #[arg(long, value_enum, value_name = "WHETHER", default_value = "on")]
+    pub(crate) packed: Packed,
     /// Print JSON: one object, with --against and --tokens one per layer
     #[arg(long)]
     pub(crate) json: bool,

@@ -3,6 +3,7 @@
 
 use crate::cli::{Activations, Kv};
 use crate::machine;
+use crate::packed::PackedUse;
 use anyhow::{Context as _, Result};
 use kernels::{BLOCK_TOKENS, KvType, Pool, Precision};
 use model::{Batch, Chunk, KvCache, LoadOptions, LogitRows, Model, Scratch};
@@ -24,13 +25,20 @@ pub(crate) struct Numerics {
 /// The exact form that others are measured against.
 pub(crate) const EXACT: Numerics = Numerics { kv: Kv::F32, activations: Activations::F32 };
 
+impl Activations {
+    /// The precision of the kernels.
+    pub(crate) fn precision(self) -> Precision {
+        match self {
+            Activations::Quantized => Precision::Quantized,
+            Activations::F32 => Precision::F32,
+        }
+    }
+}
+
 impl Numerics {
     pub(crate) fn options(self) -> LoadOptions {
         LoadOptions {
-            activations: match self.activations {
-                Activations::Quantized => Precision::Quantized,
-                Activations::F32 => Precision::F32,
-            },
+            activations: self.activations.precision(),
             kv: match self.kv {
                 Kv::F16 => KvType::F16,
                 Kv::F32 => KvType::F32,
@@ -66,16 +74,25 @@ pub(crate) struct Loaded {
     pub(crate) seconds: f64,
 }
 
-pub(crate) fn load(path: &Path, pool: &Arc<Pool>, numerics: Numerics) -> Result<Loaded> {
-    load_with(path, pool, &numerics.options())
-}
-
-/// As [`load`], with the options of the model itself.
-pub(crate) fn load_with(path: &Path, pool: &Arc<Pool>, options: &LoadOptions) -> Result<Loaded> {
+/// Loads the model at `path`, over its packed file if there is one that fits.
+pub(crate) fn load(
+    path: &Path,
+    pool: &Arc<Pool>,
+    options: &LoadOptions,
+    packed: PackedUse<'_>,
+) -> Result<Loaded> {
     let begun = Instant::now();
     let at = || format!("cannot load {}", path.display());
     let checkpoint = Checkpoint::open(path).with_context(at)?;
-    let model = Model::load(&checkpoint, Arc::clone(pool), options).with_context(at)?;
+    let model = match packed.load(&checkpoint, pool, options).with_context(at)? {
+        Some(model) => model,
+        None => {
+            let begun = Instant::now();
+            let model = Model::load(&checkpoint, Arc::clone(pool), options).with_context(at)?;
+            packed.hint(begun.elapsed());
+            model
+        }
+    };
     Ok(Loaded { model, seconds: begun.elapsed().as_secs_f64() })
 }
 

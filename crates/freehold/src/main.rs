@@ -11,6 +11,7 @@ mod home;
 mod locate;
 mod machine;
 mod output;
+mod packed;
 mod progress;
 mod settings;
 mod texts;

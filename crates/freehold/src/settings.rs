@@ -23,13 +23,17 @@ const fn everywhere(key: &'static str, env: &'static str) -> Setting {
 /// What people run and measure; `trace` keeps its own exact defaults.
 const COMPUTING: &[&str] = &["run", "serve", "bench"];
 
+/// Those, and the one that writes files for them.
+const PACKING: &[&str] = &["run", "serve", "bench", "pack"];
+
 const SETTINGS: &[Setting] = &[
     everywhere("home", "FREEHOLD_HOME"),
     everywhere("hub", "FREEHOLD_HUB"),
     everywhere("threads", "FREEHOLD_THREADS"),
     Setting { key: "kv", env: "FREEHOLD_KV", only: COMPUTING },
-    Setting { key: "activations", env: "FREEHOLD_ACTIVATIONS", only: COMPUTING },
+    Setting { key: "activations", env: "FREEHOLD_ACTIVATIONS", only: PACKING },
     Setting { key: "context", env: "FREEHOLD_CONTEXT", only: COMPUTING },
+    everywhere("packed", "FREEHOLD_PACKED"),
     everywhere("host", "FREEHOLD_HOST"),
     everywhere("port", "FREEHOLD_PORT"),
     everywhere("parallel", "FREEHOLD_PARALLEL"),

@@ -4,6 +4,7 @@
 use crate::cli::Compute;
 use crate::compute::{self, Numerics};
 use crate::machine;
+use crate::packed::PackedUse;
 use crate::texts::{self, Texts};
 use anyhow::{Context as _, Result, ensure};
 use engine::{Config, Engine, PagedModel};
@@ -63,12 +64,19 @@ impl Names {
 }
 
 /// Loads the model at `path` and starts an engine over it.
-pub(crate) fn start(path: &Path, names: Names, compute: &Compute, room: Room) -> Result<Local> {
+pub(crate) fn start(
+    path: &Path,
+    names: Names,
+    compute: &Compute,
+    packed: PackedUse<'_>,
+    room: Room,
+) -> Result<Local> {
     // The tokenizer is built while the weights are packed.
     let (text, loaded) = std::thread::scope(|scope| {
         let text = scope.spawn(|| Texts::open(path));
         let numerics = Numerics { kv: compute.kv, activations: compute.activations };
-        let loaded = compute::load(path, &compute::pool(compute.threads), numerics);
+        let loaded =
+            compute::load(path, &compute::pool(compute.threads), &numerics.options(), packed);
         (text.join(), loaded)
     });
     let loaded = loaded?;
@@ -109,6 +117,8 @@ fn blocks(model: &Model, compute: &Compute, parallel: usize) -> Result<usize> {
     let wanted = context * parallel;
     let block_bytes = model.new_cache(1).bytes() as u64;
     let Some(available) = machine::available_bytes() else { return Ok(wanted) };
+    // The system counts mapped weights as memory that it could have back; every token needs them.
+    let available = available.saturating_sub(model.mapped_bytes());
     let fits = usize::try_from(available / KV_MEMORY_SHARE / block_bytes.max(1)).unwrap_or(wanted);
     ensure!(fits > 0, "no memory for a KV cache: one block needs {block_bytes} bytes");
     Ok(wanted.min(fits))

@@ -128,7 +128,7 @@ pub enum HubError {
     },
 
     /// The disk has no room.
-    #[error("{}: the disk is too full: {}, {} free; remove a model (`freehold rm`) or set FREEHOLD_HOME to another disk, then pull again", .folder.display(), needed(*.bytes_needed), gigabytes(*.bytes_free))]
+    #[error("{}: the disk is too full: {}, {} free; remove a model (`freehold rm`) or set FREEHOLD_HOME to another disk, then try again", .folder.display(), needed(*.bytes_needed), gigabytes(*.bytes_free))]
     DiskFull {
         /// The folder on that disk.
         folder: PathBuf,

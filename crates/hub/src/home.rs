@@ -4,6 +4,7 @@
 //! blobs/sha256-…                                 whole, verified files, each once
 //! models/SOURCE/OWNER/REPO/REFERENCE.json        manifests
 //! files/SOURCE/OWNER/REPO/REFERENCE/…            each model's files by name, linked to blobs
+//! packed/…                                       see `packed`
 //! partial/…                                      what is not whole yet
 //! locks/…                                        see `lock`
 //! ```
@@ -11,12 +12,14 @@
 //! A manifest is written last and removed first, so that a model that is listed is whole.
 
 mod import;
+mod packed;
 mod remove;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use import::ImportMetadata;
+pub use packed::{Packed, PackedOut, PackedPlace};
 pub use remove::Removed;
 
 use crate::cancel::Cancel;

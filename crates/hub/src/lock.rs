@@ -117,6 +117,11 @@ impl LockNames {
         self.0.join(format!("{stem}.pull.lock"))
     }
 
+    /// Held alone by the one that writes or removes packed weights.
+    pub(crate) fn pack(&self, place: &str) -> PathBuf {
+        self.0.join(format!("{place}.pack.lock"))
+    }
+
     /// Held together by those who use the model, alone by the one who removes it.
     pub(crate) fn usage(&self, stem: &str) -> PathBuf {
         self.0.join(format!("{stem}.use.lock"))

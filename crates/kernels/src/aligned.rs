@@ -63,6 +63,11 @@ impl AlignedBytes {
         self.len
     }
 
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        // SAFETY: `len` initialised bytes begin there.
+        unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len) }
+    }
+
     pub(crate) fn as_ptr(&self) -> *const u8 {
         match &self.map {
             // SAFETY: `start` lies within the map.

@@ -52,6 +52,18 @@ pub enum KernelError {
         /// The system's words.
         source: std::io::Error,
     },
+    /// A weight that was packed before is not what this tensor packs to.
+    #[error("tensor {tensor}: expected a packed weight of {what} {expected}, got {got}")]
+    Packed {
+        /// The tensor's name.
+        tensor: String,
+        /// What differs: kind, shape, bytes or alignment.
+        what: &'static str,
+        /// What the tensor packs to.
+        expected: String,
+        /// What is there.
+        got: String,
+    },
     /// There is no packed layout for this type.
     #[error("tensor {tensor}: weights of type {dtype:?} cannot be multiplied yet")]
     Unsupported {

@@ -27,6 +27,7 @@ pub mod linear;
 pub mod matrix;
 pub mod moe;
 pub mod norm;
+pub mod packed;
 pub mod peak;
 pub mod pool;
 mod product;
@@ -42,6 +43,7 @@ pub use linear::{Gated, Linear, Write, gated, linear};
 pub use matrix::{ActivationFormat, Matrix, Precision};
 pub use moe::{Experts, MoeScratch, Routes, moe};
 pub use norm::{add, head_rms_norm, rms_norm};
+pub use packed::LAYOUT_VERSION;
 pub use pool::Pool;
 pub use rope::{Pairing, Rope, RopeTable};
 

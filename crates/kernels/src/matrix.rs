@@ -4,6 +4,7 @@ use crate::KernelError;
 use crate::aligned::{AlignedBytes, SharedMut};
 use crate::dispatch::kernels;
 use crate::layout::{self, BLOCK, Layout, PANEL_ROWS, block_at, integers, pack_row, panel_bytes};
+use crate::packed::Storage;
 use crate::pool::Pool;
 use crate::simd::Scalar;
 use std::sync::Arc;
@@ -115,7 +116,7 @@ macro_rules! with_layout {
 
 impl Packing {
     /// How rows of `cols` values of a type are packed, if they can be.
-    fn of(dtype: DType, cols: usize, precision: Precision) -> Option<Packing> {
+    pub(crate) fn of(dtype: DType, cols: usize, precision: Precision) -> Option<Packing> {
         let integers = precision == Precision::Quantized && cols.is_multiple_of(BLOCK);
         Some(match dtype {
             DType::F16 | DType::BF16 if integers => Packing::Integers,
@@ -138,11 +139,20 @@ impl Packing {
         })
     }
 
+    /// How F16 and BF16 weights that cannot be integers are packed; of others, their own packing.
+    pub(crate) fn float_twin(self, dtype: DType) -> Packing {
+        match (self, dtype) {
+            (Packing::Integers, DType::F16) => Packing::F16,
+            (Packing::Integers, DType::BF16) => Packing::Bf16,
+            _ => self,
+        }
+    }
+
     fn float_bytes(self) -> usize {
         if self == Packing::F32 { 4 } else { 2 }
     }
 
-    fn panel_bytes(self, cols: usize) -> usize {
+    pub(crate) fn panel_bytes(self, cols: usize) -> usize {
         with_layout!(self, L => panel_bytes::<L>(cols / BLOCK),
             integers => integers::panel_bytes(cols / BLOCK),
             float => (cols * PANEL_ROWS * self.float_bytes()).next_multiple_of(64))
@@ -223,16 +233,13 @@ const RELEASE_BYTES: usize = 8 << 20;
 
 /// A weight (rows × cols) in packed panels of 16 rows.
 pub struct Matrix {
-    /// Shared with the weights that were packed together.
-    data: Arc<AlignedBytes>,
-    /// Where the first panel begins.
-    start: usize,
-    packing: Packing,
-    exact: bool,
-    rows: usize,
-    cols: usize,
+    pub(crate) data: Storage,
+    pub(crate) packing: Packing,
+    pub(crate) exact: bool,
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
     /// From one panel to the next.
-    panel_bytes: usize,
+    pub(crate) panel_bytes: usize,
 }
 
 impl Matrix {
@@ -276,7 +283,9 @@ impl Matrix {
         let (data, exact) = (Arc::new(data), precision == Precision::F32);
         let matrices = sources.iter().zip(starts).map(|(source, start)| {
             let Source { packing, rows, cols, panel_bytes, .. } = *source;
-            Matrix { data: Arc::clone(&data), start, packing, exact, rows, cols, panel_bytes }
+            let data =
+                Storage::Owned { data: Arc::clone(&data), start, len: source.packed_bytes() };
+            Matrix { data, packing, exact, rows, cols, panel_bytes }
         });
         Ok(matrices.collect())
     }
@@ -291,9 +300,9 @@ impl Matrix {
         self.cols
     }
 
-    /// Bytes that the packed weight keeps in memory.
+    /// Bytes of the packed weight.
     pub fn bytes(&self) -> usize {
-        self.panels() * self.panel_bytes
+        self.data.len()
     }
 
     /// Bytes that a tensor of this shape and type will keep in memory when packed, or
@@ -348,10 +357,8 @@ impl Matrix {
     }
 
     fn bytes_of_panel(&self, panel: usize) -> &[u8] {
-        assert!(panel < self.panels(), "a panel of the weight");
-        let at = self.start + panel * self.panel_bytes;
-        // SAFETY: `data` holds all panels from `start` on, initialised.
-        unsafe { std::slice::from_raw_parts(self.data.as_ptr().add(at), self.panel_bytes) }
+        let bytes = self.panel_bytes;
+        &self.data.as_slice()[panel * bytes..(panel + 1) * bytes]
     }
 
     pub(crate) fn panels(&self) -> usize {
@@ -394,7 +401,7 @@ impl Matrix {
         let run = kernels().product(self.packing, self.exact);
         let panel_bytes = self.panel_bytes();
         // SAFETY: the panels are the matrix's.
-        let panel = unsafe { self.data.as_ptr().add(self.start + panels.start * panel_bytes) };
+        let panel = unsafe { self.data.as_ptr().add(panels.start * panel_bytes) };
         let product = crate::product::Product {
             panel,
             panels: panels.len(),
@@ -424,28 +431,12 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn check(tensor: &'a Tensor, precision: Precision) -> Result<Source<'a>, KernelError> {
-        let name = || tensor.name.clone();
-        let dtype = tensor.dtype;
-        let (rows, cols) = match tensor.shape.as_slice() {
-            &[rows, cols] if rows > 0 && cols > 0 => (rows, cols),
-            other => return Err(KernelError::NotAMatrix { tensor: name(), shape: other.to_vec() }),
-        };
-        let Some(mut packing) = Packing::of(dtype, cols, precision) else {
-            return Err(KernelError::Unsupported { tensor: name(), dtype });
-        };
-        let Some(row_bytes) = dtype.row_bytes(cols) else {
-            let block = dtype.block_len();
-            return Err(KernelError::Columns { tensor: name(), dtype, block, cols });
-        };
-        let expected = rows.saturating_mul(row_bytes);
-        if expected != tensor.data.len() {
-            let got = tensor.data.len();
-            return Err(KernelError::Length { tensor: name(), dtype, rows, cols, expected, got });
-        }
+        let (mut packing, row_bytes) = check(tensor, precision)?;
+        let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
         // As many bytes as a plan has counted, also if the weight stays float below.
         let panel_bytes = packing.panel_bytes(cols);
-        if packing == Packing::Integers && !all_finite(dtype, &tensor.data) {
-            packing = if dtype == DType::F16 { Packing::F16 } else { Packing::Bf16 };
+        if packing == Packing::Integers && !all_finite(tensor.dtype, &tensor.data) {
+            packing = packing.float_twin(tensor.dtype);
         }
         Ok(Source { tensor, packing, rows, cols, row_bytes, panel_bytes })
     }
@@ -484,4 +475,31 @@ impl<'a> Source<'a> {
             }
         }
     }
+}
+
+/// The packing of a tensor that is a matrix and whole, and the bytes of a row in the file.
+pub(crate) fn check(
+    tensor: &Tensor,
+    precision: Precision,
+) -> Result<(Packing, usize), KernelError> {
+    let name = || tensor.name.clone();
+    let &[rows, cols] = tensor.shape.as_slice() else {
+        return Err(KernelError::NotAMatrix { tensor: name(), shape: tensor.shape.clone() });
+    };
+    if rows == 0 || cols == 0 {
+        return Err(KernelError::NotAMatrix { tensor: name(), shape: tensor.shape.clone() });
+    }
+    let dtype = tensor.dtype;
+    let Some(packing) = Packing::of(dtype, cols, precision) else {
+        return Err(KernelError::Unsupported { tensor: name(), dtype });
+    };
+    let Some(row_bytes) = dtype.row_bytes(cols) else {
+        return Err(KernelError::Columns { tensor: name(), dtype, block: dtype.block_len(), cols });
+    };
+    let expected = rows.saturating_mul(row_bytes);
+    if expected != tensor.data.len() {
+        let got = tensor.data.len();
+        return Err(KernelError::Length { tensor: name(), dtype, rows, cols, expected, got });
+    }
+    Ok((packing, row_bytes))
 }

@@ -600,6 +600,7 @@ fn a_tensor_that_is_no_matrix_is_refused() {
 }
 
 mod hostile;
+mod packed;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]

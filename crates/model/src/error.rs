@@ -120,6 +120,42 @@ pub enum ModelError {
         /// The kernel's refusal.
         source: kernels::KernelError,
     },
+    /// A packed file lacks a matrix of its model.
+    #[error("it has no matrix {name}")]
+    NotPacked {
+        /// Name in the checkpoint's own form.
+        name: String,
+    },
+    /// A packed file has a matrix of another kind or size than its model.
+    #[error(transparent)]
+    Misfit {
+        /// The kernel's refusal.
+        source: kernels::KernelError,
+    },
+}
+
+impl ModelError {
+    /// Whether a packed file is what is wrong, and not the checkpoint.
+    pub fn is_of_packed_file(&self) -> bool {
+        matches!(self, ModelError::NotPacked { .. } | ModelError::Misfit { .. })
+    }
+}
+
+/// Packed weights that could not be written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PackError {
+    /// The checkpoint cannot be packed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The checkpoint does not lie in files that could be told from others.
+    #[error(
+        "the model's files have no time of change that this system tells, so that packed weights could not be told from outdated ones"
+    )]
+    NoFingerprint,
+    /// What is written to has refused.
+    #[error(transparent)]
+    Write(#[from] std::io::Error),
 }
 
 /// A batch that the model cannot run; nothing was written.

@@ -1,12 +1,14 @@
 //! What a model will need in memory, from headers alone: nothing is loaded.
 
-use kernels::{AttentionShape, BLOCK_TOKENS, KvType, Matrix, Precision};
+use kernels::{AttentionShape, BLOCK_TOKENS, KvType, Precision};
 use weights::{Checkpoint, Tensor};
 
 use crate::cache::block_bytes;
 use crate::error::ModelError;
 use crate::families::names::Slot;
 use crate::locate::{Search, locate};
+use crate::model::precision_of;
+use crate::packed::bytes_of;
 use crate::parameters::Nothing;
 use crate::scratch::{Inputs, Widths};
 use crate::spec::{Mixer, MoeSpec, Spec};
@@ -20,7 +22,8 @@ pub const KV_TOKENS: usize = 1024;
 pub struct MemoryPlan {
     /// All tensors as they lie in the checkpoint.
     pub weights_bytes: u64,
-    /// Weights that loading copies into memory, in the layout of the instruction set.
+    /// Weights that loading packs into memory; a packed file has the matrices among them, which
+    /// then lie in its map.
     pub packed_bytes: u64,
     /// Weights of which rows are read from the file's map when a token needs them; the
     /// system may drop them at any time.
@@ -100,13 +103,7 @@ struct Measure<'a> {
 
 impl Measure<'_> {
     fn add(&mut self, tensor: &Tensor, precision: Precision) -> Result<(), ModelError> {
-        let (rows, cols) = (tensor.rows(), tensor.cols());
-        let bytes = Matrix::packed_bytes(tensor.dtype, precision, rows, cols);
-        let bytes = bytes.ok_or_else(|| ModelError::Decode {
-            name: tensor.name.clone(),
-            why: format!("rows of {} weights of type {}", tensor.cols(), tensor.dtype),
-        })?;
-        self.plan.packed_bytes += bytes as u64;
+        self.plan.packed_bytes += bytes_of(tensor, precision)?;
         Ok(())
     }
 }
@@ -117,11 +114,11 @@ impl Leaves for Measure<'_> {
 
     fn matrix(&mut self, place: Place, rows: usize, cols: usize) -> Result<(), ModelError> {
         let tensor = self.search.matrix(place, rows, cols)?;
-        let (precision, input_rows) = match place.slot {
-            Slot::Router => (Precision::F32, self.tokens),
+        let precision = precision_of(place, self.activations);
+        let input_rows = match place.slot {
             // The embedding is a matrix where it is the output matrix.
-            Slot::Head | Slot::Embedding => (self.activations, self.logit_rows),
-            _ => (self.activations, self.tokens),
+            Slot::Head | Slot::Embedding => self.logit_rows,
+            _ => self.tokens,
         };
         self.inputs.add(tensor.dtype, precision, input_rows, cols);
         self.add(&tensor, precision)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kernels::{Experts, KvType, Linear, Matrix, Pool, Precision, Rope, RopeTable, Span, Write};
-use weights::{Checkpoint, Tensor};
+use weights::{Checkpoint, PackedFile, Tensor};
 
 use crate::batch::{Batch, LogitRows};
 use crate::cache::KvCache;
@@ -42,6 +42,7 @@ pub struct Model {
     ropes: Vec<Rope>,
     widths: Widths,
     resident_bytes: u64,
+    mapped_bytes: u64,
 }
 
 /// Leaves in memory, ready to compute with.
@@ -69,16 +70,49 @@ impl Model {
         pool: Arc<Pool>,
         options: &LoadOptions,
     ) -> Result<Model, ModelError> {
+        Model::load_from(checkpoint, pool, options, None)
+    }
+
+    /// As [`Model::load`], over the matrices of a packed file: they stay in its map, which
+    /// processes share, and nothing is packed. The numbers are the same, bit for bit.
+    ///
+    /// # Errors
+    /// As [`Model::load`]. [`ModelError::is_of_packed_file`] tells whether the packed file is
+    /// what does not fit, so that the weights can be packed anew.
+    pub fn load_packed(
+        checkpoint: &Checkpoint,
+        pool: Arc<Pool>,
+        options: &LoadOptions,
+        packed: &PackedFile,
+    ) -> Result<Model, ModelError> {
+        Model::load_from(checkpoint, pool, options, Some(packed))
+    }
+
+    fn load_from(
+        checkpoint: &Checkpoint,
+        pool: Arc<Pool>,
+        options: &LoadOptions,
+        packed: Option<&PackedFile>,
+    ) -> Result<Model, ModelError> {
         let spec = inspect(checkpoint)?;
         // Everything is found and checked before the first matrix is packed.
         locate(checkpoint, &spec)?;
         let search = Search::new(checkpoint, &spec);
-        let mut packing = Packing { search, pool: &pool, options, resident_bytes: 0 };
+        let (pool_ref, activations) = (&*pool, options.activations);
+        let mut packing = Packing {
+            search,
+            pool: pool_ref,
+            activations,
+            packed,
+            resident_bytes: 0,
+            mapped_bytes: 0,
+        };
         let stages = build(&spec, &mut packing)?;
-        let resident_bytes = packing.resident_bytes;
+        let (resident_bytes, mapped_bytes) = (packing.resident_bytes, packing.mapped_bytes);
         let ropes = stages.ropes.iter().map(|rope| rope.kernel()).collect();
         let widths = Widths::of(&spec);
-        Ok(Model { options: *options, stages, ropes, widths, resident_bytes, spec, pool })
+        let options = *options;
+        Ok(Model { options, stages, ropes, widths, resident_bytes, mapped_bytes, spec, pool })
     }
 
     /// The architecture.
@@ -96,7 +130,7 @@ impl Model {
         &self.pool
     }
 
-    /// Memory that the packed weights own.
+    /// Bytes of the weights that it computes with, packed.
     pub fn resident_bytes(&self) -> u64 {
         self.resident_bytes
     }
@@ -114,6 +148,12 @@ impl Model {
             }
         };
         self.resident_bytes - self.stages.layers.iter().map(spared).sum::<u64>()
+    }
+
+    /// Of [`Model::resident_bytes`], those that lie in a packed file's map: the system may drop
+    /// them, and reads them again for the next token.
+    pub fn mapped_bytes(&self) -> u64 {
+        self.mapped_bytes
     }
 
     /// A cache of `blocks` blocks of [`kernels::BLOCK_TOKENS`] tokens each.
@@ -244,32 +284,73 @@ fn fill_rows<'a>(batch: &Batch<'a>, spans: &mut Vec<Span<'a>>, positions: &mut V
     }
 }
 
-/// Packs tensors as they are found.
+/// Packs tensors as they are found, or finds them packed.
 struct Packing<'a> {
     search: Search<'a>,
     pool: &'a Pool,
-    options: &'a LoadOptions,
+    activations: Precision,
+    packed: Option<&'a PackedFile>,
     resident_bytes: u64,
+    mapped_bytes: u64,
 }
 
 impl Packing<'_> {
     fn pack(&mut self, tensor: &Tensor, precision: Precision) -> Result<Matrix, ModelError> {
-        let matrix = Matrix::pack(self.pool, whole(tensor)?, precision)
-            .map_err(|source| ModelError::Pack { name: tensor.name.clone(), source })?;
+        let matrix = match self.packed {
+            None => pack(self.pool, tensor, precision)?,
+            Some(file) => {
+                let matrix = find(file, tensor, precision)?;
+                self.mapped_bytes += matrix.bytes() as u64;
+                matrix
+            }
+        };
         self.resident_bytes += matrix.bytes() as u64;
         Ok(matrix)
     }
 
     /// One matrix of each expert.
     fn pack_all(&mut self, tensors: &[Tensor]) -> Result<Vec<Matrix>, ModelError> {
+        if self.packed.is_some() {
+            let precision = self.activations;
+            return tensors.iter().map(|tensor| self.pack(tensor, precision)).collect();
+        }
         for tensor in tensors {
             whole(tensor)?;
         }
         let name = || tensors.first().map(|tensor| tensor.name.clone()).unwrap_or_default();
-        let matrices = Matrix::pack_all(self.pool, tensors, self.options.activations)
+        let matrices = Matrix::pack_all(self.pool, tensors, self.activations)
             .map_err(|source| ModelError::Pack { name: name(), source })?;
         self.resident_bytes += matrices.iter().map(|matrix| matrix.bytes() as u64).sum::<u64>();
         Ok(matrices)
+    }
+}
+
+pub(crate) fn pack(
+    pool: &Pool,
+    tensor: &Tensor,
+    precision: Precision,
+) -> Result<Matrix, ModelError> {
+    Matrix::pack(pool, whole(tensor)?, precision)
+        .map_err(|source| ModelError::Pack { name: tensor.name.clone(), source })
+}
+
+fn find(file: &PackedFile, tensor: &Tensor, precision: Precision) -> Result<Matrix, ModelError> {
+    let name = || tensor.name.clone();
+    let Some(packed) = file.matrix(&tensor.name) else {
+        return Err(ModelError::NotPacked { name: name() });
+    };
+    Matrix::from_packed(tensor, precision, packed).map_err(|source| match source {
+        kernels::KernelError::Packed { .. } => ModelError::Misfit { source },
+        source => ModelError::Pack { name: name(), source },
+    })
+}
+
+/// The precision of a matrix in a model of the precision `activations`.
+pub(crate) fn precision_of(place: Place, activations: Precision) -> Precision {
+    match place.slot {
+        // A router is small, and a changed order of experts changes everything after it.
+        Slot::Router => Precision::F32,
+        _ => activations,
     }
 }
 
@@ -287,12 +368,7 @@ impl Leaves for Packing<'_> {
 
     fn matrix(&mut self, place: Place, rows: usize, cols: usize) -> Result<Matrix, ModelError> {
         let tensor = self.search.matrix(place, rows, cols)?;
-        let precision = match place.slot {
-            // A router is small, and a changed order of experts changes everything after it.
-            Slot::Router => Precision::F32,
-            _ => self.options.activations,
-        };
-        self.pack(&tensor, precision)
+        self.pack(&tensor, precision_of(place, self.activations))
     }
 
     fn rows(&mut self, place: Place, rows: usize, cols: usize) -> Result<Tensor, ModelError> {

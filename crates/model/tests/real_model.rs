@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use kernels::Pool;
-use model::{BLOCK_TOKENS, Batch, Chunk, LoadOptions, LogitRows, Model, Parameters, Scratch};
-use weights::Checkpoint;
+use model::{
+    BLOCK_TOKENS, Batch, Chunk, LoadOptions, LogitRows, Model, PackPlan, Parameters, Scratch,
+};
+use weights::{Checkpoint, PackedFile};
 
 /// Ids of words that are whole tokens, and their texts back; the vocabulary marks a
 /// leading space with Ġ.
@@ -73,6 +75,31 @@ fn company_changes_no_bit_of_a_real_model() {
         let got = logits_in_company(&load(threads), &tokens, 16, 3);
         assert!(got == expected, "{threads} threads");
     }
+}
+
+#[test]
+fn a_packed_file_changes_no_bit_of_a_real_model() {
+    let Some(path) = testkit::smollm2() else {
+        testkit::skipped("SmolLM2-135M-Instruct is not there (FREEHOLD_SMOLLM2)");
+        return;
+    };
+    let checkpoint = Checkpoint::open(&path).expect("opens");
+    let options = LoadOptions::default();
+    let pool = Arc::new(Pool::new(2));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("packed");
+    let plan = PackPlan::new(&checkpoint, options.activations).expect("plans");
+    let out = std::fs::File::create(&file).expect("ours");
+    plan.write(&pool, out, &mut |_| Ok(())).expect("written");
+    let packed = PackedFile::open(&file, plan.key()).expect("whole");
+    assert_eq!(packed.file_bytes(), plan.file_bytes());
+    let tokens: Vec<u32> = (0..70u32).map(|i| (i * i * 97 + 11) % 49_152).collect();
+    let logits = |model: Model| logits_in_company(&model, &tokens, 16, 2);
+    let load = || Model::load(&checkpoint, Arc::clone(&pool), &options).expect("loads");
+    let mapped = Model::load_packed(&checkpoint, Arc::clone(&pool), &options, &packed);
+    let mapped = mapped.expect("loads");
+    assert!(mapped.mapped_bytes() > 0 && mapped.resident_bytes() == load().resident_bytes());
+    assert!(logits(mapped) == logits(load()));
 }
 
 #[test]

@@ -31,6 +31,15 @@ impl Bytes {
         Bytes { source: Source::Mapped(map), start: 0, len }
     }
 
+    /// The size of the whole mapped file in bytes and when it was last written; none for owned bytes and where the system
+    /// does not tell.
+    pub(crate) fn file_stamp(&self) -> Option<(u64, std::time::SystemTime)> {
+        match &self.source {
+            Source::Mapped(map) => Some((map.as_slice().len() as u64, map.modified()?)),
+            Source::Owned(_) => None,
+        }
+    }
+
     /// A view of `len` bytes from `start` on, or none if they are not all inside this view.
     pub fn slice(&self, start: usize, len: usize) -> Option<Bytes> {
         if start.checked_add(len)? > self.len {

@@ -1,9 +1,9 @@
 //! From a path to a checkpoint, whichever format lies there.
 
-use crate::{Gguf, HfFolder, Tensor, WeightsError};
+use crate::{Gguf, HfFolder, Tensor, WeightsError, fingerprint};
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A model's weights on disk.
 #[derive(Debug)]
@@ -76,6 +76,26 @@ impl Checkpoint {
         slice.iter()
     }
 
+    /// Where it lies: the first file of a GGUF, or the folder of a safetensors model; none if it was read from memory.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Checkpoint::Gguf(gguf) => gguf.files().first().map(PathBuf::as_path),
+            Checkpoint::Folder(folder) => Some(folder.path()),
+        }
+    }
+
+    /// What tells it from every other checkpoint, and from itself after a change, without reading all of it:
+    /// a hash of each weight file's size, time of change, header, and some of its data, and of `purpose`.
+    ///
+    /// None where the system does not tell, the files were read from memory, or one cannot be read.
+    pub fn fingerprint(&self, purpose: &str) -> Option<[u8; 32]> {
+        let parts = match self {
+            Checkpoint::Gguf(gguf) => gguf.parts(),
+            Checkpoint::Folder(folder) => folder.parts(),
+        };
+        fingerprint::of(purpose, parts)
+    }
+
     /// Size of all weight files together, in bytes.
     pub fn file_bytes(&self) -> u64 {
         match self {
@@ -114,4 +134,71 @@ fn read_up_to(mut file: File, buffer: &mut [u8]) -> std::io::Result<usize> {
         }
     }
     Ok(n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DType, GgufWriter, Value};
+    use std::time::{Duration, SystemTime};
+
+    fn write(path: &Path, name: &str, values: Vec<f32>) {
+        let mut file = GgufWriter::new();
+        file.set("general.name", Value::String(name.into()));
+        file.tensor_f32("a", DType::F32, &[values.len()], values);
+        file.write(path).expect("written");
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        File::options().write(true).open(path).and_then(|f| f.set_modified(time)).expect("ours");
+    }
+
+    #[test]
+    fn a_fingerprint_changes_with_header_data_size_and_time_and_not_with_the_place() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let of = |path: &Path| {
+            Checkpoint::open(path).expect("opens").fingerprint("a test").expect("the system tells")
+        };
+        let path = folder.path().join("a.gguf");
+        write(&path, "one", vec![1.0; 8192]);
+        let first = of(&path);
+        let purposes = Checkpoint::open(&path).expect("opens").fingerprint("another");
+        assert_ne!(purposes, Some(first));
+        let other = folder.path().join("b.gguf");
+        std::fs::hard_link(&path, &other).expect("linked");
+        assert_eq!(of(&other), first);
+        std::fs::remove_file(&other).expect("ours");
+        // The same size, time and header: one in thirty-two values differs.
+        let values = (0..8192).map(|i| if i % 32 == 0 { 2.0 } else { 1.0 }).collect();
+        for (name, values) in [("two", vec![1.0; 8192]), ("one", vec![1.0; 8200]), ("one", values)]
+        {
+            write(&path, name, values);
+            assert_ne!(of(&path), first);
+        }
+        write(&path, "one", vec![1.0; 8192]);
+        assert_eq!(of(&path), first);
+        File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH))
+            .expect("ours");
+        assert_ne!(of(&path), first);
+    }
+
+    #[test]
+    fn every_file_of_a_folder_counts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |value: f32| {
+            let values = [value; 4];
+            let tensors = vec![("a".to_owned(), vec![4], values.as_slice())];
+            crate::write_safetensors(&folder.path().join("model.safetensors"), tensors)
+                .expect("written");
+        };
+        let open = || Checkpoint::open(folder.path()).expect("opens");
+        std::fs::write(folder.path().join("config.json"), "{}").expect("written");
+        assert_eq!(open().fingerprint("a test"), None, "no weights");
+        write(1.0);
+        let first = open().fingerprint("a test").expect("the system tells");
+        write(2.0);
+        assert_ne!(open().fingerprint("a test"), Some(first));
+        assert_eq!(open().path(), Some(folder.path()));
+    }
 }

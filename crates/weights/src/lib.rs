@@ -19,8 +19,10 @@ mod checkpoint;
 mod codec;
 mod dtype;
 mod error;
+mod fingerprint;
 pub mod gguf;
 mod map;
+pub mod packed;
 pub mod safetensors;
 mod tensor;
 mod write;
@@ -33,5 +35,6 @@ pub use error::{
     CodecError, FolderError, GgufError, MetadataError, SafetensorsError, WeightsError,
 };
 pub use gguf::{Array, Gguf, GgufWriter, Metadata, Strings, Text, Value};
+pub use packed::{PackedError, PackedFile, PackedMatrix, PackedWriter};
 pub use safetensors::{HfFolder, write_safetensors};
 pub use tensor::Tensor;

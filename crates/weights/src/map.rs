@@ -6,12 +6,14 @@
 #![expect(unsafe_code, reason = "mapping a file and handling its bus error have no safe interface")]
 
 use memmap2::{Mmap, UncheckedAdvice};
-use std::{fs::File, io, path::Path, sync::Arc};
+use std::{fs::File, io, path::Path, sync::Arc, time::SystemTime};
 
 /// A whole file, mapped read-only and shared.
 pub(crate) struct FileMap {
     /// None for an empty file, which cannot be mapped.
     map: Option<Mmap>,
+    /// When the file was last written before it was mapped, where the system tells.
+    modified: Option<SystemTime>,
     #[cfg(unix)]
     registered: Option<&'static bus_error::Entry>,
 }
@@ -24,9 +26,12 @@ impl FileMap {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         let file = File::open(path)?;
-        if file.metadata()?.len() == 0 {
+        let metadata = file.metadata()?;
+        let modified = metadata.modified().ok();
+        if metadata.len() == 0 {
             return Ok(Arc::new(FileMap {
                 map: None,
+                modified,
                 #[cfg(unix)]
                 registered: None,
             }));
@@ -40,7 +45,13 @@ impl FileMap {
             #[cfg(unix)]
             registered: Some(bus_error::register(map.as_ptr().addr(), map.len(), path)),
             map: Some(map),
+            modified,
         }))
+    }
+
+    /// When the file was last written before it was mapped.
+    pub(crate) fn modified(&self) -> Option<SystemTime> {
+        self.modified
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {

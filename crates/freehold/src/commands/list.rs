@@ -16,8 +16,9 @@ fn models(args: &List, locator: &Locator) -> Result<()> {
     for (path, reason) in &inventory.damaged {
         say(format_args!("damaged: {}: {reason}", path.display()));
     }
+    let home = locator.hub().home();
     let mut out = stdout();
-    let mut table = Table::new(&["model", "format", "size"]);
+    let mut table = Table::new(&["model", "format", "size", "packed"]);
     for manifest in &inventory.models {
         let size: u64 = manifest.files.iter().map(|file| file.bytes).sum();
         let format = match manifest.format {
@@ -25,13 +26,16 @@ fn models(args: &List, locator: &Locator) -> Result<()> {
             hub::Format::Safetensors => "safetensors",
         };
         let label = manifest.key.label();
+        let packed = home.packed_bytes(&home.path_of(manifest));
         if args.json {
-            let row = json!({"model": label, "format": format, "bytes": size, "files": manifest.files.len()});
+            let row = json!({"model": label, "format": format, "bytes": size, "files": manifest.files.len(), "packed_bytes": packed});
             writeln!(out, "{row}")?;
         } else {
-            table.row([&label, &format, &bytes(size)]);
+            let packed = if packed == 0 { "-".to_owned() } else { bytes(packed) };
+            table.row([&label, &format, &bytes(size), &packed]);
         }
     }
+    packed_elsewhere(locator)?;
     if args.json {
         return Ok(());
     }
@@ -41,6 +45,31 @@ fn models(args: &List, locator: &Locator) -> Result<()> {
         return Ok(());
     }
     table.write(&mut out)?;
+    Ok(())
+}
+
+/// Packed files whose models are not in the table: they take room as well.
+fn packed_elsewhere(locator: &Locator) -> Result<()> {
+    let home = locator.hub().home();
+    // As the home records it: with links followed.
+    let root = std::fs::canonicalize(home.root()).unwrap_or_else(|_| home.root().to_path_buf());
+    for packed in home.list_packed()? {
+        let size = bytes(packed.bytes);
+        match &packed.source {
+            Some(source) if !packed.is_orphan() => {
+                if !source.starts_with(&root) && !source.starts_with(home.root()) {
+                    say(format_args!("packed, of a model elsewhere: {size}, {}", source.display()));
+                }
+            }
+            gone => {
+                let place =
+                    gone.as_ref().map_or("an unknown place".into(), |p| p.to_string_lossy());
+                say(format_args!(
+                    "packed, of a model that is gone: {size}, {place}; `freehold pack --prune` removes it"
+                ));
+            }
+        }
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod list;
+mod pack;
 mod pull;
 mod remove;
 mod render;
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::List(args) => list::run(args, &locator),
         Command::Rm(args) => remove::run(args, &locator),
         Command::Show(args) => show::run(args, &locator),
+        Command::Pack(args) => pack::run(args, &locator),
         Command::Bench(args) => bench::run(args, &locator),
         Command::Trace(args) => trace::run(args, &locator),
         Command::Tokenize(args) => tokenize::run(args, &locator),

@@ -4,6 +4,7 @@ use crate::cli::Serve;
 use crate::commands::pull::Bars;
 use crate::locate::Locator;
 use crate::output::say;
+use crate::packed::PackedUse;
 use crate::wiring::{self, Names, Room};
 use anyhow::{Context as _, Result};
 use gateway::Config;
@@ -20,7 +21,8 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     let names = Names::of(&args.model, &path, args.alias.as_deref());
     let id = names.id.clone();
     let room = Room { parallel: usize::from(args.parallel.max(1)), queue: usize::from(args.queue) };
-    let local = wiring::start(&path, names, &args.compute, room)?;
+    let packed = PackedUse::new(locator, &args.model, args.compute.packed);
+    let local = wiring::start(&path, names, &args.compute, packed, room)?;
     say(format_args!("{id} is ready on http://{address}/v1 (Ctrl-C stops it)"));
     bound.serve_until_signal(Arc::new(local))?;
     Ok(())

@@ -24,7 +24,7 @@ fn an_output_that_cannot_be_written_is_an_error() {
     let home = home();
     let model = chat_model(home.path());
     write(&home.path().join("m.json"), r#"[{"role": "user", "content": "Hi"}]"#);
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 11] = [
         &["list", "--catalogue"],
         &["show", "model"],
         &["show", "model", "--json"],
@@ -36,6 +36,7 @@ fn an_output_that_cannot_be_written_is_an_error() {
         &["trace", "model", "--tokens", "1,2", "--against", "model"],
         &["run", "model", "Hi", "--max-tokens", "2"],
         &["pull", "model"],
+        &["pack", "model"],
     ];
     assert!(model.ends_with("model"));
     for args in commands {
@@ -87,6 +88,8 @@ fn a_home_that_is_a_file_is_named() {
         &["show", "a:b"],
         &["rm", "a:b"],
         &["run", "a:b", "Hi"],
+        &["pack", "a:b"],
+        &["pack", "--prune"],
         &["pull", model, "--name", "a:b"],
     ] {
         let message = failure(freehold(home.path()).env("FREEHOLD_HOME", &file).args(args), 1);
@@ -251,6 +254,20 @@ fn a_trace_that_finds_the_disk_full_leaves_nothing() {
 }
 
 #[test]
+fn a_packed_file_without_room_is_refused_with_its_size_and_leaves_nothing() {
+    let home = home();
+    let model = chat_model(home.path());
+    std::fs::create_dir(home.path().join("home")).expect("ours");
+    let script = r#"mount -t tmpfs -o size=1m tmpfs home; code=0; "$@" || code=$?
+        test -z "$(find home -path '*packed/*')" || exit 9; exit $code"#;
+    let model = model.to_str().expect("UTF-8");
+    let Some(mut command) = scripted(home.path(), script, &["pack", model]) else { return };
+    let message = failure(&mut command, 1);
+    assert!(message.contains("the disk is too full"), "{message}");
+    assert!(message.contains("bytes needed and 68 MB to spare"), "{message}");
+}
+
+#[test]
 fn a_read_only_home_can_be_used_and_not_changed() {
     let home = home();
     let data = home.path().join("home");
@@ -258,6 +275,7 @@ fn a_read_only_home_can_be_used_and_not_changed() {
     let model = tiny_gguf();
     let model = model.to_str().expect("UTF-8");
     output(freehold(&data).args(["pull", model, "--name", "a:b"]));
+    output(freehold(&data).args(["pack", "a:b"]));
     let script = r#"mount --bind home home; mount -o remount,bind,ro home; "$@""#;
     let run = |args: &[&str]| scripted(home.path(), script, args);
     let use_it = || {
@@ -265,13 +283,19 @@ fn a_read_only_home_can_be_used_and_not_changed() {
             let Some(mut command) = run(args) else { return false };
             let text = output(&mut command);
             assert!(args != ["list"] || text.contains("a:b"), "{text}");
+            assert!(args[0] != "bench" || text.contains("over the packed file"), "{text}");
         }
         true
     };
     if !use_it() {
         return;
     }
-    for args in [&["rm", "a:b"][..], &["pull", model, "--name", "c:d"]] {
+    for args in [
+        &["rm", "a:b"][..],
+        &["pull", model, "--name", "c:d"],
+        &["pack", model],
+        &["pack", "a:b", "--remove"],
+    ] {
         let message = failure(&mut run(args).expect("it started before"), 1);
         assert!(message.contains("the disk is read-only"), "{args:?}: {message}");
         assert!(message.contains("home/locks"), "{args:?}: {message}");

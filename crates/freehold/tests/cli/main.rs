@@ -6,6 +6,7 @@ mod bench;
 mod data;
 #[cfg(target_os = "linux")]
 mod faults;
+mod packed;
 mod real_model;
 mod server;
 mod tiny;

@@ -24,7 +24,8 @@ pub struct Removed {
 }
 
 impl Home {
-    /// Removes a model: its manifest, its folder, and the blobs that nothing else refers to.
+    /// Removes a model: its manifest, its folder, its packed weights, and the blobs that nothing
+    /// else refers to.
     ///
     /// # Errors
     /// [`HubError::InUse`] while a [`crate::LocalModel`] of it lives in any process, or it is
@@ -43,12 +44,22 @@ impl Home {
         let _commit = self.commit_lock(&Cancel::default())?;
         // A damaged manifest goes too; its blobs are unknown and stay.
         let read = self.get(key);
+        // While the model still has its place. Of a damaged manifest's the place is unknown, and
+        // they are listed as orphans.
+        let packed_bytes = match &read {
+            Ok(Some(manifest)) => self.remove_packed(&self.path_of(manifest))?,
+            _ => 0,
+        };
         disk::remove_file(&self.manifest_path(key))?;
         disk::remove_folder(&self.files_folder(key))?;
         disk::remove_folder(&self.partial_folder(key))?;
         self.remove_empty_parents(key);
         match read {
-            Ok(Some(manifest)) => self.remove_unreferenced(&manifest),
+            Ok(Some(manifest)) => {
+                let mut removed = self.remove_unreferenced(&manifest)?;
+                removed.bytes_freed += packed_bytes;
+                Ok(removed)
+            }
             Ok(None) => Err(not_local()),
             Err(error) => Ok(Removed { blobs_kept: Some(error.to_string()), ..Removed::default() }),
         }

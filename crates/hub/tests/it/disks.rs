@@ -78,7 +78,7 @@ fn a_disk_that_fills_up_stops_a_pull_which_goes_on_when_there_is_room() {
         let error = pulled.expect_err("it was stopped");
         let text = error.to_string();
         assert!(matches!(error, HubError::DiskFull { bytes_needed: None, .. }), "{text}");
-        for word in ["home", "more needed", "freehold rm", "pull again"] {
+        for word in ["home", "more needed", "freehold rm", "try again"] {
             assert!(text.contains(word), "{word}: {text}");
         }
         assert_not_listed(&world);
@@ -162,6 +162,57 @@ fn an_import_that_finds_the_disk_full_leaves_nothing() {
     disk.set_files(files);
     let removed = world.hub().remove(&crate::world::reference("m:a")).expect("removed");
     assert_eq!(removed.1.bytes_freed, FILE_BYTES as u64);
+}
+
+#[test]
+fn packed_weights_that_find_the_disk_full_leave_nothing_and_keep_what_was_there() {
+    use std::io::Write as _;
+    let name =
+        "disks::packed_weights_that_find_the_disk_full_leave_nothing_and_keep_what_was_there";
+    let Some(disk) = SmallDisk::of_test(name, DISK_BYTES) else { return };
+    let home = hub::Home::new(disk.path.join("home"));
+    let source = disk.path.join("m.gguf");
+    std::fs::write(&source, "a model").expect("written");
+    let pack = |bytes: &[u8], before: &dyn Fn()| {
+        let place = home.lock_packed(&source, || {}).expect("free");
+        place.write("q", bytes.len() as u64, |out| {
+            before();
+            bytes.chunks(1000).try_for_each(|part| out.write_all(part)).map_err(|_| other())
+        })
+    };
+    let bytes = noise(FILE_BYTES, 1);
+    let folder = home.packed_path(&source, "q").parent().expect("a folder").to_path_buf();
+    // Known before a byte is written.
+    disk.set_bytes(16 << 20);
+    let text = pack(&bytes, &|| {}).expect_err("no room").to_string();
+    assert!(text.contains("20000 bytes needed and 68 MB to spare"), "{text}");
+    assert!(!folder.exists());
+    // Found while it is written: every page that may be missing.
+    for pages_left in 0.. {
+        disk.set_bytes(DISK_BYTES);
+        let fill = || disk.set_bytes(taken(&disk.path).0 + pages_left * PAGE);
+        let Err(error) = pack(&bytes, &fill) else { break };
+        let text = error.to_string();
+        for word in ["disk is too full", "20000 bytes needed", "try again"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        assert!(!folder.exists() && pages_left < 6, "{pages_left}");
+    }
+    disk.set_bytes(DISK_BYTES);
+    let kept = std::fs::read(home.packed_path(&source, "q")).expect("written");
+    assert_eq!(kept, bytes);
+    // What was there stays when its successor finds no room.
+    let fill = || disk.set_bytes(taken(&disk.path).0);
+    pack(&noise(FILE_BYTES, 2), &fill).expect_err("no room");
+    assert_eq!(std::fs::read(home.packed_path(&source, "q")).expect("kept"), bytes);
+    assert_eq!(std::fs::read_dir(&folder).expect("listed").count(), 2);
+    // And is removed on a full disk.
+    assert_eq!(home.remove_packed(&source).expect("removed") / 1000, FILE_BYTES as u64 / 1000);
+}
+
+/// What a writer makes of a failure; the home tells its own.
+fn other() -> HubError {
+    HubError::Cancelled
 }
 
 fn set_mode(path: &Path, mode: u32) {

@@ -5,6 +5,7 @@ mod caches;
 mod disks;
 mod faults;
 mod homes;
+mod packed;
 mod processes;
 mod pulls;
 mod server;

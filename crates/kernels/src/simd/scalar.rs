@@ -238,8 +238,11 @@ impl Simd for Scalar {
         let a = unsafe { a.cast::<[i16; 4]>().read_unaligned() };
         let value =
             |half: usize, at: usize| i32::from(i16::from_le_bytes([w[half][at], w[half][at + 1]]));
+        // Wraps, as vectors do: weights that a damaged file gives may be larger than any packed one.
         lanes(|i| {
-            (0..4).fold(acc[i], |sum, j| sum + value(j / 2, 4 * i + 2 * (j % 2)) * i32::from(a[j]))
+            (0..4).fold(acc[i], |sum, j| {
+                sum.wrapping_add(value(j / 2, 4 * i + 2 * (j % 2)) * i32::from(a[j]))
+            })
         })
     }
     #[inline(always)]

@@ -2,4 +2,5 @@
 
 mod checkpoints;
 mod company;
+mod packed;
 mod refusals;

@@ -12,6 +12,7 @@ mod tests;
 mod value;
 mod write;
 
+use crate::fingerprint::Part;
 use crate::{Bytes, GgufError, Tensor, WeightsError, map::FileMap, tensor::TensorTable};
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,8 @@ pub struct Gguf {
     alignment: u64,
     metadata: Metadata,
     tensors: TensorTable,
+    /// Header and whole content of each file.
+    parts: Vec<Part>,
     files: Vec<PathBuf>,
     file_bytes: u64,
 }
@@ -80,6 +83,10 @@ impl Gguf {
     /// What tensor offsets are multiples of, in bytes.
     pub fn alignment(&self) -> u64 {
         self.alignment
+    }
+
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.parts
     }
 
     /// Size of all files together, in bytes.

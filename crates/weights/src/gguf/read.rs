@@ -3,6 +3,7 @@
 use super::array::{Array, LENGTH_BYTES, Numbers, Strings, scalar};
 use super::{DEFAULT_ALIGNMENT, Gguf, Metadata, Value, ValueType};
 use crate::error::GgufErrorKind as Kind;
+use crate::fingerprint::Part;
 use crate::tensor::TensorTable;
 use crate::{Bytes, DType, GgufError, Tensor};
 
@@ -38,6 +39,7 @@ pub(super) fn read(file: &Bytes) -> Result<Gguf, GgufError> {
         alignment,
         metadata,
         tensors,
+        parts: vec![Part { file: file.clone(), header_bytes: cursor.at }],
         files: Vec::new(),
         file_bytes: file.len() as u64,
     })

@@ -71,6 +71,7 @@ fn check_part(path: &Path, part: &Gguf, number: u64, count: u64) -> Result<(), W
 fn merge(path: &Path, parts: Vec<Gguf>) -> Result<Gguf, WeightsError> {
     let files = parts.iter().flat_map(|p| p.files.clone()).collect();
     let file_bytes = parts.iter().map(|p| p.file_bytes).sum();
+    let whole = parts.iter().flat_map(|p| p.parts.clone()).collect();
     let tensors: Vec<Tensor> = parts.iter().flat_map(Gguf::tensors).cloned().collect();
     let Some(first) = parts.into_iter().next() else {
         return Err(refuse(path, "it has no parts".into()));
@@ -86,7 +87,7 @@ fn merge(path: &Path, parts: Vec<Gguf>) -> Result<Gguf, WeightsError> {
     }
     let tensors = TensorTable::new(tensors)
         .map_err(|name| refuse(path, format!("tensor {name} appears in two parts")))?;
-    Ok(Gguf { tensors, files, file_bytes, ..first })
+    Ok(Gguf { tensors, parts: whole, files, file_bytes, ..first })
 }
 
 fn refuse(path: &Path, text: String) -> WeightsError {

@@ -2,6 +2,7 @@
 
 use super::index::{self, Index};
 use super::open_file;
+use crate::fingerprint::Part;
 use crate::tensor::TensorTable;
 use crate::{FolderError, Tensor, WeightsError};
 use serde_json::Value;
@@ -22,6 +23,8 @@ pub struct HfFolder {
     config: Value,
     generation_config: Option<Value>,
     tensors: TensorTable,
+    /// Header and whole content of each weight file.
+    parts: Vec<Part>,
     files: Vec<PathBuf>,
     file_bytes: u64,
 }
@@ -53,6 +56,7 @@ impl HfFolder {
             config: config.unwrap_or(Value::Null),
             generation_config: read_json(path, "generation_config.json")?,
             tensors: TensorTable::default(),
+            parts: Vec::new(),
             files: Vec::new(),
             file_bytes: 0,
         })
@@ -131,6 +135,10 @@ impl HfFolder {
         &self.files
     }
 
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
     /// Size of the weight files together, in bytes.
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes
@@ -141,11 +149,16 @@ impl HfFolder {
     }
 
     fn add_file(&mut self, file: PathBuf) -> Result<(), WeightsError> {
-        let (tensors, bytes) = open_file(&file)?;
+        let (tensors, part) = open_file(&file)?;
         self.tensors = table(&self.path, tensors)?;
-        self.files.push(file);
-        self.file_bytes += bytes;
+        self.add_part(file, part);
         Ok(())
+    }
+
+    fn add_part(&mut self, file: PathBuf, part: Part) {
+        self.files.push(file);
+        self.file_bytes += part.file.len() as u64;
+        self.parts.push(part);
     }
 
     fn add_indexed(&mut self) -> Result<(), WeightsError> {
@@ -153,7 +166,7 @@ impl HfFolder {
         let mut all = Vec::new();
         for (number, shard) in (0u32..).zip(&shards) {
             let file = index::shard_path(&self.path, shard)?;
-            let (tensors, bytes) = open_file(&file)?;
+            let (tensors, part) = open_file(&file)?;
             for tensor in tensors {
                 match missing.get(&tensor.name) {
                     // The index has it from another file.
@@ -162,8 +175,7 @@ impl HfFolder {
                 };
                 all.push(tensor);
             }
-            self.files.push(file);
-            self.file_bytes += bytes;
+            self.add_part(file, part);
         }
         if let Some((tensor, shard)) = missing.into_iter().next() {
             let shard = &shards[shard as usize];

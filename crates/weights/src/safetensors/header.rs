@@ -13,8 +13,8 @@ const MAX_DIMENSIONS: usize = 8;
 const MAX_NAME_BYTES: usize = 65_535;
 const LENGTH_BYTES: usize = 8;
 
-/// Reads the header; tensors are views into `file`.
-pub(super) fn read(file: &Bytes) -> Result<TensorTable, Error> {
+/// Reads the header; tensors are views into `file`. Also returns where the data begins.
+pub(super) fn read(file: &Bytes) -> Result<(TensorTable, usize), Error> {
     let Some(length) = file.first_chunk::<LENGTH_BYTES>() else {
         let (expected, found) = (LENGTH_BYTES as u64, file.len() as u64);
         return Err(Error::CutShort { what: "the header's length", expected, found });
@@ -50,7 +50,9 @@ pub(super) fn read(file: &Bytes) -> Result<TensorTable, Error> {
         let text = format!("{} bytes after the last tensor", data_bytes - expected_begin);
         return Err(Error::Header(text));
     }
-    TensorTable::new(tensors).map_err(|name| Error::Header(format!("tensor {name} appears twice")))
+    let table = TensorTable::new(tensors)
+        .map_err(|name| Error::Header(format!("tensor {name} appears twice")))?;
+    Ok((table, start))
 }
 
 /// The header's entries as they stand there; a name may still be there twice.

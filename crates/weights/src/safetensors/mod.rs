@@ -14,6 +14,7 @@ mod write;
 pub use folder::HfFolder;
 pub use write::{write_safetensors, write_safetensors_typed};
 
+use crate::fingerprint::Part;
 use crate::{Bytes, SafetensorsError, Tensor, WeightsError, map::FileMap};
 use std::path::Path;
 
@@ -22,14 +23,14 @@ use std::path::Path;
 /// # Errors
 /// The bytes are malformed.
 pub fn from_bytes(bytes: &Bytes) -> Result<Vec<Tensor>, SafetensorsError> {
-    header::read(bytes).map(crate::tensor::TensorTable::into_vec)
+    header::read(bytes).map(|(table, _)| table.into_vec())
 }
 
-/// Maps a safetensors file; also returns its size in bytes.
-fn open_file(path: &Path) -> Result<(Vec<Tensor>, u64), WeightsError> {
+/// Maps a safetensors file; also returns its header and content.
+fn open_file(path: &Path) -> Result<(Vec<Tensor>, Part), WeightsError> {
     let map = FileMap::open(path).map_err(|e| WeightsError::io("open", path, e))?;
-    let bytes = Bytes::from_map(map);
-    let tensors = from_bytes(&bytes)
+    let file = Bytes::from_map(map);
+    let (table, header_bytes) = header::read(&file)
         .map_err(|source| WeightsError::Safetensors { path: path.into(), source })?;
-    Ok((tensors, bytes.len() as u64))
+    Ok((table.into_vec(), Part { file, header_bytes }))
 }

@@ -11,6 +11,7 @@ use crate::cli::Bench;
 use crate::compute::{self, Numerics};
 use crate::locate::Locator;
 use crate::output::stdout;
+use crate::packed::PackedUse;
 use anyhow::{Context as _, Result};
 use compare::Rival;
 use measure::{Measured, Run};
@@ -23,7 +24,8 @@ pub(crate) fn run(args: &Bench, locator: &Locator) -> Result<()> {
     // A command line that makes no sense is refused before anything is loaded.
     let rivals = args.compare.iter().map(|line| Rival::parse(line)).collect::<Result<Vec<_>>>()?;
     let path = locator.path(&args.model)?;
-    let (report, rivals) = measure(args, &path, rivals)?;
+    let packed = PackedUse::new(locator, &args.model, args.compute.packed);
+    let (report, rivals) = measure(args, &path, packed, rivals)?;
     let mut out = stdout();
     if args.json {
         writeln!(out, "{}", print::json(args, &report, &rivals))?;
@@ -42,6 +44,8 @@ struct Report {
     load_seconds: f64,
     threads: usize,
     weights_bytes: u64,
+    /// Of them, what lies in a packed file's map.
+    mapped_bytes: u64,
     /// Of them what one step of the decode reads, at most.
     step_weights_bytes: u64,
     /// Of the products of weights in one prefill.
@@ -49,10 +53,15 @@ struct Report {
     measured: Measured,
 }
 
-fn measure(args: &Bench, path: &Path, mut rivals: Vec<Rival>) -> Result<(Report, Vec<Rival>)> {
+fn measure(
+    args: &Bench,
+    path: &Path,
+    packed: PackedUse<'_>,
+    mut rivals: Vec<Rival>,
+) -> Result<(Report, Vec<Rival>)> {
     let pool = compute::pool(args.compute.threads);
     let numerics = Numerics { kv: args.compute.kv, activations: args.compute.activations };
-    let loaded = compute::load(path, &pool, numerics)?;
+    let loaded = compute::load(path, &pool, &numerics.options(), packed)?;
     check_context(args, &loaded.model)?;
     for rival in &mut rivals {
         rival.fill_in(args, path, pool.threads())?;
@@ -76,6 +85,7 @@ fn measure(args: &Bench, path: &Path, mut rivals: Vec<Rival>) -> Result<(Report,
         load_seconds: loaded.seconds,
         threads: pool.threads(),
         weights_bytes: loaded.model.resident_bytes(),
+        mapped_bytes: loaded.model.mapped_bytes(),
         step_weights_bytes: loaded.model.step_bytes(args.batch as usize),
         multiply_adds: products.of_forward(u64::from(args.prompt), 1),
         measured: run.finish(),
@@ -185,6 +195,7 @@ mod tests {
             load_seconds: 0.0,
             threads: 1,
             weights_bytes: 0,
+            mapped_bytes: 0,
             step_weights_bytes: 0,
             multiply_adds,
             measured,

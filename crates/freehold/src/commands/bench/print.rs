@@ -27,6 +27,7 @@ pub(super) fn json(args: &Bench, report: &Report, rivals: &[Rival]) -> Value {
         "kv": numerics.kv_name(),
         "activations": numerics.activations_name(),
         "weights_bytes": report.weights_bytes,
+        "mapped_bytes": report.mapped_bytes,
         "decode_read_bytes_per_second": report.read_bytes_per_second(args.batch),
         "memory_read_bytes_per_second": median(&measured.reads),
         "decode_share_of_memory_read": report.share_of_memory(args.batch),
@@ -94,7 +95,8 @@ pub(super) fn table(args: &Bench, report: &Report) -> Table {
             table.row([&"decode reads", &value]);
         }
     }
-    table.row([&"load", &format!("{:.2} s", report.load_seconds)]);
+    let load = if report.mapped_bytes > 0 { " over the packed file" } else { "" };
+    table.row([&"load", &format!("{:.2} s{load}", report.load_seconds)]);
     let peak = measured.peak_rss_bytes.map_or_else(|| "unknown".to_owned(), bytes);
     table.row([&"peak memory", &peak]);
     table.row([&"logits hash", &format!("{:016x}", measured.logits_hash)]);

@@ -10,6 +10,7 @@ use crate::cli::Run;
 use crate::commands::pull::Bars;
 use crate::locate::Locator;
 use crate::output::say;
+use crate::packed::PackedUse;
 use crate::wiring::{self, Names, Room};
 use anyhow::Result;
 use chat::Conversation;
@@ -24,7 +25,9 @@ const ROOM: Room = Room { parallel: 1, queue: 1 };
 pub(crate) fn run(args: &Run, locator: &Locator) -> Result<()> {
     let piped = Piped::begin();
     let path = locator.path_or_pull(&args.model, &Bars::new())?;
-    let local = wiring::start(&path, Names::of(&args.model, &path, None), &args.compute, ROOM)?;
+    let packed = PackedUse::new(locator, &args.model, args.compute.packed).with_hint();
+    let names = Names::of(&args.model, &path, None);
+    let local = wiring::start(&path, names, &args.compute, packed, ROOM)?;
     let question = piped.question(args.prompt.as_deref())?;
     let mut conversation = Conversation {
         generate: &local,

@@ -24,6 +24,16 @@ struct Report {
     /// Why the architecture cannot be run, or what it is.
     architecture: Result<Architecture, String>,
     text: texts::Summary,
+    packed: Packed,
+}
+
+/// What is known of a model's packed file.
+enum Packed {
+    None,
+    /// Bytes of the file that the next start maps.
+    Ready(u64),
+    /// Why it is not used.
+    Unusable(String),
 }
 
 /// What is known of a model whose architecture is understood.
@@ -44,7 +54,8 @@ pub(crate) fn run(args: &Show, locator: &Locator) -> Result<()> {
     }
     let at = || format!("cannot open {}", path.display());
     let checkpoint = Checkpoint::open(&path).with_context(at)?;
-    let mut report = report(&args.model, &path, &checkpoint);
+    let packed = packed(locator, &checkpoint);
+    let mut report = report(&args.model, &path, &checkpoint, packed);
     if report.facts.licence.is_none() {
         report.facts.licence = locator.licence(&args.model);
     }
@@ -64,7 +75,16 @@ pub(crate) fn run(args: &Show, locator: &Locator) -> Result<()> {
     Ok(())
 }
 
-fn report(name: &str, path: &Path, checkpoint: &Checkpoint) -> Report {
+fn packed(locator: &Locator, checkpoint: &Checkpoint) -> Packed {
+    let precision = LoadOptions::default().activations;
+    match crate::packed::find(locator.hub().home(), checkpoint, precision) {
+        Ok(None) => Packed::None,
+        Ok(Some(file)) => Packed::Ready(file.file_bytes()),
+        Err(error) => Packed::Unusable(error.to_string()),
+    }
+}
+
+fn report(name: &str, path: &Path, checkpoint: &Checkpoint, packed: Packed) -> Report {
     Report {
         name: name.to_owned(),
         path: path.to_path_buf(),
@@ -72,6 +92,7 @@ fn report(name: &str, path: &Path, checkpoint: &Checkpoint) -> Report {
         types: facts::types(checkpoint),
         architecture: architecture(checkpoint),
         text: texts::summary(path, checkpoint),
+        packed,
     }
 }
 

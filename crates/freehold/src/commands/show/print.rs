@@ -1,6 +1,6 @@
 //! The report in words and as JSON.
 
-use super::{Architecture, Report};
+use super::{Architecture, Packed, Report};
 use crate::output::{Table, bytes, count, shape};
 use anyhow::Result;
 use model::{Ffn, Head, Mixer, Parameters, RopeScaling, Spec};
@@ -22,7 +22,10 @@ pub(super) fn words(report: &Report, out: &mut impl Write) -> Result<()> {
     }
     line(out, "licence", facts.licence.as_deref().unwrap_or("unknown: the files do not name one"))?;
     match &report.architecture {
-        Ok(architecture) => architecture_words(architecture, out)?,
+        Ok(architecture) => {
+            architecture_words(architecture, out)?;
+            line(out, "packed file", &packed_words(report))?;
+        }
         Err(reason) => line(out, "cannot run", reason)?,
     }
     types(report, out)?;
@@ -84,6 +87,17 @@ fn architecture_words(architecture: &Architecture, out: &mut impl Write) -> Resu
         Err(reason) => line(out, "cannot load", reason)?,
     }
     Ok(())
+}
+
+fn packed_words(report: &Report) -> String {
+    let name = &report.name;
+    match &report.packed {
+        Packed::None => format!("none; `freehold pack {name}` makes starts faster"),
+        Packed::Ready(size) => {
+            format!("{}, mapped in place of packing: shared and evictable", bytes(*size))
+        }
+        Packed::Unusable(reason) => format!("not used: {reason}; `freehold pack {name}`"),
+    }
 }
 
 /// What the summary leaves out.
@@ -225,6 +239,11 @@ pub(super) fn json(report: &Report) -> Value {
         "architecture": report.architecture.as_ref().ok().map(architecture_json),
         "parameters": report.architecture.as_ref().ok().map(|a| parameters_json(&a.parameters)),
         "memory": report.architecture.as_ref().ok().and_then(|a| a.memory.as_ref().ok()).map(memory_json),
+        "packed_bytes": match report.packed {
+            Packed::Ready(size) => json!(size),
+            Packed::None => json!(0),
+            Packed::Unusable(_) => Value::Null,
+        },
         "cannot_run": cannot_run(report),
         "tokenizer": report.text.tokenizer.as_ref().ok().map(|t| json!({
             "kind": t.kind, "tokens": t.vocab_size, "begin": t.begin, "ends": t.ends})),

@@ -9,6 +9,7 @@ use crate::cli::Trace;
 use crate::commands::WrongUsage;
 use crate::compute::{self, CHUNK_TOKENS, Loaded, Numerics, Sequences};
 use crate::locate::Locator;
+use crate::packed::PackedUse;
 use anyhow::{Result, bail};
 use kernels::{Pool, Precision};
 use std::sync::Arc;
@@ -55,7 +56,8 @@ fn load(args: &Trace, name: &str, locator: &Locator, pool: &Arc<Pool>) -> Result
         // States are looked at beside a reference's: what can be exact at no loss is.
         options.activations = Precision::ExactFloats;
     }
-    compute::load_with(&locator.path(name)?, pool, &options)
+    let packed = PackedUse::new(locator, name, args.packed);
+    compute::load(&locator.path(name)?, pool, &options, packed)
 }
 
 /// What one run over some tokens computed.

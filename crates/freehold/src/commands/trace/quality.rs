@@ -6,6 +6,7 @@ use crate::cli::Trace;
 use crate::compute::{self, EXACT, Loaded, Numerics, Sequences};
 use crate::locate::Locator;
 use crate::output::{Table, stdout};
+use crate::packed::PackedUse;
 use crate::progress;
 use anyhow::{Context as _, Result, ensure};
 use kernels::Pool;
@@ -54,11 +55,15 @@ pub(super) fn run(args: &Trace, text: &Path, locator: &Locator, pool: &Arc<Pool>
         tokens.len()
     );
     let count = args.chunks.map_or(available, |chunks| available.min(chunks as usize));
-    let tested =
-        compute::load(&path, pool, Numerics { kv: args.kv, activations: args.activations })?;
+    let load = |path: &Path, model: &str, numerics: Numerics| {
+        let packed = PackedUse::new(locator, model, args.packed);
+        compute::load(path, pool, &numerics.options(), packed)
+    };
+    let numerics = Numerics { kv: args.kv, activations: args.activations };
+    let tested = load(&path, &args.model, numerics)?;
     let reference = match &args.against {
-        Some(other) => compute::load(&locator.path(other)?, pool, EXACT)?,
-        None => compute::load(&path, pool, EXACT)?,
+        Some(other) => load(&locator.path(other)?, other, EXACT)?,
+        None => load(&path, &args.model, EXACT)?,
     };
     ensure!(
         tested.model.spec().vocab_size == reference.model.spec().vocab_size,
