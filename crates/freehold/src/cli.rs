@@ -214,8 +214,12 @@ pub(crate) enum Packed {
 /// Number type of the KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kv {
+    /// Half precision
     F16,
+    /// Exact
     F32,
+    /// 8-bit integers with scales: half the memory of f16, and lossy
+    Q8,
 }
 
 /// What a product with quantized weights does to its other factor.

@@ -42,16 +42,14 @@ impl Numerics {
             kv: match self.kv {
                 Kv::F16 => KvType::F16,
                 Kv::F32 => KvType::F32,
+                Kv::Q8 => KvType::Q8,
             },
         }
     }
 
-    /// For people and JSON: `f16` or `f32`.
+    /// For people and JSON: `f16`, `f32` or `q8`.
     pub(crate) fn kv_name(self) -> &'static str {
-        match self.kv {
-            Kv::F16 => "f16",
-            Kv::F32 => "f32",
-        }
+        self.options().kv.name()
     }
 
     /// For people and JSON: `quantized` or `f32`.

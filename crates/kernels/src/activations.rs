@@ -21,6 +21,7 @@ use crate::layout::BLOCK;
 use crate::matrix::{ActivationFormat, Matrix};
 use crate::pool::Pool;
 use crate::simd::{LANES, Simd};
+use std::ops::Range;
 
 /// What a product needs of one block besides its values.
 #[derive(Clone, Copy)]
@@ -214,22 +215,62 @@ unsafe fn blocks<S: Simd, Q: Quant>(x: &[f32], out: *mut u8) {
             } else {
                 full[..block.len()].copy_from_slice(block);
             }
-            let largest = largest_magnitude(&full);
-            let (q, scale) = if largest.is_finite() {
-                (round::<S, Q>(&full, largest), largest / Q::MAX)
-            } else {
-                ([0; BLOCK], f32::NAN)
-            };
-            let out = out.add(b * block_bytes(size_of::<Q>()));
-            Q::write(&q, out.cast());
-            let (mut low, mut high) = (0, 0);
-            for i in 0..LANES {
-                (low, high) = (low + q[i], high + q[LANES + i]);
-            }
-            let sums = [scale * (low + high) as f32, scale * low as f32, scale * high as f32];
-            let record = out.add(BLOCK * size_of::<Q>()).cast::<Record>();
-            record.write_unaligned(Record { scale, sums });
+            block_record::<S, Q>(&full, out.add(b * block_bytes(size_of::<Q>())));
         }
+    }
+}
+
+/// Quantizes one block: values, then the [`Record`].
+///
+/// # Safety
+/// `out` names `block_bytes` writable bytes; [`Simd`]'s contract.
+#[inline(always)]
+unsafe fn block_record<S: Simd, Q: Quant>(full: &[f32; BLOCK], out: *mut u8) {
+    // SAFETY: by contract.
+    unsafe {
+        let largest = largest_magnitude(full);
+        let (q, scale) = if largest.is_finite() {
+            (round::<S, Q>(full, largest), largest / Q::MAX)
+        } else {
+            ([0; BLOCK], f32::NAN)
+        };
+        Q::write(&q, out.cast());
+        let (mut low, mut high) = (0, 0);
+        for i in 0..LANES {
+            (low, high) = (low + q[i], high + q[LANES + i]);
+        }
+        let sums = [scale * (low + high) as f32, scale * low as f32, scale * high as f32];
+        let record = out.add(BLOCK * size_of::<Q>()).cast::<Record>();
+        record.write_unaligned(Record { scale, sums });
+    }
+}
+
+/// One block of an I16 column from the weights of 32 positions, each times the scale of the
+/// position's values. What lies outside of `seen` is zero whatever its scale.
+///
+/// # Safety
+/// 32 readable weights and halves, `seen` within 0..32, and `out` as for a block of the
+/// format; [`Simd`]'s contract.
+#[inline(always)]
+pub(crate) unsafe fn weigh<S: Simd>(
+    weights: *const f32,
+    scales: *const u16,
+    seen: Range<usize>,
+    out: *mut u8,
+) {
+    let mut scaled = [0f32; BLOCK];
+    // SAFETY: by contract.
+    unsafe {
+        for at in [0, LANES] {
+            let weights = S::load(weights.add(at));
+            let product = S::mul(weights, S::load_f16(scales.add(at)));
+            S::store(scaled.as_mut_ptr().add(at), product);
+        }
+        if seen != (0..BLOCK) {
+            scaled[..seen.start].fill(0.0);
+            scaled[seen.end..].fill(0.0);
+        }
+        block_record::<S, i16>(&scaled, out);
     }
 }
 

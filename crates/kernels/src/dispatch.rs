@@ -14,11 +14,12 @@ use crate::product::{self, Product, Tile};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512, AvxVnni};
 use crate::simd::{LANES, Scalar, Simd};
+use std::ops::Range;
 use std::sync::OnceLock;
 
 /// Packs a row of float weights as integers: row, lane, blocks, panel.
 type PackFn = unsafe fn(*const u8, usize, usize, *mut u8);
-type ProductFn = unsafe fn(&Product<'_>);
+pub(crate) type ProductFn = unsafe fn(&Product<'_>);
 
 /// The kernels of one instruction set.
 ///
@@ -35,6 +36,11 @@ pub(crate) struct Kernels {
     pub(crate) silu_mul: unsafe fn(&mut [f32], &[f32]),
     pub(crate) exp_row: unsafe fn(&mut [f32], f32) -> f32,
     pub(crate) to_f16: unsafe fn(&[f32], *mut u16),
+    pub(crate) to_q8: unsafe fn(&[f32], *mut i8) -> u16,
+    /// Products of cached bytes: keys with scales, values without.
+    pub(crate) keys_q8: ProductFn,
+    pub(crate) values_q8: ProductFn,
+    pub(crate) weigh: unsafe fn(*const f32, *const u16, Range<usize>, *mut u8),
     /// Rounds of multiplications and additions of registers, see [`peak`].
     pub(crate) spin: unsafe fn(ActivationFormat, usize),
     /// The sums of a round.
@@ -193,6 +199,26 @@ macro_rules! entry_points {
                     ActivationFormat::F32 => $simd::SUMS_FLOAT,
                 }
             }
+            $(#[$feature])?
+            unsafe fn to_q8(x: &[f32], out: *mut i8) -> u16 {
+                // SAFETY: as above.
+                unsafe { crate::kv::to_q8::<$simd>(x, out) }
+            }
+            $(#[$feature])?
+            unsafe fn cached<const SCALED: bool>(p: &Product<'_>) {
+                // SAFETY: as above.
+                unsafe { product::cached::<$simd, SCALED>(p) }
+            }
+            $(#[$feature])?
+            unsafe fn weigh(
+                weights: *const f32,
+                scales: *const u16,
+                seen: Range<usize>,
+                out: *mut u8,
+            ) {
+                // SAFETY: as above.
+                unsafe { activations::weigh::<$simd>(weights, scales, seen, out) }
+            }
 
             fn product(packing: Packing) -> (ProductFn, ProductFn) {
                 macro_rules! pair {
@@ -229,6 +255,10 @@ macro_rules! entry_points {
                 silu_mul,
                 exp_row,
                 to_f16,
+                to_q8,
+                keys_q8: cached::<true>,
+                values_q8: cached::<false>,
+                weigh,
                 spin,
                 spin_sums,
             };

@@ -12,9 +12,11 @@
 //! An output is one lane of one column. Its operations and their order depend on the
 //! layout alone, never on the tile's width: that is what makes batches exact.
 
+mod cached;
 mod integers;
 mod pairs;
 
+pub(crate) use cached::{BARE_PANEL, cached};
 pub(crate) use integers::integers;
 
 use crate::activations::{Record, block_bytes};
@@ -33,15 +35,15 @@ pub(crate) struct Product<'a> {
     pub(crate) k: usize,
     /// Starts of the activation columns, all in the format that the layout asks for.
     pub(crate) columns: &'a [*const u8],
-    /// Sums start at zero; else they go on from what `out` holds (float panels only).
+    /// Sums start at zero; else they go on from what `out` holds (not for quantized weights).
     pub(crate) fresh: bool,
     /// (panels, columns, 16) sums, written.
     pub(crate) out: *mut f32,
     /// Floats from one panel's sums to the next one's.
     pub(crate) out_stride: usize,
-    /// What a float product of few columns fetches into the cache along the way: the address
-    /// that corresponds to `panel` in what will be read next. Any address will do. Quantized
-    /// products fetch [`AHEAD`] of what they read.
+    /// What a product of keys or values with few columns fetches into the cache along the way:
+    /// the address that corresponds to `panel` in what will be read next. Any address will do.
+    /// Quantized weights fetch [`AHEAD`] of what they read.
     pub(crate) next: *const u8,
 }
 
@@ -209,7 +211,7 @@ unsafe fn many_columns<S: Simd, L: Layout>(p: &Product<'_>) {
                 fetch_ahead::<S, L>(&block);
                 unpack::<S, L>(&block, scratch.add(i * UNPACKED));
             }
-            let range = Range { scratch, first, count };
+            let range = Range { scratch, first, count, fresh: first == 0 };
             crate::dispatch::tiles::<S>(
                 S::COLS_INT,
                 p.columns,
@@ -226,6 +228,8 @@ struct Range {
     scratch: *const u8,
     first: usize,
     count: usize,
+    /// Sums start at zero.
+    fresh: bool,
 }
 
 #[inline(always)]
@@ -281,7 +285,7 @@ impl<H: Shape> Tile for IntTile<H> {
             for (c, &start) in cols.iter_mut().zip(columns) {
                 *c = Column(start).skip(range.first, H::WIDE);
             }
-            let mut sums = load_sums::<S, N>(range.first == 0, out);
+            let mut sums = load_sums::<S, N>(range.fresh, out);
             for i in 0..range.count {
                 let block = range.scratch.add(i * UNPACKED);
                 let scales = block.add(SCALES_AT).cast::<f32>();

@@ -380,103 +380,6 @@ fn norms_agree_with_plain_sums_for_every_length() {
     }
 }
 
-/// Keys, values and queries of one sequence, and plain attention over them.
-struct Case {
-    shape: AttentionShape,
-    tokens: usize,
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-}
-
-impl Case {
-    fn new(heads: usize, kv_heads: usize, head_dim: usize, tokens: usize) -> Case {
-        let mut random = Random((heads * 131 + head_dim * 7 + tokens) as u64);
-        let shape = AttentionShape { heads, kv_heads, head_dim, scale: 0.3 };
-        let q = random.floats(tokens * heads * head_dim).iter().map(|x| x * 3.0).collect();
-        let k = random.floats(tokens * kv_heads * head_dim);
-        let v = random.floats(tokens * kv_heads * head_dim);
-        Case { shape, tokens, q, k, v }
-    }
-
-    fn plain(&self, row: usize, head: usize) -> Vec<f64> {
-        let Case { shape, q, k, v, .. } = self;
-        let (d, kv_width) = (shape.head_dim, shape.kv_heads * shape.head_dim);
-        let kv_head = head / (shape.heads / shape.kv_heads);
-        let q = &q[(row * shape.heads + head) * d..][..d];
-        let dot = |t: usize| -> f64 {
-            let k = &k[t * kv_width + kv_head * d..][..d];
-            q.iter().zip(k).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>()
-                * f64::from(shape.scale)
-        };
-        let scores: Vec<f64> = (0..=row).map(dot).collect();
-        let max = scores.iter().copied().fold(f64::MIN, f64::max);
-        let weights: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
-        let sum: f64 = weights.iter().sum();
-        (0..d)
-            .map(|i| {
-                let value = |t: usize| f64::from(v[t * kv_width + kv_head * d + i]);
-                weights.iter().enumerate().map(|(t, w)| w * value(t)).sum::<f64>() / sum
-            })
-            .collect()
-    }
-
-    /// Attention in chunks, over blocks in a scattered order.
-    fn paged(&self, kv: KvType, chunk: usize, threads: usize) -> Vec<f32> {
-        let pool = Pool::new(threads);
-        let blocks = self.tokens.div_ceil(BLOCK_TOKENS);
-        let table: Vec<u32> =
-            (0..blocks as u32).map(|i| (i * 7 + 3) % (blocks as u32 * 8)).collect();
-        let AttentionShape { heads, kv_heads, head_dim, .. } = self.shape;
-        let mut layer = KvLayer::new(blocks * 8, kv_heads, head_dim, kv);
-        let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
-        let mut out = vec![0f32; self.tokens * width];
-        for first in (0..self.tokens).step_by(chunk) {
-            let end = self.tokens.min(first + chunk);
-            let span = Span { first_row: 0, rows: end - first, position: first, blocks: &table };
-            let range = first * kv_width..end * kv_width;
-            layer.store(&pool, &self.k[range.clone()], &self.v[range], &[span]);
-            let rows = first * width..end * width;
-            attention(&pool, &self.shape, &self.q[rows.clone()], &layer, &[span], &mut out[rows]);
-        }
-        out
-    }
-}
-
-#[test]
-fn attention_is_softmax_over_the_past() {
-    for (heads, kv_heads, head_dim) in [(4, 2, 16), (3, 1, 10), (2, 2, 33), (8, 1, 64)] {
-        let case = Case::new(heads, kv_heads, head_dim, 70);
-        let got = case.paged(KvType::F32, 70, 2);
-        for row in 0..case.tokens {
-            for head in 0..heads {
-                let at = (row * heads + head) * head_dim;
-                for (g, e) in got[at..at + head_dim].iter().zip(case.plain(row, head)) {
-                    assert!((f64::from(*g) - e).abs() < 2e-6, "row {row} head {head}: {g} {e}");
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn attention_does_not_depend_on_chunks_or_threads() {
-    let case = Case::new(6, 2, 32, 1300);
-    for kv in [KvType::F16, KvType::F32] {
-        let whole = case.paged(kv, 1300, 1);
-        for (chunk, threads) in [(1300, 3), (512, 2), (64, 7), (7, 2), (1, 7), (1, 1)] {
-            let got = case.paged(kv, chunk, threads);
-            assert!(bits(&got) == bits(&whole), "{kv:?} chunk {chunk} threads {threads}");
-        }
-        let last = case.plain(1299, 5);
-        let at = (1299 * 6 + 5) * 32;
-        let bound = if kv == KvType::F16 { 1e-3 } else { 1e-5 };
-        for (g, e) in whole[at..].iter().zip(last) {
-            assert!((f64::from(*g) - e).abs() < bound);
-        }
-    }
-}
-
 #[test]
 fn experts_are_the_weighted_sum_of_their_networks() {
     let (hidden, width, count, tokens, k) = (64, 48, 5, 13, 2);
@@ -599,6 +502,7 @@ fn a_tensor_that_is_no_matrix_is_refused() {
     ));
 }
 
+mod attention;
 mod hostile;
 mod packed;
 

@@ -58,7 +58,8 @@ fn values(count: usize) -> Vec<f32> {
 }
 
 /// Heads of attention; keys and values of one sequence.
-const SHAPE: AttentionShape = AttentionShape { heads: 4, kv_heads: 2, head_dim: 64, scale: 0.125 };
+const SHAPE: AttentionShape =
+    AttentionShape { heads: 4, kv_heads: 2, head_dim: 64, scale: 0.125, window: None };
 const POSITIONS: usize = 640;
 const BLOCKS: [u32; POSITIONS / kernels::BLOCK_TOKENS] = {
     let mut blocks = [0; POSITIONS / kernels::BLOCK_TOKENS];
@@ -109,7 +110,7 @@ impl Bench {
     fn attention(&mut self, rows: usize, position: usize) {
         let elements = rows * SHAPE.heads * SHAPE.head_dim;
         let (query, out) = (&self.x[..elements], &mut self.out[..elements]);
-        attention(&self.pool, &SHAPE, query, &self.kv, &[span(rows, position)], out);
+        attention(&self.pool, &SHAPE, query, None, &self.kv, &[span(rows, position)], out);
     }
 }
 

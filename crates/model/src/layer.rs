@@ -93,10 +93,11 @@ impl Step<'_> {
             kv_heads: spec.kv_heads,
             head_dim,
             scale: spec.scale,
+            window: None,
         };
         let attended = &mut buffers.input[..self.tokens * spec.heads * head_dim];
         match spec.mask {
-            Mask::Causal => kernels::attention(pool, &shape, query, kv, self.spans, attended),
+            Mask::Causal => kernels::attention(pool, &shape, query, None, kv, self.spans, attended),
         }
         let output = &stage.output;
         activations.set(pool, attended, spec.heads * head_dim, &[&output.matrix]);

@@ -32,6 +32,8 @@ pub struct MemoryPlan {
     pub kv_bytes_per_1k_tokens_f32: u64,
     /// KV cache for each 1,024 tokens in f16.
     pub kv_bytes_per_1k_tokens_f16: u64,
+    /// KV cache for each 1,024 tokens in q8.
+    pub kv_bytes_per_1k_tokens_q8: u64,
     /// Buffers of a forward pass, the logits among them; what
     /// the threads keep is in [`working_bytes`].
     pub scratch_bytes: u64,
@@ -64,6 +66,7 @@ pub fn plan(
         weights_bytes: checkpoint.tensors().map(|tensor| tensor.data.len() as u64).sum(),
         kv_bytes_per_1k_tokens_f32: kv_bytes(KvType::F32),
         kv_bytes_per_1k_tokens_f16: kv_bytes(KvType::F16),
+        kv_bytes_per_1k_tokens_q8: kv_bytes(KvType::Q8),
         scratch_bytes: Widths::of(spec).bytes(tokens, logit_rows)
             + measure.inputs.bytes()
             + measure.moe_inputs.bytes()
@@ -82,6 +85,7 @@ pub fn working_bytes(spec: &Spec, threads: usize, positions: usize) -> u64 {
                 kv_heads: attention.kv_heads,
                 head_dim: attention.head_dim,
                 scale: attention.scale,
+                window: None,
             };
             kernels::attention_bytes(&shape, threads, positions) as u64
         }

@@ -1,6 +1,7 @@
 //! Sizes, numbers and callers that nobody means well with: refused, or answered with NaN,
 //! and never written outside of a buffer.
 
+use super::attention::Case;
 use super::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -56,11 +57,11 @@ fn no_tokens_are_no_work() {
     moe(&pool, &mut MoeScratch::new(), &[], &routes, &experts, &mut []);
     rms_norm(&pool, &[], &[1.0; 4], 1e-6, &mut []);
     let mut layer = KvLayer::new(1, 1, 8, KvType::F16);
-    let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 8, scale: 1.0 };
+    let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 8, scale: 1.0, window: None };
     let nothing = Span { first_row: 0, rows: 0, position: 0, blocks: &[] };
     for spans in [&[][..], &[nothing]] {
         layer.store(&pool, &[], &[], spans);
-        attention(&pool, &shape, &[], &layer, spans, &mut []);
+        attention(&pool, &shape, &[], None, &layer, spans, &mut []);
     }
 }
 
@@ -105,7 +106,16 @@ fn the_smallest_inputs_are_the_same_on_every_instruction_set() {
 
 #[test]
 fn attention_hands_on_what_is_no_number() {
-    for (kv, key) in [(KvType::F32, f32::NAN), (KvType::F16, 1e9), (KvType::F16, f32::NAN)] {
+    let cases = [
+        (KvType::F32, f32::NAN),
+        (KvType::F16, 1e9),
+        (KvType::F16, f32::NAN),
+        (KvType::Q8, f32::NAN),
+        (KvType::Q8, f32::INFINITY),
+        // Beyond 127 times the largest half.
+        (KvType::Q8, -1e9),
+    ];
+    for (kv, key) in cases {
         // In the first stretch and in a later one.
         for at in [3, 700] {
             let mut case = Case::new(2, 1, 16, 720);
@@ -117,7 +127,7 @@ fn attention_hands_on_what_is_no_number() {
                 assert_eq!(bits(&got[..before]), bits(&clean[..before]), "earlier rows");
                 // With a score of minus infinity the position may drop out.
                 assert!(got[before..].iter().any(|x| x.is_nan()), "{kv:?} {key} at {at}");
-                if key.is_nan() {
+                if key.is_nan() || kv == KvType::Q8 {
                     assert!(got[before..].iter().all(|x| x.is_nan()), "{kv:?} {key} at {at}");
                 }
             }
@@ -127,7 +137,7 @@ fn attention_hands_on_what_is_no_number() {
 
 #[test]
 fn a_later_value_that_is_no_number_does_not_reach_an_earlier_row() {
-    for kv in [KvType::F32, KvType::F16] {
+    for kv in KvType::ALL {
         for (at, bad) in [(5, f32::NAN), (37, f32::INFINITY), (530, f32::NAN)] {
             let mut case = Case::new(4, 2, 20, 600);
             let clean = case.paged(kv, 600, 1);
@@ -135,7 +145,35 @@ fn a_later_value_that_is_no_number_does_not_reach_an_earlier_row() {
             for (chunk, threads) in [(600, 1), (600, 3), (64, 2), (1, 2)] {
                 let got = case.paged(kv, chunk, threads);
                 assert_eq!(bits(&got[..at * 80]), bits(&clean[..at * 80]), "{kv:?} {chunk}");
-                assert!(got[at * 80..][..80].iter().any(|x| !x.is_finite()));
+                let later = &got[at * 80..];
+                // Of both query heads of the KV head, in this row and in all that follow.
+                for row in later.chunks_exact(80) {
+                    assert!(!row[3].is_finite() && !row[23].is_finite(), "{kv:?}");
+                    assert!(row[40..].iter().all(|x| x.is_finite()));
+                }
+            }
+        }
+    }
+}
+
+/// A query, a sink and all that an infinity may meet.
+#[test]
+fn queries_and_sinks_that_are_no_number_end_as_none() {
+    for kv in KvType::ALL {
+        for bad in [f32::NAN, f32::INFINITY, -f32::INFINITY] {
+            let mut case = Case::new(2, 1, 16, 40);
+            case.q[33 * 32 + 5] = bad;
+            let got = case.paged(kv, 40, 1);
+            assert!(got[33 * 32..][..16].iter().all(|x| x.is_nan()), "{kv:?} {bad}");
+            assert!(got[33 * 32 + 16..][..16].iter().all(|x| x.is_finite()));
+            case.q[33 * 32 + 5] = 0.0;
+            case.sinks = Some(vec![0.5, bad]);
+            let got = case.paged(kv, 40, 1);
+            for row in got.chunks_exact(32) {
+                assert!(row[..16].iter().all(|x| x.is_finite()));
+                // Minus infinity is a sink that is not there.
+                let there = bad != -f32::INFINITY;
+                assert!(row[16..].iter().all(|x| x.is_nan() == there), "{kv:?} {bad}");
             }
         }
     }
@@ -144,7 +182,7 @@ fn a_later_value_that_is_no_number_does_not_reach_an_earlier_row() {
 #[test]
 fn spans_that_do_not_fit_are_refused() {
     let pool = Pool::new(2);
-    let shape = AttentionShape { heads: 1, kv_heads: 1, head_dim: 4, scale: 1.0 };
+    let shape = AttentionShape { heads: 1, kv_heads: 1, head_dim: 4, scale: 1.0, window: None };
     let mut layer = KvLayer::new(20, 1, 4, KvType::F32);
     let blocks: Vec<u32> = (0..20).collect();
     let span = |first_row, rows, position| Span { first_row, rows, position, blocks: &blocks };
@@ -159,15 +197,18 @@ fn spans_that_do_not_fit_are_refused() {
         let rows = [0f32; 16];
         assert!(refused(|| layer.store(&pool, &rows, &rows, spans)), "{spans:?}");
         let mut out = [0f32; 16];
-        assert!(refused(|| attention(&pool, &shape, &rows, &layer, spans, &mut out)), "{spans:?}");
+        assert!(
+            refused(|| attention(&pool, &shape, &rows, None, &layer, spans, &mut out)),
+            "{spans:?}"
+        );
     }
 }
 
 #[test]
 fn of_two_rows_for_one_place_the_later_stays() {
-    let shape = AttentionShape { heads: 3, kv_heads: 3, head_dim: 70, scale: 1.0 };
+    let shape = AttentionShape { heads: 3, kv_heads: 3, head_dim: 70, scale: 1.0, window: None };
     let width = 210;
-    for kv in [KvType::F16, KvType::F32] {
+    for kv in KvType::ALL {
         let k = vec![0f32; 64 * width];
         let v: Vec<f32> = (0..64 * width).map(|i| (i / width) as f32).collect();
         let span = |first_row| Span { first_row, rows: 32, position: 0, blocks: &[1] };
@@ -176,8 +217,9 @@ fn of_two_rows_for_one_place_the_later_stays() {
         layer.store(&pool, &k, &v, &[span(0), span(32)]);
         let mut out = vec![0f32; width];
         let first = Span { rows: 1, ..span(0) };
-        attention(&pool, &shape, &vec![1.0; width], &layer, &[first], &mut out);
-        assert!(out.iter().all(|&x| x == 32.0), "{out:?}");
+        attention(&pool, &shape, &vec![1.0; width], None, &layer, &[first], &mut out);
+        // Of a scale that is rounded up: 32 to within half a step.
+        assert!(out.iter().all(|&x| (x - 32.0).abs() < 0.13), "{out:?}");
     }
 }
 
@@ -240,19 +282,21 @@ fn buffers_take_what_was_announced() {
 #[test]
 fn a_table_may_name_anything_beyond_what_is_read() {
     let pool = Pool::new(1);
-    let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 16, scale: 1.0 };
+    let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 16, scale: 1.0, window: None };
     let x = Random(4).floats(33 * 32);
-    let run = |blocks: &[u32], rows: usize| {
-        let mut layer = KvLayer::new(3, 1, 16, KvType::F16);
+    let run = |kv: KvType, blocks: &[u32], rows: usize| {
+        let mut layer = KvLayer::new(3, 1, 16, kv);
         let span = [Span { first_row: 0, rows, position: 0, blocks }];
         let kv = &x[..rows * 16];
         layer.store(&pool, kv, kv, &span);
         let mut out = vec![0f32; rows * 32];
-        attention(&pool, &shape, &x[..rows * 32], &layer, &span, &mut out);
+        attention(&pool, &shape, &x[..rows * 32], None, &layer, &span, &mut out);
         bits(&out)
     };
     for (rows, exact, longer) in [(1, &[0u32][..], &[0u32, 99][..]), (33, &[0, 2], &[0, 2, 99])] {
-        assert_eq!(run(exact, rows), run(longer, rows));
+        for kv in KvType::ALL {
+            assert_eq!(run(kv, exact, rows), run(kv, longer, rows));
+        }
     }
 }
 

@@ -14,6 +14,11 @@ fn exact() -> LoadOptions {
     LoadOptions { activations: Activations::F32, kv: KvType::F32 }
 }
 
+/// Keys and values in 8 bits.
+fn small() -> LoadOptions {
+    LoadOptions { kv: KvType::Q8, ..fast() }
+}
+
 fn shapes() -> Vec<Tiny> {
     vec![Tiny::llama(), Tiny::qwen3(), Tiny::qwen3_moe()]
 }
@@ -30,7 +35,7 @@ fn chunks_and_threads_change_nothing() {
     let tokens = Random(1).tokens(150, 300);
     let blocks = &tables(&[150])[0];
     for shape in shapes() {
-        for options in [fast(), exact()] {
+        for options in [fast(), small(), exact()] {
             let expected = bits(&alone(&shape.load(1, &options), &tokens));
             for threads in [1, 2, 3, 7] {
                 let model = shape.load(threads, &options);
@@ -145,7 +150,7 @@ fn long_contexts_change_nothing() {
     };
     let tokens = Random(4).tokens(4200, 64);
     let blocks = &tables(&[tokens.len()])[0];
-    for options in [fast(), exact()] {
+    for options in [fast(), small(), exact()] {
         let run = |threads: usize, chunk: fn(usize) -> usize| {
             let model = shape.load(threads, &options);
             let mut cache = model.new_cache(blocks.len());

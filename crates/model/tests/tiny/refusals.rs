@@ -154,7 +154,7 @@ fn the_memory_plan_is_what_loading_takes() {
         for activations in [Activations::Quantized, Activations::ExactFloats, Activations::F32] {
             let plan = model::plan(&checkpoint, &spec, activations, 64, 1).expect("plans");
             assert_eq!(plan.mapped_bytes > 0, !shape.tied);
-            for kv in [KvType::F16, KvType::F32] {
+            for kv in KvType::ALL {
                 let options = LoadOptions { activations, kv };
                 let model = shape.load(1, &options);
                 assert_eq!(model.resident_bytes(), plan.packed_bytes, "{}", shape.arch);
@@ -162,6 +162,7 @@ fn the_memory_plan_is_what_loading_takes() {
                 let expected = match kv {
                     KvType::F16 => plan.kv_bytes_per_1k_tokens_f16,
                     KvType::F32 => plan.kv_bytes_per_1k_tokens_f32,
+                    KvType::Q8 => plan.kv_bytes_per_1k_tokens_q8,
                 };
                 let mut cache = model.new_cache(blocks);
                 assert_eq!(cache.bytes() as u64, expected);

@@ -71,8 +71,9 @@ fn architecture_words(architecture: &Architecture, out: &mut impl Write) -> Resu
                 out,
                 "KV cache",
                 &format!(
-                    "{} for each 1k tokens in f16, {} in f32",
+                    "{} for each 1k tokens in f16, {} in q8, {} in f32",
                     bytes(plan.kv_bytes_per_1k_tokens_f16),
+                    bytes(plan.kv_bytes_per_1k_tokens_q8),
                     bytes(plan.kv_bytes_per_1k_tokens_f32)
                 ),
             )?;
@@ -299,7 +300,8 @@ fn memory_json(plan: &model::MemoryPlan) -> Value {
         "weights_bytes": plan.packed_bytes,
         "mapped_bytes": plan.mapped_bytes,
         "kv_bytes_per_1k_tokens": {
-            "f16": plan.kv_bytes_per_1k_tokens_f16, "f32": plan.kv_bytes_per_1k_tokens_f32},
+            "f16": plan.kv_bytes_per_1k_tokens_f16, "f32": plan.kv_bytes_per_1k_tokens_f32,
+            "q8": plan.kv_bytes_per_1k_tokens_q8},
         "scratch_bytes": plan.scratch_bytes,
     })
 }
