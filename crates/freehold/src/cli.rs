@@ -277,7 +277,7 @@ Examples:
   freehold pack ./model.gguf           a model of any place: the packed file lies in the data folder
   freehold pack ./Qwen3-0.6B --activations f32
   freehold pack --remove qwen3:0.6b
-  freehold pack --prune                packed files of models that are gone
+  freehold pack --prune                packed files of models that are gone, and parts of files
 
 At every start, weights are rearranged for the processor. A packed file keeps the result: run,
 serve, bench and trace find it by themselves, map it, and share its memory between processes.
@@ -290,7 +290,8 @@ pub(crate) struct Pack {
     /// Remove the packed file of the model
     #[arg(long)]
     pub(crate) remove: bool,
-    /// Remove the packed files of all models that are no longer where they were
+    /// Remove the packed files of all models that are no longer where they were, and what killed
+    /// processes left
     #[arg(long, conflicts_with_all = ["model", "remove"])]
     pub(crate) prune: bool,
     /// For which products: only models of F16 or BF16 weights are packed otherwise for f32

@@ -56,6 +56,10 @@ fn packed_elsewhere(locator: &Locator) -> Result<()> {
     for packed in home.list_packed()? {
         let size = bytes(packed.bytes);
         match &packed.source {
+            Some(source) if packed.whole_bytes == 0 && !packed.is_orphan() => say(format_args!(
+                "packed in part, now or by a process that was killed: {size}, {}; `freehold pack --prune` removes the latter",
+                source.display()
+            )),
             Some(source) if !packed.is_orphan() => {
                 if !source.starts_with(&root) && !source.starts_with(home.root()) {
                     say(format_args!("packed, of a model elsewhere: {size}, {}", source.display()));

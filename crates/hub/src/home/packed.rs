@@ -36,8 +36,10 @@ const ENDING: &str = "pack";
 pub struct Packed {
     /// Where the model lies that they were made of; none where that is not recorded.
     pub source: Option<PathBuf>,
-    /// Bytes of all forms together, and of what an interrupted writer left.
+    /// Bytes of all forms together, and of what a killed writer left.
     pub bytes: u64,
+    /// Of those, bytes of whole files.
+    pub whole_bytes: u64,
     folder: PathBuf,
 }
 
@@ -86,7 +88,8 @@ impl Home {
             let recorded = disk::read_limited(&folder.join("source"), SOURCE_BYTES_MAX);
             let recorded = recorded.unwrap_or(None).filter(|path| !path.is_empty());
             let source = recorded.map(|path| self.root.join(path_from(path)));
-            all.push(Packed { source, bytes: all_bytes(&folder), folder });
+            let (bytes, whole_bytes) = (all_bytes(&folder), whole_bytes(&folder));
+            all.push(Packed { source, bytes, whole_bytes, folder });
         }
         all.sort_by(|a, b| a.source.cmp(&b.source));
         Ok(all)
@@ -124,15 +127,17 @@ impl Home {
         Ok(bytes)
     }
 
-    /// Removes packed weights whose model is gone, and says how many bytes that freed.
+    /// Removes packed weights whose model is gone, and what killed writers left where nothing
+    /// else is; says how many bytes that freed.
     ///
     /// # Errors
     /// A folder that cannot be read or removed.
     pub fn sweep_packed(&self) -> Result<u64, HubError> {
         let mut bytes = 0;
-        for packed in self.list_packed()?.iter().filter(|packed| packed.is_orphan()) {
+        let useless = |packed: &&Packed| packed.is_orphan() || packed.whole_bytes == 0;
+        for packed in self.list_packed()?.iter().filter(useless) {
             let name = packed.folder.file_name().unwrap_or_default().to_string_lossy();
-            // What is being written has a model.
+            // What is being written is not whole yet, and its place is taken.
             let lock = self.locks().pack(&name);
             if let Some(_alone) = FileLock::try_take(&lock, Mode::Exclusive)? {
                 disk::remove_folder(&packed.folder)?;

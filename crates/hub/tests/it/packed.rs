@@ -69,6 +69,14 @@ fn a_writer_that_fails_leaves_what_was_there() {
     fail();
     assert_eq!(std::fs::read(&path).expect("kept"), b"whole");
     assert_eq!(world.files_in("packed").len(), 2, "the file and its source");
+    assert_eq!(home.sweep_packed().expect("nothing to do"), 0);
+    // Where nothing else is, it is swept, unless somebody is at it.
+    std::fs::rename(&path, path.with_extension("pack.tmp")).expect("ours");
+    let place = home.lock_packed(&source, || {}).expect("free");
+    assert_eq!(home.sweep_packed().expect("nothing to do"), 0);
+    drop(place);
+    assert!(home.sweep_packed().expect("swept") > 5);
+    assert!(home.list_packed().expect("listed").is_empty());
 }
 
 #[test]
