@@ -43,6 +43,11 @@ def llama(name: str, about: str, *, config: dict[str, Any] | None = None, **more
     return Case(name, "llama", about, base | (config or {}), **more)
 
 
+def mistral(name: str, about: str, *, config: dict[str, Any] | None = None, **more: Any) -> Case:
+    base = llama(name, about).config | {"sliding_window": None}
+    return Case(name, "mistral", about, base | (config or {}), **more)
+
+
 def qwen2(name: str, about: str, *, config: dict[str, Any] | None = None, **more: Any) -> Case:
     base = {
         "vocab_size": 41,
@@ -239,7 +244,26 @@ LLAMA_CASES = [
     ),
 ]
 
+MISTRAL_CASES = [
+    mistral(
+        "mistral-window",
+        "a window of 7 in every layer, over positions of two blocks",
+        config={"sliding_window": 7},
+        tokens=40,
+        without={"sliding_window": None},
+        gguf=True,
+    ),
+]
+
 QWEN2_CASES = [
+    qwen2(
+        "qwen2-window",
+        "a window of 5 from the second layer on, published config keys",
+        config={"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
+        tokens=40,
+        without={"use_sliding_window": False},
+        published_keys=True,
+    ),
     qwen2("qwen2-tied", "bias on q, k and v, tied embeddings", gguf=True),
     qwen2(
         "qwen2-untied",
@@ -263,6 +287,17 @@ QWEN2_CASES = [
 ]
 
 QWEN3_CASES = [
+    qwen3(
+        "qwen3-window",
+        "a window of 34 in the first of two layers, named by layer_types",
+        config={
+            "use_sliding_window": True,
+            "sliding_window": 34,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+        tokens=68,
+        without={"use_sliding_window": False, "layer_types": ["full_attention", "full_attention"]},
+    ),
     qwen3("qwen3-tied", "QK norm, heads × head_dim = 24 over a hidden size of 20, tied embeddings", gguf=True),
     qwen3(
         "qwen3-untied",
@@ -285,6 +320,13 @@ QWEN3_CASES = [
 ]
 
 QWEN3_MOE_CASES = [
+    qwen3_moe(
+        "qwen3moe-window",
+        "a window of 6 in every layer",
+        config={"num_hidden_layers": 1, "use_sliding_window": True, "sliding_window": 6, "moe_intermediate_size": 8},
+        tokens=20,
+        without={"use_sliding_window": False},
+    ),
     qwen3_moe(
         "qwen3moe-norm",
         "8 experts, top 2, weights renormalised over the chosen",
@@ -319,4 +361,4 @@ QWEN3_MOE_CASES = [
     ),
 ]
 
-CASES = LLAMA_CASES + QWEN2_CASES + QWEN3_CASES + QWEN3_MOE_CASES
+CASES = LLAMA_CASES + MISTRAL_CASES + QWEN2_CASES + QWEN3_CASES + QWEN3_MOE_CASES

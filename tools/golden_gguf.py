@@ -17,8 +17,8 @@ from transformers import PreTrainedModel
 
 from golden_cases import Case
 
-ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "qwen3_moe": "qwen3moe"}
-PRE_TOKENIZERS = {"llama": "llama-bpe", "qwen2": "qwen2", "qwen3": "qwen2", "qwen3_moe": "qwen2"}
+ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "qwen3_moe": "qwen3moe"}
+PRE_TOKENIZERS = {"llama": "llama-bpe", "mistral": "llama-bpe", "qwen2": "qwen2", "qwen3": "qwen2", "qwen3_moe": "qwen2"}
 
 LAYER_TENSORS = {
     "input_layernorm.weight": "attn_norm.weight",
@@ -63,11 +63,13 @@ def write_shape(writer: gguf.GGUFWriter, case: Case, config: Any) -> None:
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
-    if case.model_type == "llama":
+    if ARCHITECTURES[case.model_type] == "llama":
         writer.add_rope_dimension_count(head_dim(config))
     if head_dim(config) * config.num_attention_heads != config.hidden_size or "qwen3" in case.model_type:
         writer.add_key_length(head_dim(config))
         writer.add_value_length(head_dim(config))
+    if getattr(config, "sliding_window", None) is not None:
+        writer.add_sliding_window(config.sliding_window)
     if case.model_type == "qwen3_moe":
         writer.add_expert_count(config.num_experts)
         writer.add_expert_used_count(config.num_experts_per_tok)
@@ -111,7 +113,7 @@ def gguf_tensors(case: Case, model: PreTrainedModel) -> list[tuple[str, np.ndarr
     for name, parameter in model.named_parameters():
         values = parameter.detach().numpy()
         projection = name.split(".")[-2]
-        if case.model_type == "llama" and projection in heads:
+        if ARCHITECTURES[case.model_type] == "llama" and projection in heads:
             values = halves_to_pairs(values, heads[projection])
         if name.endswith("experts.gate_up_proj"):
             gate, up = np.split(values, 2, axis=1)

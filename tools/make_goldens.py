@@ -37,7 +37,7 @@ TOLERANCE = 2e-4
 """What tests allow: max |Δlogit| ≤ TOLERANCE · max |logit|."""
 
 FILE_LIMIT = 64 * 1024
-FOLDER_LIMIT = 1024 * 1024
+FOLDER_LIMIT = 1280 * 1024
 
 Run = dict[str, np.ndarray]
 
@@ -153,7 +153,8 @@ def with_published_keys(model_type: str, config: dict[str, Any]) -> dict[str, An
     else:
         config["rope_scaling"] = {"rope_type": kind, **rope}
     if model_type == "qwen2":
-        config |= {"use_sliding_window": False, "sliding_window": 64, "max_window_layers": 1}
+        if not config["use_sliding_window"]:
+            config |= {"use_sliding_window": False, "sliding_window": 64, "max_window_layers": 1}
         config.pop("layer_types", None)
     if model_type == "qwen3_moe" and "num_local_experts" in config:
         config["num_experts"] = config.pop("num_local_experts")

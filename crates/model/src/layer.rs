@@ -6,7 +6,7 @@ use crate::Resident;
 use crate::cache::LayerState;
 use crate::route::route;
 use crate::scratch::Buffers;
-use crate::spec::{FfnForm, Mask, Norm, NormPlacement};
+use crate::spec::{FfnForm, Norm, NormPlacement};
 use crate::stages::{
     Affine, AttentionStage, DenseStage, FfnStage, LayerStage, MixerStage, MoeStage, NormStage,
 };
@@ -93,12 +93,11 @@ impl Step<'_> {
             kv_heads: spec.kv_heads,
             head_dim,
             scale: spec.scale,
-            window: None,
+            window: spec.mask.window(),
         };
         let attended = &mut buffers.input[..self.tokens * spec.heads * head_dim];
-        match spec.mask {
-            Mask::Causal => kernels::attention(pool, &shape, query, None, kv, self.spans, attended),
-        }
+        let sinks = stage.sinks.as_deref();
+        kernels::attention(pool, &shape, query, sinks, kv, self.spans, attended);
         let output = &stage.output;
         activations.set(pool, attended, spec.heads * head_dim, &[&output.matrix]);
         let bias = output.bias.as_deref();

@@ -28,7 +28,7 @@ pub struct MemoryPlan {
     /// Weights of which rows are read from the file's map when a token needs them; the
     /// system may drop them at any time.
     pub mapped_bytes: u64,
-    /// KV cache for each 1,024 tokens in f32.
+    /// KV cache for each 1,024 tokens in f32; what lies behind a window is kept too.
     pub kv_bytes_per_1k_tokens_f32: u64,
     /// KV cache for each 1,024 tokens in f16.
     pub kv_bytes_per_1k_tokens_f16: u64,
@@ -85,7 +85,7 @@ pub fn working_bytes(spec: &Spec, threads: usize, positions: usize) -> u64 {
                 kv_heads: attention.kv_heads,
                 head_dim: attention.head_dim,
                 scale: attention.scale,
-                window: None,
+                window: attention.mask.window(),
             };
             kernels::attention_bytes(&shape, threads, positions) as u64
         }

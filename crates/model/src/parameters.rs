@@ -67,7 +67,8 @@ impl Parameters {
             | Slot::QueryBias
             | Slot::KeyBias
             | Slot::ValueBias
-            | Slot::OutputBias => &mut self.attention,
+            | Slot::OutputBias
+            | Slot::Sinks => &mut self.attention,
             Slot::Gate | Slot::Up | Slot::Down | Slot::GateBias | Slot::UpBias | Slot::DownBias => {
                 &mut self.ffn
             }

@@ -87,6 +87,9 @@ pub struct AttentionSpec {
     pub qk_norm: Option<Norm>,
     /// Rotary positions; none for a layer without positions.
     pub rope: Option<RopeSpec>,
+    /// Whether every query head has a learned logit that takes part in its softmax and adds no
+    /// value (transformers' gpt-oss: `sinks`).
+    pub sinks: bool,
 }
 
 /// Which positions attend to which.
@@ -94,6 +97,22 @@ pub struct AttentionSpec {
 pub enum Mask {
     /// Each position sees itself and everything before it.
     Causal,
+    /// Position p sees p - window + 1 to p, as transformers' masks have it
+    /// (`sliding_window_overlay`: `kv_idx > q_idx - sliding_window`).
+    Sliding {
+        /// Positions, the own one among them; at least one.
+        window: usize,
+    },
+}
+
+impl Mask {
+    /// The positions that a position sees at most, if there is a limit.
+    pub fn window(self) -> Option<usize> {
+        match self {
+            Mask::Causal => None,
+            Mask::Sliding { window } => Some(window),
+        }
+    }
 }
 
 /// The part of a layer that works on each position alone.
@@ -166,9 +185,40 @@ impl LayerSpec {
             ffn,
         }
     }
+
+    /// A layer for each mask, alike but for that and for what `ffn` says of its number.
+    pub(crate) fn for_masks(
+        masks: &[Mask],
+        norm: Norm,
+        attention: &AttentionSpec,
+        ffn: impl Fn(usize) -> Ffn,
+    ) -> Vec<LayerSpec> {
+        let layer = |(layer, &mask)| {
+            LayerSpec::pre_norm(norm, AttentionSpec { mask, ..attention.clone() }, ffn(layer))
+        };
+        masks.iter().enumerate().map(layer).collect()
+    }
 }
 
 impl Spec {
+    /// The windows of the layers' attention in words; empty where there are none.
+    fn windows(&self) -> String {
+        let window = |layer: &LayerSpec| {
+            let Mixer::Attention(attention) = &layer.mixer;
+            attention.mask.window()
+        };
+        let windows: Vec<usize> = self.layers.iter().filter_map(window).collect();
+        match (windows.iter().min(), windows.iter().max()) {
+            (Some(least), Some(most)) if least == most => {
+                format!(", windows of {most} in {} layers", windows.len())
+            }
+            (Some(least), Some(most)) => {
+                format!(", windows of {least} to {most} in {} layers", windows.len())
+            }
+            _ => String::new(),
+        }
+    }
+
     /// The architecture in one line of words, for people.
     pub fn summary(&self) -> String {
         let Some(first) = self.layers.first() else { return self.family.name().to_owned() };
@@ -185,9 +235,10 @@ impl Spec {
             (None, Ffn::Dense(dense)) => format!("feed-forward width {}", dense.width),
             (None, Ffn::Moe(_)) => String::new(),
         };
+        let windows = self.windows();
         format!(
             "{}: {} layers, hidden size {}, {} query and {} key/value heads of {}, {ffn}, \
-             vocabulary {}, context {}",
+             vocabulary {}, context {}{windows}",
             self.family.name(),
             self.layers.len(),
             self.hidden_size,

@@ -108,6 +108,8 @@ pub(crate) struct AttentionStage<K: Kinds> {
     pub(crate) output: Affine<K>,
     /// Of single heads, (head_dim) each.
     pub(crate) qk_norm: Option<[NormStage<K>; 2]>,
+    /// A logit for each query head.
+    pub(crate) sinks: Option<K::Vector>,
 }
 
 /// A matrix and perhaps a bias of one entry for each of its rows.
@@ -198,6 +200,7 @@ impl<L: Leaves> Builder<'_, L> {
         let qkv = |slot: Slot| spec.qkv_bias.then_some(slot);
         let output_bias = spec.output_bias.then_some(Slot::OutputBias);
         let hidden = self.hidden;
+        let sinks = Place { slot: Slot::Sinks, layer: self.index };
         Ok(AttentionStage {
             spec: spec.clone(),
             rope: spec.rope.as_ref().map(|rope| self.rope(rope)),
@@ -212,6 +215,7 @@ impl<L: Leaves> Builder<'_, L> {
                     self.norm(Slot::KeyNorm, norm, spec.head_dim)?,
                 ]),
             },
+            sinks: spec.sinks.then(|| self.leaves.vector(sinks, spec.heads)).transpose()?,
         })
     }
 

@@ -70,6 +70,7 @@ impl Shape {
             output_bias: false,
             qk_norm: None,
             rope: Some(rope),
+            sinks: false,
         }
     }
 
@@ -147,65 +148,87 @@ pub(super) fn check_heads(
     Ok(())
 }
 
-/// Which layers a window applies to when a configuration has one.
+/// The layers that `sliding_window` is for.
+#[derive(Clone, Copy)]
 pub(super) enum Windowed {
-    /// All, whenever `sliding_window` is a number.
-    Always {
-        /// What a missing key means.
-        default: Option<usize>,
-    },
+    /// None: the reference ignores the key, and others do not.
+    Never,
+    /// All.
+    Always,
     /// All, if `use_sliding_window` says so.
     OnRequest,
-    /// Those from `max_window_layers` on, if `use_sliding_window` says so.
+    /// Those that `layer_types` names, else those from `max_window_layers` on, if
+    /// `use_sliding_window` says so.
     FromLayer {
         /// What a missing `max_window_layers` means.
         default: usize,
     },
 }
 
-/// Refuses attention windows that hide anything, and layer types other than full attention.
-pub(super) fn full_attention_only(
+/// The window where a configuration leaves the key out, in every configuration class that has
+/// one; an explicit null means no window.
+const DEFAULT_WINDOW: usize = 4096;
+
+/// The mask of each layer. Source: transformers' configuration classes (`__post_init__`) and
+/// models; one family's `layer_types` decides, the others' must agree.
+pub(super) fn masks(
     keys: &mut Keys,
     shape: &Shape,
     windowed: Windowed,
-) -> Result<(), SpecError> {
-    const WHY: &str = "sliding-window attention is not implemented";
-    let window = match windowed {
-        // A missing key means the default, an explicit null means no window.
-        Windowed::Always { default } if !keys.contains("sliding_window") => default,
-        _ => keys.optional_size("sliding_window", 0..=usize::MAX)?.filter(|&window| window > 0),
-    };
+) -> Result<Vec<Mask>, SpecError> {
+    let missing = !keys.contains("sliding_window") && !matches!(windowed, Windowed::Never);
+    let stated = keys.optional_size("sliding_window", 0..=usize::MAX)?;
+    let stated = if missing { Some(DEFAULT_WINDOW) } else { stated.filter(|&window| window > 0) };
     let requested = keys.flag("use_sliding_window")?.unwrap_or(false);
-    let first_layer = match windowed {
-        Windowed::Always { .. } => 0,
-        Windowed::OnRequest if requested => 0,
-        Windowed::FromLayer { default } if requested => {
-            keys.optional_size("max_window_layers", 0..=usize::MAX)?.unwrap_or(default)
-        }
-        _ => usize::MAX,
+    let from = keys.optional_size("max_window_layers", 0..=usize::MAX)?;
+    let (window, first) = match windowed {
+        Windowed::Never | Windowed::Always => (stated, 0),
+        Windowed::OnRequest => (stated.filter(|_| requested), 0),
+        Windowed::FromLayer { default } => (stated.filter(|_| requested), from.unwrap_or(default)),
     };
-    keys.ignore(&["max_window_layers"]);
-    if let Some(types) = keys.texts("layer_types")? {
-        let other = types.iter().find(|kind| *kind != "full_attention");
-        if let Some(other) = other {
-            return Err(keys.unsupported("layer_types", &Value::from(other.as_str()), WHY));
-        }
-        if types.len() != shape.layers {
-            return Err(SpecError::OutOfRange {
-                key: keys.name("layer_types"),
-                expected: format!("one entry for each of {} layers", shape.layers),
-                got: format!("{} entries", types.len()),
-            });
-        }
-        return Ok(());
+    // A window as long as the context hides nothing.
+    let hides = window.filter(|&window| window < shape.context_length);
+    if let (Windowed::Never, Some(window)) = (windowed, hides) {
+        let why = "this family has no windows in the reference implementation";
+        return Err(keys.unsupported("sliding_window", &Value::from(window), why));
     }
-    match window {
-        // A window as long as the context hides nothing.
-        Some(window) if first_layer < shape.layers && window < shape.context_length => {
-            Err(keys.unsupported("sliding_window", &Value::from(window), WHY))
+    let sliding = match layer_types(keys, shape.layers)? {
+        Some(types) => {
+            let by_types = matches!(windowed, Windowed::FromLayer { .. });
+            if types.contains(&true) && window.is_none() {
+                let why = "no window is in force (sliding_window, use_sliding_window)";
+                return Err(keys.unsupported("layer_types", &"sliding_attention".into(), why));
+            }
+            if !by_types && types.contains(&false) && hides.is_some() {
+                let why = "in this family a window is for all layers";
+                return Err(keys.unsupported("layer_types", &"full_attention".into(), why));
+            }
+            types
         }
-        _ => Ok(()),
+        None => (0..shape.layers).map(|layer| layer >= first).collect(),
+    };
+    let mask = |sliding: bool| match hides {
+        Some(window) if sliding => Mask::Sliding { window },
+        _ => Mask::Causal,
+    };
+    Ok(sliding.into_iter().map(mask).collect())
+}
+/// Which layers have a window by `layer_types`, if that is given.
+fn layer_types(keys: &mut Keys, layers: usize) -> Result<Option<Vec<bool>>, SpecError> {
+    let Some(types) = keys.texts("layer_types")? else { return Ok(None) };
+    let known = ["full_attention", "sliding_attention"];
+    if let Some(other) = types.iter().find(|kind| !known.contains(&kind.as_str())) {
+        let why = "known kinds are full_attention and sliding_attention";
+        return Err(keys.unsupported("layer_types", &Value::from(other.as_str()), why));
     }
+    if types.len() != layers {
+        return Err(SpecError::OutOfRange {
+            key: keys.name("layer_types"),
+            expected: format!("one entry for each of {layers} layers"),
+            got: format!("{} entries", types.len()),
+        });
+    }
+    Ok(Some(types.iter().map(|kind| kind == known[1]).collect()))
 }
 
 /// Reads rotary positions from either form; may lengthen the context (YaRN).
@@ -223,8 +246,11 @@ pub(super) fn rope(keys: &mut Keys, shape: &mut Shape) -> Result<RopeSpec, SpecE
             return Err(keys.unsupported("rope_parameters", &Value::from("{…}"), why));
         }
     };
-    if let Some(full) = parameters.as_mut().map(|p| p.object("full_attention")).transpose()? {
-        parameters = full.or(parameters);
+    if let Some(full) =
+        parameters.as_mut().map(|p| p.object("full_attention")).transpose()?.flatten()
+    {
+        // Positions of another kind of layer would be dropped silently.
+        parameters.replace(full).map_or(Ok(()), Keys::finish)?;
     }
     let mut scaling = RopeScaling::None;
     if let Some(mut parameters) = parameters {

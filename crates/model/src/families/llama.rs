@@ -1,4 +1,4 @@
-//! Llama and what shares its architecture: Llama 2 and 3, SmolLM2, Yi, Mistral without a
+//! Llama and what shares its architecture: Llama 2 and 3, SmolLM2, Yi, Mistral with its
 //! window, DeepSeek-R1-Distill-Llama.
 
 use super::config::{self, Windowed};
@@ -20,16 +20,12 @@ pub(super) const TABLE: FamilyTable = FamilyTable {
     tensors: names::DECODER,
 };
 
-/// The window of Mistral 7B, the default of its configuration class.
-const MISTRAL_WINDOW: usize = 4096;
-
 fn from_config(keys: &mut Keys) -> Result<Spec, SpecError> {
     let mut shape = config::Shape::read(keys, None)?;
     let rope = config::rope(keys, &mut shape)?;
-    // Where Mistral leaves the key out, transformers fills in a window.
     let is_mistral = keys.text("model_type")?.as_deref() == Some("mistral");
-    let default = is_mistral.then_some(MISTRAL_WINDOW);
-    config::full_attention_only(keys, &shape, Windowed::Always { default })?;
+    let windowed = if is_mistral { Windowed::Always } else { Windowed::Never };
+    let masks = config::masks(keys, &shape, windowed)?;
     keys.only("rope_interleaved", &[false.into()], "pairs of this family are split in halves")?;
     let bias = keys.flag("attention_bias")?.unwrap_or(false);
     let ffn = Ffn::Dense(DenseSpec {
@@ -40,8 +36,7 @@ fn from_config(keys: &mut Keys) -> Result<Spec, SpecError> {
     let mut attention = shape.attention(rope);
     attention.qkv_bias = bias;
     attention.output_bias = bias;
-    let layer = LayerSpec::pre_norm(shape.norm, attention, ffn);
-    let layers = vec![layer; shape.layers];
+    let layers = LayerSpec::for_masks(&masks, shape.norm, &attention, |_| ffn.clone());
     shape.spec(keys, Family::Llama, layers)
 }
 
@@ -49,6 +44,7 @@ fn from_metadata(metadata: &mut Metadata<'_>) -> Result<Spec, SpecError> {
     let mut shape = metadata.shape()?;
     // The converter reorders the rows of queries and keys so that pairs lie side by side.
     let rope = metadata.rope(&mut shape, Pairing::Adjacent)?;
+    metadata.window(&mut shape, true)?;
     let ffns = metadata.dense(&shape)?;
     let layer = |(layer, ffn)| {
         LayerSpec::pre_norm(shape.norm, metadata.attention(&shape, layer, &rope), ffn)

@@ -26,6 +26,7 @@ pub(super) struct Shape {
     pub(super) kv_heads: Vec<usize>,
     pub(super) head_dim: usize,
     pub(super) context_length: usize,
+    pub(super) mask: Mask,
     pub(super) norm: Norm,
 }
 
@@ -107,8 +108,25 @@ impl Metadata<'_> {
             kv_heads,
             head_dim,
             context_length: keys.size("context_length", limits::CONTEXT)?,
+            mask: Mask::Causal,
             norm: Norm::Rms { epsilon: epsilon(keys, "attention.layer_norm_rms_epsilon")? },
         })
+    }
+
+    /// The window of all layers, as the reference has it; refused in a family that has it in
+    /// some layers, which no key names. After [`Metadata::rope`], which knows the context.
+    pub(super) fn window(&mut self, shape: &mut Shape, all_layers: bool) -> Result<(), SpecError> {
+        let key = "attention.sliding_window";
+        let window = self.keys.optional_size(key, 0..=usize::MAX)?;
+        // A window as long as the context hides nothing, and zero is written for none.
+        let hides = window.filter(|&window| window > 0 && window < shape.context_length);
+        let Some(window) = hides else { return Ok(()) };
+        if !all_layers {
+            let why = "no key says which layers it is for";
+            return Err(self.keys.unsupported(key, &Value::from(window), why));
+        }
+        shape.mask = Mask::Sliding { window };
+        Ok(())
     }
 
     /// Rotary positions; may lengthen the context (YaRN).
@@ -195,11 +213,12 @@ impl Metadata<'_> {
             kv_heads: shape.kv_heads[layer],
             head_dim: shape.head_dim,
             scale: (shape.head_dim as f64).powf(-0.5) as f32,
-            mask: Mask::Causal,
+            mask: shape.mask,
             qkv_bias: self.has_tensor(&format!("blk.{layer}.attn_q.bias")),
             output_bias: self.has_tensor(&format!("blk.{layer}.attn_output.bias")),
             qk_norm: None,
             rope: Some(rope.clone()),
+            sinks: false,
         }
     }
 

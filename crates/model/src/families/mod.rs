@@ -43,7 +43,7 @@ pub(crate) mod limits {
 /// The families that this crate can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// Llama 2 and 3, SmolLM2, Yi, Mistral without a window, their distillations.
+    /// Llama 2 and 3, SmolLM2, Yi, Mistral with its window, their distillations.
     Llama,
     /// Qwen2 and Qwen2.5, their distillations.
     Qwen2,

@@ -17,6 +17,7 @@ pub(crate) enum Slot {
     OutputBias,
     QueryNorm,
     KeyNorm,
+    Sinks,
     FfnNorm,
     Gate,
     Up,
@@ -84,6 +85,7 @@ pub(crate) const DECODER: &[Name] = &[
         "model.layers.{layer}.self_attn.k_norm.weight",
         "blk.{layer}.attn_k_norm.weight",
     ),
+    name(Slot::Sinks, "model.layers.{layer}.self_attn.sinks", "blk.{layer}.attn_sinks.weight"),
     name(
         Slot::FfnNorm,
         "model.layers.{layer}.post_attention_layernorm.weight",

@@ -27,19 +27,19 @@ fn from_config(keys: &mut Keys) -> Result<Spec, SpecError> {
     let mut shape = config::Shape::read(keys, None)?;
     let rope = config::rope(keys, &mut shape)?;
     let windowed = Windowed::FromLayer { default: WINDOW_FROM_LAYER };
-    config::full_attention_only(keys, &shape, windowed)?;
+    let masks = config::masks(keys, &shape, windowed)?;
     let width = keys.size("intermediate_size", limits::WIDTH)?;
     let mut attention = shape.attention(rope);
     attention.qkv_bias = true;
     let ffn = Ffn::Dense(DenseSpec { form: FfnForm::SwiGlu, width, bias: false });
-    let layer = LayerSpec::pre_norm(shape.norm, attention, ffn);
-    let layers = vec![layer; shape.layers];
+    let layers = LayerSpec::for_masks(&masks, shape.norm, &attention, |_| ffn.clone());
     shape.spec(keys, Family::Qwen2, layers)
 }
 
 fn from_metadata(metadata: &mut Metadata<'_>) -> Result<Spec, SpecError> {
     let mut shape = metadata.shape()?;
     let rope = metadata.rope(&mut shape, Pairing::Half)?;
+    metadata.window(&mut shape, false)?;
     let ffns = metadata.dense(&shape)?;
     let layer = |(layer, ffn)| {
         LayerSpec::pre_norm(shape.norm, metadata.attention(&shape, layer, &rope), ffn)

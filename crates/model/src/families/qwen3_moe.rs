@@ -25,7 +25,7 @@ fn from_config(keys: &mut Keys) -> Result<Spec, SpecError> {
     keys.require("num_key_value_heads")?;
     let mut shape = config::Shape::read(keys, None)?;
     let rope = config::rope(keys, &mut shape)?;
-    config::full_attention_only(keys, &shape, Windowed::OnRequest)?;
+    let masks = config::masks(keys, &shape, Windowed::OnRequest)?;
     let bias = keys.flag("attention_bias")?.unwrap_or(false);
     let mut attention = shape.attention(rope);
     attention.qkv_bias = bias;
@@ -57,14 +57,14 @@ fn from_config(keys: &mut Keys) -> Result<Spec, SpecError> {
         Some(dense) if !is_moe(&layer) => Ffn::Dense(dense.clone()),
         _ => Ffn::Moe(moe.clone()),
     };
-    let layer = |layer| LayerSpec::pre_norm(shape.norm, attention.clone(), ffn(layer));
-    let layers = (0..shape.layers).map(layer).collect();
+    let layers = LayerSpec::for_masks(&masks, shape.norm, &attention, ffn);
     shape.spec(keys, Family::Qwen3Moe, layers)
 }
 
 fn from_metadata(metadata: &mut Metadata<'_>) -> Result<Spec, SpecError> {
     let mut shape = metadata.shape()?;
     let rope = metadata.rope(&mut shape, Pairing::Half)?;
+    metadata.window(&mut shape, true)?;
     let keys = &mut metadata.keys;
     let softmax = [Value::from(1)];
     keys.only("expert_gating_func", &softmax, "experts of this family are chosen by softmax")?;

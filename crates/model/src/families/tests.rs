@@ -8,7 +8,7 @@ use weights::{Bytes, DType, Tensor};
 use super::*;
 use crate::parameters::Parameters;
 use crate::rope::{Pairing, RopeScaling};
-use crate::spec::{Ffn, Head, Scoring};
+use crate::spec::{Ffn, Head, LayerSpec, Mask, Scoring};
 
 /// SmolLM2-135M's own `config.json`.
 fn smollm2() -> Value {
@@ -216,19 +216,94 @@ fn rope_scaling_is_refused_by_name() {
     assert!(from_config(&with(smollm2(), both)).is_err());
 }
 
+/// The window of each layer.
+fn windows(config: Value) -> Result<Vec<Option<usize>>, SpecError> {
+    let window = |layer: &LayerSpec| {
+        let Mixer::Attention(attention) = &layer.mixer;
+        attention.mask.window()
+    };
+    Ok(from_config(&config)?.layers.iter().map(window).collect())
+}
+
 #[test]
-fn windows_that_hide_nothing_pass() {
+fn windows_are_read_as_the_reference_reads_them() {
     let mistral = json!({"model_type": "mistral", "architectures": ["MistralForCausalLM"]});
     let mistral = with(smollm2(), mistral);
-    // The class's default window of 4096 is shorter than the context of 8192.
-    assert!(from_config(&mistral).is_err());
-    for window in [json!(null), json!(8192)] {
-        assert!(from_config(&with(mistral.clone(), json!({"sliding_window": window}))).is_ok());
+    let mistral = |window: Value| with(mistral.clone(), json!({"sliding_window": window}));
+    assert_eq!(windows(mistral(json!(512))), Ok(vec![Some(512); 30]));
+    let mut missing = mistral(json!(512));
+    missing.as_object_mut().expect("an object").remove("sliding_window");
+    assert_eq!(windows(missing), Ok(vec![Some(4096); 30]), "the class's default");
+    // As long as the context, or none.
+    for window in [json!(null), json!(8192), json!(1e9), json!(0)] {
+        assert_eq!(windows(mistral(window)), Ok(vec![None; 30]));
     }
     let on = json!({"use_sliding_window": true, "sliding_window": 128});
-    assert!(from_config(&with(qwen2(), on.clone())).is_ok(), "no layer is past the 24th");
-    let on = with(qwen2(), with(on, json!({"max_window_layers": 20})));
-    assert!(from_config(&on).is_err());
+    let on = |more: Value| with(qwen2(), with(on.clone(), more));
+    assert_eq!(windows(on(json!({}))), Ok(vec![None; 24]), "no layer is past the 24th");
+    let last = [vec![None; 20], vec![Some(128); 4]].concat();
+    assert_eq!(windows(on(json!({"max_window_layers": 20}))), Ok(last.clone()));
+    assert_eq!(
+        windows(on(json!({"max_window_layers": 20, "use_sliding_window": false}))),
+        Ok(vec![None; 24])
+    );
+    // The types of layers win over their numbers.
+    let types: Vec<&str> =
+        last.iter().map(|w| w.map_or("full_attention", |_| "sliding_attention")).collect();
+    assert_eq!(windows(on(json!({"max_window_layers": 3, "layer_types": types}))), Ok(last));
+    let moe = json!({"use_sliding_window": true, "sliding_window": 64});
+    assert_eq!(windows(with(qwen3_moe(), moe)), Ok(vec![Some(64); 48]));
+    let spec = from_config(&on(json!({"max_window_layers": 20}))).expect("reads");
+    assert!(spec.summary().ends_with(", windows of 128 in 4 layers"), "{}", spec.summary());
+}
+
+#[test]
+fn windows_that_are_not_understood_are_refused_by_name() {
+    let sliding = json!(vec!["sliding_attention"; 24]);
+    let on = json!({"use_sliding_window": true, "sliding_window": 128});
+    let moe = json!(vec!["full_attention"; 48]);
+    let two_ropes = json!({
+        "full_attention": {"rope_type": "default", "rope_theta": 1e6},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}
+    });
+    for (config, key) in [
+        (with(qwen2(), json!({"layer_types": sliding})), "layer_types"),
+        (with(qwen2(), json!({"layer_types": vec!["chunked_attention"; 24]})), "layer_types"),
+        (with(with(qwen3_moe(), on.clone()), json!({"layer_types": moe})), "layer_types"),
+        (with(with(qwen2(), on), json!({"sliding_window": -1})), "sliding_window"),
+        (
+            with(qwen2(), json!({"rope_theta": null, "rope_parameters": two_ropes})),
+            "sliding_attention",
+        ),
+    ] {
+        let error = from_config(&config).expect_err(key);
+        assert!(error.to_string().contains(key), "{key}: {error}");
+    }
+}
+
+#[test]
+fn windows_of_metadata_are_for_all_layers_or_refused() {
+    let with_window = |arch: &str, window: Value| {
+        let mut entries = metadata(arch);
+        entries.push((format!("{arch}.attention.sliding_window"), window));
+        read(entries, &[])
+    };
+    for arch in ["llama", "qwen3moe"] {
+        let spec = with_window(arch, json!(512)).expect("reads");
+        for layer in &spec.layers {
+            let Mixer::Attention(attention) = &layer.mixer;
+            assert_eq!(attention.mask, Mask::Sliding { window: 512 });
+        }
+    }
+    for arch in ["qwen2", "qwen3"] {
+        let error = with_window(arch, json!(512)).expect_err(arch).to_string();
+        assert!(error.contains("attention.sliding_window"), "{error}");
+    }
+    for arch in ["llama", "qwen2"] {
+        for window in [0, 1024] {
+            assert!(with_window(arch, json!(window)).is_ok(), "hides nothing");
+        }
+    }
 }
 
 /// The metadata of a tiny GGUF file of architecture `arch`.
@@ -318,7 +393,8 @@ fn metadata_for_each_layer_is_read() {
 #[test]
 fn metadata_that_changes_the_mathematics_is_refused_by_name() {
     for (key, value) in [
-        ("llama.attention.sliding_window", json!(512)),
+        ("llama.attention.sliding_window", json!("512")),
+        ("llama.attention.sliding_window_pattern", json!(2)),
         ("llama.attention.causal", json!(false)),
         ("llama.attention.value_length", json!(8)),
         ("llama.logit_scale", json!(0.5)),
@@ -351,6 +427,7 @@ fn check_promises(spec: &Spec) {
         let Mixer::Attention(attention) = &layer.mixer;
         assert_eq!(attention.heads % attention.kv_heads, 0);
         assert!(attention.scale.is_finite() && attention.head_dim >= 2);
+        assert_ne!(attention.mask.window(), Some(0));
         if let Some(rope) = &attention.rope {
             assert!(rope.rotary_dim <= attention.head_dim);
             let frequencies = rope.kernel().inverse_frequencies;
@@ -422,6 +499,7 @@ fn any_metadata_is_read_or_refused() {
             "rope.scaling.factor",
             "rope.dimension_count",
             "rope.freq_base",
+            "attention.sliding_window",
             "attention.key_length",
             "attention.value_length",
         ];

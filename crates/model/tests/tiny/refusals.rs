@@ -133,8 +133,9 @@ fn unknown_metadata_that_says_something_is_refused() {
         metadata.push((key.to_owned(), value));
         load(&write(&metadata, changed_tensors(&shape))).err()
     };
-    let refused = with("llama.attention.sliding_window", Value::U32(128)).expect("refused");
-    assert!(refused.to_string().contains("llama.attention.sliding_window"), "{refused}");
+    let key = "llama.attention.sliding_window_pattern";
+    let refused = with(key, Value::U32(2)).expect("refused");
+    assert!(refused.to_string().contains(key), "{refused}");
     assert!(with("llama.expert_count", Value::U32(8)).is_some());
     assert!(with("llama.expert_count", Value::U32(0)).is_none());
     assert!(with("llama.logit_scale", Value::F32(f32::NAN)).is_some());
