@@ -8,7 +8,7 @@ use std::sync::Arc;
 use weights::{Bytes, DType, PackedMatrix, Tensor};
 
 /// The version of all packed layouts together. Whoever changes a byte of any packed weight, or
-/// a number in [`Packing::kind`], adds one: weights that were kept are packed anew then.
+/// a number of the table of kinds, adds one: weights that were kept are packed anew then.
 pub const LAYOUT_VERSION: u32 = 1;
 
 /// What packed weights are aligned to, in bytes.
