@@ -30,7 +30,7 @@ pub(crate) struct Record {
     /// `x ≈ q · scale`.
     pub(crate) scale: f32,
     /// `scale · Σq` of the block, its first half and its second half: what a weight's
-    /// minimum is multiplied with.
+    /// minimum is multiplied with. Zeros in 16 bits, which no weight with a minimum takes.
     pub(crate) sums: [f32; 3],
 }
 
@@ -166,19 +166,24 @@ pub(crate) unsafe fn quantize<S: Simd>(format: ActivationFormat, x: &[f32], out:
 /// An integer that activations are rounded to.
 trait Quant: Copy {
     const MAX: f32;
+    /// Whether [`Record::sums`] are asked for: no weight with a minimum takes 16 bits.
+    const SUMS: bool;
     /// # Safety
-    /// `to` names 32 writable values.
-    unsafe fn write(from: &[i32; BLOCK], to: *mut Self);
+    /// `to` names 32 writable values; [`Simd`]'s contract.
+    unsafe fn write<S: Simd>(from: [S::I; 2], to: *mut Self);
 }
 
 impl Quant for i8 {
     const MAX: f32 = 127.0;
+    const SUMS: bool = true;
     #[inline(always)]
-    unsafe fn write(from: &[i32; BLOCK], to: *mut i8) {
+    unsafe fn write<S: Simd>(from: [S::I; 2], to: *mut i8) {
+        // SAFETY: by contract.
+        let full = unsafe { integers::<S>(from) };
         let mut narrow = [0i8; BLOCK];
         // Loops in place of `map`: a closure would be a function without the instruction set.
         for i in 0..BLOCK {
-            narrow[i] = from[i] as i8;
+            narrow[i] = full[i] as i8;
         }
         // SAFETY: by contract.
         unsafe { to.cast::<[i8; BLOCK]>().write_unaligned(narrow) };
@@ -188,15 +193,30 @@ impl Quant for i8 {
 impl Quant for i16 {
     /// A block's product stays in 32 bits: see [`crate::layout::integers::CODE_MAX`].
     const MAX: f32 = 8191.0;
+    const SUMS: bool = false;
     #[inline(always)]
-    unsafe fn write(from: &[i32; BLOCK], to: *mut i16) {
-        let mut narrow = [0i16; BLOCK];
-        for i in 0..BLOCK {
-            narrow[i] = from[i / 4 * 4 + [0, 2, 1, 3][i % 4]] as i16;
-        }
+    unsafe fn write<S: Simd>(from: [S::I; 2], to: *mut i16) {
         // SAFETY: by contract.
-        unsafe { to.cast::<[i16; BLOCK]>().write_unaligned(narrow) };
+        unsafe {
+            S::store_i16(to, from[0]);
+            S::store_i16(to.add(LANES), from[1]);
+        }
     }
+}
+
+/// The lanes of two vectors.
+///
+/// # Safety
+/// [`Simd`]'s contract.
+#[inline(always)]
+unsafe fn integers<S: Simd>(from: [S::I; 2]) -> [i32; BLOCK] {
+    let mut out = [0; BLOCK];
+    // SAFETY: two vectors lie within the array.
+    unsafe {
+        S::store_int(out.as_mut_ptr(), from[0]);
+        S::store_int(out.as_mut_ptr().add(LANES), from[1]);
+    }
+    out
 }
 
 /// Quantizes a column block by block.
@@ -232,14 +252,18 @@ unsafe fn block_record<S: Simd, Q: Quant>(full: &[f32; BLOCK], out: *mut u8) {
         let (q, scale) = if largest.is_finite() {
             (round::<S, Q>(full, largest), largest / Q::MAX)
         } else {
-            ([0; BLOCK], f32::NAN)
+            ([S::splat_int(0); 2], f32::NAN)
         };
-        Q::write(&q, out.cast());
-        let (mut low, mut high) = (0, 0);
-        for i in 0..LANES {
-            (low, high) = (low + q[i], high + q[LANES + i]);
+        Q::write::<S>(q, out.cast());
+        let mut sums = [0.0; 3];
+        if Q::SUMS {
+            let q = integers::<S>(q);
+            let (mut low, mut high) = (0, 0);
+            for i in 0..LANES {
+                (low, high) = (low + q[i], high + q[LANES + i]);
+            }
+            sums = [scale * (low + high) as f32, scale * low as f32, scale * high as f32];
         }
-        let sums = [scale * (low + high) as f32, scale * low as f32, scale * high as f32];
         let record = out.add(BLOCK * size_of::<Q>()).cast::<Record>();
         record.write_unaligned(Record { scale, sums });
     }
@@ -290,18 +314,15 @@ pub(crate) fn largest_magnitude(x: &[f32; BLOCK]) -> f32 {
 /// # Safety
 /// [`Simd`]'s contract.
 #[inline(always)]
-unsafe fn round<S: Simd, Q: Quant>(x: &[f32; BLOCK], largest: f32) -> [i32; BLOCK] {
+unsafe fn round<S: Simd, Q: Quant>(x: &[f32; BLOCK], largest: f32) -> [S::I; 2] {
     // Not finite for zeros, and for blocks below 1e-34 that come to zeros.
     let inverse = Q::MAX / largest;
     let inverse = if inverse.is_finite() { inverse } else { 0.0 };
-    let mut q = [0i32; BLOCK];
-    // SAFETY: two vectors lie within each array.
-    unsafe {
-        for at in [0, LANES] {
-            let scaled = S::mul(S::load(x.as_ptr().add(at)), S::splat(inverse));
-            S::store_int(q.as_mut_ptr().add(at), S::to_int(scaled));
-        }
-    }
     // |x · inverse| is at most MAX and two roundings, which comes to MAX.
-    q
+    // SAFETY: two vectors lie within the array.
+    unsafe {
+        let inverse = S::splat(inverse);
+        let (low, high) = (S::load(x.as_ptr()), S::load(x.as_ptr().add(LANES)));
+        [S::to_int(S::mul(low, inverse)), S::to_int(S::mul(high, inverse))]
+    }
 }

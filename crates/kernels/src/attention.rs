@@ -22,7 +22,7 @@ mod stretch;
 
 use partial::Partial;
 use stretch::Scratch;
-pub(crate) use stretch::exp_row;
+pub(crate) use stretch::{exp_row, max_row};
 
 use crate::aligned::SharedMut;
 use crate::kv::{BLOCK_TOKENS, KvLayer};

@@ -34,6 +34,7 @@ pub(crate) struct Kernels {
     pub(crate) quantize: unsafe fn(ActivationFormat, &[f32], *mut u8),
     pub(crate) rms_norm: unsafe fn(*const f32, &[f32], f32, *mut f32),
     pub(crate) silu_mul: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) max_row: unsafe fn(&[f32]) -> f32,
     pub(crate) exp_row: unsafe fn(&mut [f32], f32) -> f32,
     pub(crate) to_f16: unsafe fn(&[f32], *mut u16),
     pub(crate) to_q8: unsafe fn(&[f32], *mut i8) -> u16,
@@ -177,6 +178,11 @@ macro_rules! entry_points {
                 unsafe { norm::silu_mul::<$simd>(gate, up) }
             }
             $(#[$feature])?
+            unsafe fn max_row(row: &[f32]) -> f32 {
+                // SAFETY: as above.
+                unsafe { attention::max_row::<$simd>(row) }
+            }
+            $(#[$feature])?
             unsafe fn exp_row(row: &mut [f32], max: f32) -> f32 {
                 // SAFETY: as above.
                 unsafe { attention::exp_row::<$simd>(row, max) }
@@ -253,6 +259,7 @@ macro_rules! entry_points {
                 quantize,
                 rms_norm,
                 silu_mul,
+                max_row,
                 exp_row,
                 to_f16,
                 to_q8,

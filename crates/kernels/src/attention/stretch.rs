@@ -283,16 +283,36 @@ fn columns(rows: &[f32], count: usize, stride: usize, first: usize) -> [*const u
 /// Turns the scores that are seen into exponentials and the others into zeros; returns the
 /// maximum and the sum.
 fn softmax_row(row: &mut [f32], seen: Range<usize>) -> (f32, f32) {
-    let max = row[seen.clone()].iter().copied().fold(f32::NEG_INFINITY, f32::max);
     if seen.is_empty() {
         row.fill(0.0);
-        return (max, 0.0);
+        return (f32::NEG_INFINITY, 0.0);
     }
     row[..seen.start].fill(f32::NEG_INFINITY);
     row[seen.end..].fill(f32::NEG_INFINITY);
     // SAFETY: the kernels are those of this CPU; the row is whole vectors.
-    let sum = unsafe { (kernels().exp_row)(row, max) };
-    (max, sum)
+    unsafe {
+        let max = (kernels().max_row)(row);
+        (max, (kernels().exp_row)(row, max))
+    }
+}
+
+/// The largest value that is a number; minus infinity if there is none.
+///
+/// # Safety
+/// The length is a multiple of 16; [`Simd`]'s contract.
+#[inline(always)]
+pub(crate) unsafe fn max_row<S: Simd>(row: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    // SAFETY: chunks have 16 values.
+    unsafe {
+        let mut max = S::load(lanes.as_ptr());
+        for chunk in row.chunks_exact(LANES) {
+            // The running maximum comes second: a NaN hands it on.
+            max = S::max(S::load(chunk.as_ptr()), max);
+        }
+        S::store(lanes.as_mut_ptr(), max);
+    }
+    lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
 }
 
 /// `row = exp(row - max)`, and the sum.

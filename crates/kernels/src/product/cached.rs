@@ -59,13 +59,12 @@ impl<const SCALED: bool> Tile for Bytes<SCALED> {
             let mut sums = load_sums::<S, N>(self.fresh, out);
             for b in 0..self.blocks {
                 let block = block_at::<Q8_0>(self.panel, self.blocks, b);
-                let values = Q8_0::values::<S>(&block);
                 let mut dots = [S::splat_int(0); N];
-                for (g, &four) in values.iter().enumerate() {
+                for g in 0..GROUPS {
                     if N <= FETCH_COLUMNS {
                         S::prefetch(self.next.wrapping_add((b * GROUPS + g) * 64));
                     }
-                    let w = S::widen_bytes(four);
+                    let w = S::widen_bytes(S::load_bytes(block.codes.add(g * 64)));
                     for n in 0..N {
                         dots[n] = S::acc_i16(dots[n], w, cols[n].group(g));
                     }

@@ -210,6 +210,15 @@ impl<const VNNI: bool> Simd for Ymm<VNNI> {
         })
     }
     #[inline(always)]
+    unsafe fn store_i16(p: *mut i16, x: I) {
+        simd!({
+            // Saturates, which does not happen; halves of 128 bits come out interleaved.
+            let narrow = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(x[0], x[1]));
+            let low = _mm256_shufflelo_epi16::<0b11_01_10_00>(narrow);
+            _mm256_storeu_si256(p.cast(), _mm256_shufflehi_epi16::<0b11_01_10_00>(low));
+        })
+    }
+    #[inline(always)]
     unsafe fn load_bytes(p: *const u8) -> I {
         simd!([_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast())])
     }

@@ -134,6 +134,13 @@ impl Simd for Avx512 {
         simd!(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())))
     }
     #[inline(always)]
+    unsafe fn store_i16(p: *mut i16, x: __m512i) {
+        simd!({
+            let low = _mm256_shufflelo_epi16::<0b11_01_10_00>(_mm512_cvtepi32_epi16(x));
+            _mm256_storeu_si256(p.cast(), _mm256_shufflehi_epi16::<0b11_01_10_00>(low));
+        })
+    }
+    #[inline(always)]
     unsafe fn load_bytes(p: *const u8) -> __m512i {
         simd!(_mm512_loadu_si512(p.cast()))
     }
