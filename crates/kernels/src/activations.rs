@@ -166,57 +166,47 @@ pub(crate) unsafe fn quantize<S: Simd>(format: ActivationFormat, x: &[f32], out:
 /// An integer that activations are rounded to.
 trait Quant: Copy {
     const MAX: f32;
-    /// Whether [`Record::sums`] are asked for: no weight with a minimum takes 16 bits.
-    const SUMS: bool;
+    /// Writes a block; returns the sums of its halves, or zeros where nobody reads them.
+    ///
     /// # Safety
     /// `to` names 32 writable values; [`Simd`]'s contract.
-    unsafe fn write<S: Simd>(from: [S::I; 2], to: *mut Self);
+    unsafe fn write<S: Simd>(from: [S::I; 2], to: *mut Self) -> [i32; 2];
 }
 
 impl Quant for i8 {
     const MAX: f32 = 127.0;
-    const SUMS: bool = true;
     #[inline(always)]
-    unsafe fn write<S: Simd>(from: [S::I; 2], to: *mut i8) {
-        // SAFETY: by contract.
-        let full = unsafe { integers::<S>(from) };
-        let mut narrow = [0i8; BLOCK];
-        // Loops in place of `map`: a closure would be a function without the instruction set.
-        for i in 0..BLOCK {
-            narrow[i] = full[i] as i8;
+    unsafe fn write<S: Simd>(from: [S::I; 2], to: *mut i8) -> [i32; 2] {
+        let mut full = [0i32; BLOCK];
+        // SAFETY: by contract; two vectors lie within the array.
+        unsafe {
+            S::store_i8(to, from[0]);
+            S::store_i8(to.add(LANES), from[1]);
+            S::store_int(full.as_mut_ptr(), from[0]);
+            S::store_int(full.as_mut_ptr().add(LANES), from[1]);
         }
-        // SAFETY: by contract.
-        unsafe { to.cast::<[i8; BLOCK]>().write_unaligned(narrow) };
+        let (mut low, mut high) = (0, 0);
+        // A loop in place of `sum`: a closure would be a function without the instruction set.
+        for i in 0..LANES {
+            (low, high) = (low + full[i], high + full[LANES + i]);
+        }
+        [low, high]
     }
 }
 
 impl Quant for i16 {
     /// A block's product stays in 32 bits: see [`crate::layout::integers::CODE_MAX`].
     const MAX: f32 = 8191.0;
-    const SUMS: bool = false;
     #[inline(always)]
-    unsafe fn write<S: Simd>(from: [S::I; 2], to: *mut i16) {
+    unsafe fn write<S: Simd>(from: [S::I; 2], to: *mut i16) -> [i32; 2] {
         // SAFETY: by contract.
         unsafe {
             S::store_i16(to, from[0]);
             S::store_i16(to.add(LANES), from[1]);
         }
+        // No weight with a minimum takes 16 bits.
+        [0; 2]
     }
-}
-
-/// The lanes of two vectors.
-///
-/// # Safety
-/// [`Simd`]'s contract.
-#[inline(always)]
-unsafe fn integers<S: Simd>(from: [S::I; 2]) -> [i32; BLOCK] {
-    let mut out = [0; BLOCK];
-    // SAFETY: two vectors lie within the array.
-    unsafe {
-        S::store_int(out.as_mut_ptr(), from[0]);
-        S::store_int(out.as_mut_ptr().add(LANES), from[1]);
-    }
-    out
 }
 
 /// Quantizes a column block by block.
@@ -254,16 +244,8 @@ unsafe fn block_record<S: Simd, Q: Quant>(full: &[f32; BLOCK], out: *mut u8) {
         } else {
             ([S::splat_int(0); 2], f32::NAN)
         };
-        Q::write::<S>(q, out.cast());
-        let mut sums = [0.0; 3];
-        if Q::SUMS {
-            let q = integers::<S>(q);
-            let (mut low, mut high) = (0, 0);
-            for i in 0..LANES {
-                (low, high) = (low + q[i], high + q[LANES + i]);
-            }
-            sums = [scale * (low + high) as f32, scale * low as f32, scale * high as f32];
-        }
+        let [low, high] = Q::write::<S>(q, out.cast());
+        let sums = [scale * (low + high) as f32, scale * low as f32, scale * high as f32];
         let record = out.add(BLOCK * size_of::<Q>()).cast::<Record>();
         record.write_unaligned(Record { scale, sums });
     }
@@ -301,7 +283,7 @@ pub(crate) unsafe fn weigh<S: Simd>(
 /// The largest |x|; NaN if there is one, else infinite if there is one. As integers the
 /// bits of magnitudes are in that order.
 #[inline(always)]
-pub(crate) fn largest_magnitude(x: &[f32; BLOCK]) -> f32 {
+pub(crate) fn largest_magnitude(x: &[f32]) -> f32 {
     let mut largest = 0;
     for x in x {
         largest = largest.max(x.abs().to_bits());

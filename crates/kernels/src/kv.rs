@@ -11,6 +11,7 @@
 //! a row is rounded once and later ones change nothing: a key has one for each 32 dimensions,
 //! behind the codes of its panel; a value has one, and the weights of attention take it.
 
+use crate::activations::largest_magnitude;
 use crate::aligned::{AlignedBytes, SharedMut};
 use crate::attention::Span;
 use crate::dispatch::kernels;
@@ -284,12 +285,8 @@ const HALF_NAN: u16 = 0x7e00;
 /// `out` names `x.len()` rounded up to 16 writable codes; [`Simd`]'s contract.
 #[inline(always)]
 pub(crate) unsafe fn to_q8<S: Simd>(x: &[f32], out: *mut i8) -> u16 {
-    // As integers the bits of magnitudes are in their order, NaN above all.
-    let mut largest = 0;
-    for x in x {
-        largest = largest.max(x.abs().to_bits());
-    }
-    let step = f32::from_bits(largest) / CODE_MAX;
+    let largest = largest_magnitude(x);
+    let step = largest / CODE_MAX;
     // Rounded up, so that no code lies beyond the largest, down to the smallest half.
     let mut half = f16::from_f32(step);
     if half.to_f32() < step {
@@ -297,19 +294,15 @@ pub(crate) unsafe fn to_q8<S: Simd>(x: &[f32], out: *mut i8) -> u16 {
     }
     let broken = half.is_nan() || half.to_bits() >= HALF_INFINITY;
     // Of zeros the half is zero; 1 / 2^-24 is finite.
-    let inverse = if broken || largest == 0 { 0.0 } else { 1.0 / half.to_f32() };
+    let inverse = if broken || largest == 0.0 { 0.0 } else { 1.0 / half.to_f32() };
     for (i, chunk) in x.chunks(LANES).enumerate() {
         let mut full = [0f32; LANES];
         full[..chunk.len()].copy_from_slice(chunk);
-        let mut codes = [0i32; LANES];
         // SAFETY: by contract.
         unsafe {
             let scaled = S::mul(S::load(full.as_ptr()), S::splat(inverse));
-            S::store_int(codes.as_mut_ptr(), S::to_int(scaled));
-            for (j, code) in codes.iter().enumerate() {
-                // With an infinity times zero `to_int` gives what it likes: the scale is NaN.
-                *out.add(i * LANES + j) = *code as i8;
-            }
+            // With an infinity times zero `to_int` gives what it likes: the scale is NaN.
+            S::store_i8(out.add(i * LANES), S::to_int(scaled));
         }
     }
     if broken { HALF_NAN } else { half.to_bits() }

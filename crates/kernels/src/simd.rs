@@ -86,6 +86,9 @@ pub(crate) trait Simd: Copy {
     /// 16 bytes as signed integers.
     unsafe fn load_i8_int(p: *const u8) -> Self::I;
 
+    /// 16 integers that fit 8 bits (others store what they like).
+    unsafe fn store_i8(p: *mut i8, x: Self::I);
+
     /// 16 integers that fit 16 bits, each four in the order k0 k2 k1 k3 (see
     /// [`crate::activations`]).
     unsafe fn store_i16(p: *mut i16, x: Self::I);

@@ -134,6 +134,10 @@ impl Simd for Avx512 {
         simd!(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())))
     }
     #[inline(always)]
+    unsafe fn store_i8(p: *mut i8, x: __m512i) {
+        simd!(_mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(x)))
+    }
+    #[inline(always)]
     unsafe fn store_i16(p: *mut i16, x: __m512i) {
         simd!({
             let low = _mm256_shufflelo_epi16::<0b11_01_10_00>(_mm512_cvtepi32_epi16(x));

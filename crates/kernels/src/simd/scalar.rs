@@ -154,6 +154,12 @@ impl Simd for Scalar {
         lanes(|i| i32::from(x[i]))
     }
     #[inline(always)]
+    unsafe fn store_i8(p: *mut i8, x: I) {
+        let narrow: [i8; LANES] = lanes(|i| x[i] as i8);
+        // SAFETY: 16 writable values by contract.
+        unsafe { p.cast::<[i8; LANES]>().write_unaligned(narrow) }
+    }
+    #[inline(always)]
     unsafe fn store_i16(p: *mut i16, x: I) {
         let narrow: [i16; LANES] = lanes(|i| x[i / 4 * 4 + [0, 2, 1, 3][i % 4]] as i16);
         // SAFETY: 16 writable values by contract.
