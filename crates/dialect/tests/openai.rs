@@ -233,7 +233,7 @@ fn events() -> Vec<Event> {
         delta(Delta::Text { text: text.into(), tokens: vec![scored(text, Some(-0.25))] })
     };
     vec![
-        Event::Started { prompt_tokens: 2, cached_tokens: 1, seed: 3 },
+        Event::Started { prompt_tokens: 2, seed: 3 },
         Event::Prompt { tokens: vec![scored("P", None), scored("q", Some(f32::NEG_INFINITY))] },
         delta(Delta::Reasoning { text: "hm".into() }),
         delta(Delta::Reasoning { text: "!".into() }),

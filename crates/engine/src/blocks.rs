@@ -1,8 +1,8 @@
-//! The pool of KV block ids: every id is either free or owned by exactly one sequence.
+//! A pool of ids, of KV blocks or of slots for state: each is free or has exactly one owner.
 
-/// Hands out KV block ids and takes them back.
+/// Hands out ids and takes them back.
 #[derive(Debug)]
-pub struct BlockPool {
+pub(crate) struct BlockPool {
     free: Vec<u32>,
     is_free: Vec<bool>,
 }
@@ -10,7 +10,7 @@ pub struct BlockPool {
 impl BlockPool {
     /// A pool of the ids `0..count`, all free.
     #[must_use]
-    pub fn new(count: usize) -> Self {
+    pub(crate) fn new(count: usize) -> Self {
         let last = u32::try_from(count).unwrap_or(u32::MAX);
         // Reversed, so that ids are handed out from 0 upwards.
         Self { free: (0..last).rev().collect(), is_free: vec![true; last as usize] }
@@ -18,24 +18,24 @@ impl BlockPool {
 
     /// Number of ids in the pool, free or not.
     #[must_use]
-    pub fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.is_free.len()
     }
 
     /// Number of ids that can be allocated now.
     #[must_use]
-    pub fn available(&self) -> usize {
+    pub(crate) fn available(&self) -> usize {
         self.free.len()
     }
 
     /// Whether `allocate(count)` would succeed.
     #[must_use]
-    pub fn can_allocate(&self, count: usize) -> bool {
+    pub(crate) fn can_allocate(&self, count: usize) -> bool {
         count <= self.free.len()
     }
 
     /// Takes `count` ids out of the pool, or nothing where fewer are free.
-    pub fn allocate(&mut self, count: usize) -> Option<Vec<u32>> {
+    pub(crate) fn allocate(&mut self, count: usize) -> Option<Vec<u32>> {
         if !self.can_allocate(count) {
             return None;
         }
@@ -50,7 +50,7 @@ impl BlockPool {
     ///
     /// # Panics
     /// When an id was free already: two sequences would share its memory.
-    pub fn free(&mut self, ids: Vec<u32>) {
+    pub(crate) fn free(&mut self, ids: Vec<u32>) {
         for id in ids {
             let slot = &mut self.is_free[id as usize];
             assert!(!*slot, "block {id} freed twice");

@@ -1,16 +1,15 @@
 //! The engine: admit, schedule, forward, sample, retire; one call to [`Engine::step`] each time.
 
-use std::collections::VecDeque;
-
-use crate::blocks::BlockPool;
+use crate::cache::Cache;
 use crate::logprobs::{LogSoftmax, TokenLogprobs};
 use crate::math::Candidate;
+use crate::queue::Queue;
 use crate::request::{
-    Event, FinishReason, Limits, Request, RequestError, SequenceError, SequenceId,
+    Event, FinishReason, Limits, Priority, Request, RequestError, SequenceError, SequenceId,
 };
 use crate::sampler::{SampleError, Sampler};
-use crate::schedule::{Scheduled, schedule};
-use crate::sequence::Sequence;
+use crate::schedule::{Planner, Scheduled};
+use crate::sequence::{Life, Sequence};
 use crate::step_model::StepModel;
 use model::{BLOCK_TOKENS, Batch, Chunk, LogitRows};
 
@@ -19,15 +18,27 @@ use model::{BLOCK_TOKENS, Batch, Chunk, LogitRows};
 pub struct Config {
     /// Most tokens that one step computes, decodes and prefill together.
     pub step_tokens: usize,
+    /// Most tokens of prompts in a step that also decodes: what a new prompt may delay the
+    /// answers under way.
+    pub prefill_tokens: usize,
     /// Most sequences that run at once; fewer than `step_tokens`.
     pub running_max: usize,
     /// Most sequences that wait.
     pub waiting_max: usize,
+    /// Whether blocks of ended sequences stay for others with the same prefix, until they are
+    /// needed. Sequences that run share theirs in any case.
+    pub keep_prefixes: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { step_tokens: 512, running_max: 64, waiting_max: 256 }
+        Self {
+            step_tokens: 512,
+            prefill_tokens: 256,
+            running_max: 64,
+            waiting_max: 256,
+            keep_prefixes: true,
+        }
     }
 }
 
@@ -40,6 +51,14 @@ pub enum ConfigError {
     StepTooSmall {
         /// As configured.
         step_tokens: usize,
+        /// As configured.
+        running_max: usize,
+    },
+    /// A recurrent model that has no place for the state of each sequence.
+    #[error("the model has {slots} places for states, expected running_max, {running_max}")]
+    TooFewStates {
+        /// Places of the model.
+        slots: usize,
         /// As configured.
         running_max: usize,
     },
@@ -57,17 +76,59 @@ pub struct StepReport {
     pub decode_tokens: usize,
 }
 
+/// What happened since the engine began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Sequences that began, each once.
+    pub admitted: u64,
+    /// Times that a sequence gave up its blocks and had to compute them anew.
+    pub preempted: u64,
+    /// Tokens of prompts computed, anew ones included.
+    pub prefill_tokens: u64,
+    /// Generated tokens computed.
+    pub decode_tokens: u64,
+    /// Prompt tokens that came from the prefix cache.
+    pub cached_tokens: u64,
+    /// Blocks that the prefix cache gave up.
+    pub evicted_blocks: u64,
+}
+
+/// KV blocks by what they hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blocks {
+    /// All.
+    pub total: usize,
+    /// Those that hold nothing.
+    pub free: usize,
+    /// Those of the prefix cache that no sequence holds.
+    pub cached: usize,
+}
+
+impl Blocks {
+    /// Those that sequences hold, shared ones once.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.total - self.free - self.cached
+    }
+}
+
 /// Sequences over one model, advanced step by step.
 pub struct Engine<M> {
     model: M,
     config: Config,
     limits: Limits,
-    blocks: BlockPool,
-    waiting: VecDeque<Sequence>,
+    cache: Cache,
+    queue: Queue,
+    /// In order of rank.
     running: Vec<Sequence>,
     next_id: u64,
+    /// Number of the step.
+    now: u64,
+    /// Whether the last step lacked blocks, so that nobody may join.
+    is_short: bool,
     plan: Vec<Scheduled>,
     logits: Vec<f32>,
+    stats: Stats,
     scratch: Scratch,
 }
 
@@ -90,6 +151,7 @@ impl<M: StepModel> Engine<M> {
             ("running_max", config.running_max),
             ("waiting_max", config.waiting_max),
             ("block_count", model.block_count()),
+            ("prefill_tokens", config.prefill_tokens),
         ] {
             if value == 0 {
                 return Err(ConfigError::Zero(name));
@@ -99,20 +161,28 @@ impl<M: StepModel> Engine<M> {
             let Config { step_tokens, running_max, .. } = config;
             return Err(ConfigError::StepTooSmall { step_tokens, running_max });
         }
+        let slots = model.state_slots();
+        if slots > 0 && slots < config.running_max {
+            let running_max = config.running_max;
+            return Err(ConfigError::TooFewStates { slots, running_max });
+        }
         let cache_tokens = model.block_count().saturating_mul(BLOCK_TOKENS);
         Ok(Self {
             limits: Limits {
                 context_length: model.context_length().min(cache_tokens),
                 vocab_size: model.vocab_size(),
             },
-            blocks: BlockPool::new(model.block_count()),
+            cache: Cache::new(model.block_count(), slots, config.keep_prefixes),
             model,
             config,
-            waiting: VecDeque::new(),
+            queue: Queue::default(),
             running: Vec::new(),
             next_id: 0,
+            now: 0,
+            is_short: false,
             plan: Vec::new(),
             logits: Vec::new(),
+            stats: Stats::default(),
             scratch: Scratch::default(),
         })
     }
@@ -124,7 +194,7 @@ impl<M: StepModel> Engine<M> {
 
     /// Number of sequences that wait.
     pub fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.queue.len()
     }
 
     /// Number of sequences that run.
@@ -134,12 +204,18 @@ impl<M: StepModel> Engine<M> {
 
     /// Whether a step would do nothing.
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.running.is_empty()
+        self.queue.len() == 0 && self.running.is_empty()
     }
 
-    /// The KV blocks, free and owned.
-    pub fn blocks(&self) -> &BlockPool {
-        &self.blocks
+    /// The KV blocks.
+    pub fn blocks(&self) -> Blocks {
+        let (total, free) = (self.cache.total(), self.cache.free());
+        Blocks { total, free, cached: self.cache.available() - free }
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> Stats {
+        Stats { evicted_blocks: self.cache.evicted(), ..self.stats }
     }
 
     /// The model.
@@ -147,59 +223,75 @@ impl<M: StepModel> Engine<M> {
         &self.model
     }
 
-    /// Puts a request at the end of the queue.
+    /// Gives up the prefix cache but for what running sequences hold.
+    pub fn clear_cache(&mut self) {
+        self.cache.clear();
+    }
+
+    /// Puts a request at its place in the queue.
     ///
     /// # Errors
     /// The request can never run, or the queue is full.
     pub fn submit(&mut self, request: Request) -> Result<SequenceId, RequestError> {
         self.limits.check(&request)?;
-        if self.waiting.len() >= self.config.waiting_max {
-            let (waiting, limit) = (self.waiting.len(), self.config.waiting_max);
+        if self.queue.len() >= self.config.waiting_max {
+            let (waiting, limit) = (self.queue.len(), self.config.waiting_max);
             return Err(RequestError::QueueFull { waiting, limit });
         }
         let id = SequenceId(self.next_id);
         self.next_id += 1;
-        self.waiting.push_back(Sequence::new(id, request, self.limits.context_length));
+        self.enqueue(Sequence::new(id, request, self.limits.context_length, self.now));
         Ok(id)
+    }
+
+    fn enqueue(&mut self, sequence: Sequence) {
+        let running = &self.running;
+        self.queue.push(sequence, |tenant| running.iter().any(|s| s.tenant() == tenant));
     }
 
     /// Removes a sequence and frees its blocks; no event follows. False where it has ended.
     pub fn cancel(&mut self, id: SequenceId) -> bool {
-        if let Some(index) = self.waiting.iter().position(|s| s.id == id) {
-            self.waiting.remove(index);
+        if self.queue.remove(id).is_some() {
             return true;
         }
         let Some(index) = self.running.iter().position(|s| s.id == id) else { return false };
-        let sequence = self.running.remove(index);
-        self.blocks.free(sequence.blocks);
+        let mut sequence = self.running.remove(index);
+        self.cache.close(&mut sequence.memory);
+        self.is_short = false;
         true
     }
 
     /// Admits what fits, computes one batch, appends what happened to `events`.
     pub fn step(&mut self, events: &mut Vec<Event>) -> StepReport {
+        self.now += 1;
         self.admit(events);
-        schedule(&self.running, self.config.step_tokens, &mut self.plan);
-        if self.plan.is_empty() {
-            return StepReport::default();
+        let Self { running, cache, config, plan, model, .. } = self;
+        for sequence in running.iter_mut().filter(|sequence| !sequence.tokens.is_decode()) {
+            cache.adopt(sequence, model);
         }
+        self.is_short = Planner { running, cache, config, plan }.run();
         let report = self.report();
-        match self.forward() {
-            Ok(()) => self.advance(events),
-            Err(error) => {
-                for scheduled in &self.plan {
-                    let sequence = &mut self.running[scheduled.running_idx];
-                    fail(sequence, error.clone(), events);
-                }
+        if !self.plan.is_empty() {
+            match self.forward() {
+                Ok(()) => self.advance(events),
+                Err(error) => self.fail_planned(&error, events),
             }
         }
         self.retire();
         report
     }
 
+    fn fail_planned(&mut self, error: &SequenceError, events: &mut Vec<Event>) {
+        for scheduled in &self.plan {
+            let sequence = &mut self.running[scheduled.running_idx];
+            fail(sequence, error.clone(), events);
+        }
+    }
+
     /// Fails every running sequence; for the caller that caught a panic out of [`Self::step`].
     pub fn abandon(&mut self, events: &mut Vec<Event>) {
         for sequence in &mut self.running {
-            if !sequence.is_done {
+            if sequence.life == Life::Goes {
                 fail(sequence, SequenceError::Abandoned, events);
             }
         }
@@ -207,28 +299,65 @@ impl<M: StepModel> Engine<M> {
         self.logits = Vec::new();
     }
 
-    /// Moves sequences from the queue to the running ones, strictly in order, while the blocks
-    /// for their longest form can be reserved: nothing that runs can run out of blocks.
+    /// Moves sequences from the queue to the running ones while there is room for their tokens
+    /// so far; what they generate may cost sequences of lower rank their blocks.
     fn admit(&mut self, events: &mut Vec<Event>) {
-        while self.running.len() < self.config.running_max {
-            let Some(next) = self.waiting.front() else { return };
-            let Some(blocks) = self.blocks.allocate(next.blocks_needed()) else { return };
-            let Some(mut sequence) = self.waiting.pop_front() else { return };
-            sequence.blocks = blocks;
-            events.push(Event::Admitted { id: sequence.id });
+        while !self.is_short {
+            let Some(next) = self.queue.peek(self.now) else { break };
+            if self.running.len() >= self.config.running_max || !self.has_room(next) {
+                let is_urgent = next.rank_priority(self.now) == Priority::Interactive;
+                if is_urgent && self.yield_place() {
+                    continue;
+                }
+                break;
+            }
+            let Some(mut sequence) = self.queue.pop(self.now) else { break };
+            sequence.life = Life::Goes;
+            self.cache.open(&mut sequence.memory, &mut self.model);
+            if !sequence.was_admitted {
+                sequence.was_admitted = true;
+                self.stats.admitted += 1;
+                events.push(Event::Admitted { id: sequence.id });
+            }
             self.running.push(sequence);
         }
+        let now = self.now;
+        self.running.sort_by_key(|sequence| (sequence.rank_priority(now), sequence.id));
     }
 
-    fn report(&self) -> StepReport {
+    /// Whether there are blocks for a sequence beside what those that run have still to compute
+    /// of their prompts, and one more for each of these.
+    fn has_room(&self, next: &Sequence) -> bool {
+        let promised = |s: &Sequence| s.blocks_so_far().saturating_sub(s.memory.blocks.len());
+        let promised: usize = self.running.iter().map(promised).sum();
+        let wanted = self.cache.demand(next) + promised + self.running.len();
+        self.running.is_empty() || wanted <= self.cache.available()
+    }
+
+    /// Sends the last batch sequence that runs back to the queue; false where there is none.
+    fn yield_place(&mut self) -> bool {
+        let now = self.now;
+        let is_batch = |s: &Sequence| s.rank_priority(now) == Priority::Batch;
+        let Some(index) = self.running.iter().rposition(is_batch) else { return false };
+        let mut sequence = self.running.remove(index);
+        sequence.park(&mut self.cache);
+        self.stats.preempted += 1;
+        self.enqueue(sequence);
+        true
+    }
+
+    fn report(&mut self) -> StepReport {
         let mut report = StepReport::default();
         for scheduled in &self.plan {
-            if self.running[scheduled.running_idx].tokens.is_decode() {
-                report.decode_tokens += scheduled.n_tokens;
-            } else {
-                report.prefill_tokens += scheduled.n_tokens;
-            }
+            let n_tokens = scheduled.n_tokens;
+            let (prefill, decode) = if scheduled.is_decode { (0, n_tokens) } else { (n_tokens, 0) };
+            report.prefill_tokens += prefill;
+            report.decode_tokens += decode;
+            let tenant = self.running[scheduled.running_idx].tenant();
+            self.queue.charge(tenant, prefill, decode);
         }
+        self.stats.prefill_tokens += report.prefill_tokens as u64;
+        self.stats.decode_tokens += report.decode_tokens as u64;
         report
     }
 
@@ -243,13 +372,15 @@ impl<M: StepModel> Engine<M> {
                 Chunk {
                     tokens: &sequence.tokens.all[position..position + scheduled.n_tokens],
                     position,
-                    blocks: &sequence.blocks,
+                    blocks: &sequence.memory.blocks,
                     logits: scheduled.logits,
                 }
             })
             .collect();
+        let states: Vec<u32> =
+            self.plan.iter().filter_map(|s| self.running[s.running_idx].memory.state).collect();
         self.model
-            .forward(&Batch { chunks: &chunks }, &mut self.logits)
+            .forward(&Batch { chunks: &chunks }, &states, &mut self.logits)
             .map_err(|fault| SequenceError::Forward(fault.to_string()))?;
         let rows: usize = self.plan.iter().map(Scheduled::rows).sum();
         let expected = rows * self.limits.vocab_size;
@@ -268,6 +399,7 @@ impl<M: StepModel> Engine<M> {
             let sequence = &mut self.running[scheduled.running_idx];
             let first = sequence.tokens.n_computed;
             sequence.tokens.n_computed += scheduled.n_tokens;
+            self.cache.keep(sequence, &mut self.model);
             let outcome = if scheduled.logits == LogitRows::All {
                 let candidates = &mut self.scratch.candidates;
                 score_prompt(sequence, first, rows, vocab_size, candidates, events)
@@ -277,6 +409,9 @@ impl<M: StepModel> Engine<M> {
             let outcome = outcome.and_then(|()| {
                 if sequence.tokens.pending() > 0 {
                     return Ok(());
+                }
+                if !scheduled.is_decode {
+                    self.stats.cached_tokens += begin(sequence, events);
                 }
                 if sequence.is_full() {
                     finish(sequence, sequence.length_reason(), events);
@@ -292,21 +427,41 @@ impl<M: StepModel> Engine<M> {
         }
     }
 
-    /// Removes the sequences that ended and frees their blocks.
+    /// Removes the sequences that ended and frees their blocks; puts those back into the queue
+    /// that gave theirs up.
     fn retire(&mut self) {
-        let blocks = &mut self.blocks;
-        self.running.retain_mut(|sequence| {
-            if sequence.is_done {
-                blocks.free(std::mem::take(&mut sequence.blocks));
+        let Self { running, cache, .. } = self;
+        let gone = running.extract_if(.., |sequence| sequence.life != Life::Goes);
+        let mut parked = Vec::new();
+        for mut sequence in gone {
+            if sequence.life == Life::Done {
+                cache.close(&mut sequence.memory);
+                self.is_short = false;
+            } else {
+                parked.push(sequence);
             }
-            !sequence.is_done
-        });
+        }
+        self.stats.preempted += parked.len() as u64;
+        for sequence in parked {
+            self.enqueue(sequence);
+        }
     }
+}
+
+/// A prompt is computed for the first time; returns how much of it came from the cache.
+fn begin(sequence: &mut Sequence, events: &mut Vec<Event>) -> u64 {
+    let n_cached = sequence.tokens.n_cached;
+    if sequence.has_begun {
+        return 0;
+    }
+    sequence.has_begun = true;
+    events.push(Event::Prefilled { id: sequence.id, cached_tokens: n_cached });
+    n_cached as u64
 }
 
 /// Reports the log-probabilities of the prompt tokens that the rows from position `first` predict.
 fn score_prompt(
-    sequence: &Sequence,
+    sequence: &mut Sequence,
     first: usize,
     rows: &[f32],
     vocab_size: usize,
@@ -314,14 +469,20 @@ fn score_prompt(
     events: &mut Vec<Event>,
 ) -> Result<(), SampleError> {
     let count = sequence.reports.prompt.unwrap_or(0);
-    let prompt = &sequence.tokens.all[..sequence.tokens.n_prompt];
+    let tokens = &mut sequence.tokens;
     let mut logprobs = Vec::with_capacity(rows.len() / vocab_size + 1);
-    if first == 0 {
-        logprobs.push(TokenLogprobs { token: prompt[0], logprob: None, top: Vec::new() });
+    if tokens.n_scored == 0 {
+        logprobs.push(TokenLogprobs { token: tokens.all[0], logprob: None, top: Vec::new() });
     }
-    for (row, &token) in rows.chunks_exact(vocab_size).zip(&prompt[first + 1..]) {
-        logprobs.push(LogSoftmax::new(row)?.report(token, count, candidates));
+    let known = tokens.n_scored.max(1);
+    let prompt = tokens.all[..tokens.n_prompt].iter().enumerate().skip(first + 1);
+    for (row, (index, &token)) in rows.chunks_exact(vocab_size).zip(prompt) {
+        // After the sequence lost its blocks, some come a second time.
+        if index >= known {
+            logprobs.push(LogSoftmax::new(row)?.report(token, count, candidates));
+        }
     }
+    tokens.n_scored += logprobs.len();
     events.push(Event::Prompt { id: sequence.id, logprobs });
     Ok(())
 }
@@ -362,11 +523,11 @@ fn draw(
 }
 
 fn finish(sequence: &mut Sequence, reason: FinishReason, events: &mut Vec<Event>) {
-    sequence.is_done = true;
+    sequence.life = Life::Done;
     events.push(Event::Finished { id: sequence.id, reason });
 }
 
 fn fail(sequence: &mut Sequence, error: SequenceError, events: &mut Vec<Event>) {
-    sequence.is_done = true;
+    sequence.life = Life::Done;
     events.push(Event::Failed { id: sequence.id, error });
 }

@@ -43,7 +43,12 @@ impl StepModel for PagedModel {
         self.cache.blocks()
     }
 
-    fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) -> Result<(), ForwardFault> {
+    fn forward(
+        &mut self,
+        batch: &Batch<'_>,
+        _states: &[u32],
+        logits: &mut Vec<f32>,
+    ) -> Result<(), ForwardFault> {
         Ok(self.model.forward(&mut self.cache, &mut self.scratch, batch, logits)?)
     }
 }

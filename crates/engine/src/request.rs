@@ -7,6 +7,26 @@ use crate::sampler::SampleError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SequenceId(pub u64);
 
+/// Whose request it is: tenants are served in turn and do not see each other's prefixes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tenant(pub u64);
+
+/// Who is served first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Somebody waits for the answer.
+    #[default]
+    Interactive,
+    /// Nobody does; gives its place to interactive requests, but not for ever.
+    Batch,
+}
+
+/// What may share a prefix: keys and values are the same for the same tokens in one scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Scope {
+    pub(crate) tenant: Tenant,
+}
+
 /// An amount added to one token's logit before every draw.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LogitBias {
@@ -114,6 +134,10 @@ pub struct Request {
     pub stop_tokens: Vec<u32>,
     /// Which of several answers to one prompt this is; part of the draw's key.
     pub choice: u32,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Who is served first.
+    pub priority: Priority,
     /// How tokens are drawn.
     pub sampling: SamplingParams,
     /// Report the log-probability of each generated token and of this many alternatives.
@@ -246,10 +270,17 @@ pub enum FinishReason {
 /// What happened to a sequence in a step, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// It left the queue: its blocks are reserved and its prefill begins.
+    /// It left the queue and its prefill begins; said once, even if it has to wait again.
     Admitted {
         /// Which sequence.
         id: SequenceId,
+    },
+    /// Its whole prompt is computed, and its answer begins.
+    Prefilled {
+        /// Which sequence.
+        id: SequenceId,
+        /// Prompt tokens that others had computed already.
+        cached_tokens: usize,
     },
     /// Log-probabilities of the next prompt tokens, in order, the first prompt token included.
     Prompt {

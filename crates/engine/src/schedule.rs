@@ -1,7 +1,10 @@
-//! Which tokens the next step computes: every decode, then prefill chunks in order of arrival.
+//! Which tokens the next step computes: every decode, then prompts in order of rank; and the
+//! blocks for them, taken from the sequences of lowest rank where none are left.
 
-use crate::sequence::Sequence;
-use model::LogitRows;
+use crate::cache::Cache;
+use crate::engine::Config;
+use crate::sequence::{Life, Sequence};
+use model::{BLOCK_TOKENS, LogitRows};
 
 /// Most rows of logits that prompt scoring adds to one step; bounds the logits buffer.
 const PROMPT_LOGIT_ROWS_MAX: usize = 64;
@@ -13,6 +16,7 @@ pub(crate) struct Scheduled {
     pub(crate) running_idx: usize,
     pub(crate) n_tokens: usize,
     pub(crate) logits: LogitRows,
+    pub(crate) is_decode: bool,
 }
 
 impl Scheduled {
@@ -26,39 +30,155 @@ impl Scheduled {
     }
 }
 
-/// Fills `plan` with at most `step_tokens` tokens of the running sequences.
+/// Makes the plan of one step.
 ///
 /// Decodes come first, so that a long prompt delays them by one step's budget at most; the
-/// oldest prefill takes what is left, so that none starves.
-pub(crate) fn schedule(running: &[Sequence], step_tokens: usize, plan: &mut Vec<Scheduled>) {
-    plan.clear();
-    let mut budget = step_tokens;
-    for (running_idx, sequence) in running.iter().enumerate() {
-        if sequence.tokens.is_decode() && budget > 0 {
-            plan.push(Scheduled { running_idx, n_tokens: 1, logits: LogitRows::Last });
-            budget -= 1;
+/// prompt of highest rank takes what is left, so that none starves.
+pub(crate) struct Planner<'a> {
+    /// In order of rank.
+    pub(crate) running: &'a mut [Sequence],
+    pub(crate) cache: &'a mut Cache,
+    pub(crate) config: &'a Config,
+    pub(crate) plan: &'a mut Vec<Scheduled>,
+}
+
+/// What of a step's limits is left for prompts.
+struct Room {
+    tokens: usize,
+    /// Rows of logits for prompts.
+    rows: usize,
+}
+
+impl Planner<'_> {
+    /// Fills the plan; returns whether a prompt could not go on for want of blocks.
+    pub(crate) fn run(&mut self) -> bool {
+        self.plan.clear();
+        self.decodes();
+        let left = self.config.step_tokens - self.plan.len();
+        let tokens = if self.plan.is_empty() { left } else { left.min(self.config.prefill_tokens) };
+        self.prompts(Room { tokens, rows: PROMPT_LOGIT_ROWS_MAX })
+    }
+
+    fn decodes(&mut self) {
+        for running_idx in 0..self.running.len() {
+            let sequence = &self.running[running_idx];
+            if !sequence.tokens.is_decode() || self.plan.len() == self.config.step_tokens {
+                continue;
+            }
+            let end = sequence.tokens.all.len();
+            while self.is_going(running_idx) && self.grow(running_idx, end) < end {
+                self.park(self.last_behind(running_idx, |_| true).unwrap_or(running_idx));
+            }
+            if self.is_going(running_idx) {
+                let (n_tokens, logits, is_decode) = (1, LogitRows::Last, true);
+                self.plan.push(Scheduled { running_idx, n_tokens, logits, is_decode });
+            }
         }
     }
-    let mut prompt_rows = PROMPT_LOGIT_ROWS_MAX;
-    for (running_idx, sequence) in running.iter().enumerate() {
-        if sequence.tokens.is_decode() {
-            continue;
+
+    fn prompts(&mut self, mut room: Room) -> bool {
+        for running_idx in 0..self.running.len() {
+            let is_prompt = self.is_going(running_idx) && !self.is_decode(running_idx);
+            if !is_prompt || self.is_computed_by_another(running_idx) {
+                continue;
+            }
+            let wanted = self.chunk(running_idx, &room);
+            if wanted == 0 {
+                // Nobody behind may pass, or a stream of short prompts could hold this one back.
+                return false;
+            }
+            let n_tokens = self.fit(running_idx, wanted);
+            if n_tokens == 0 {
+                return true;
+            }
+            let sequence = &self.running[running_idx];
+            let is_last = n_tokens == sequence.tokens.pending();
+            let scores = sequence.scores_next();
+            let logits = match (scores, is_last && !sequence.is_full()) {
+                (true, _) => LogitRows::All,
+                (false, true) => LogitRows::Last,
+                (false, false) => LogitRows::None,
+            };
+            self.plan.push(Scheduled { running_idx, n_tokens, logits, is_decode: false });
+            room.tokens -= n_tokens;
+            room.rows -= if scores { n_tokens } else { 0 };
         }
-        let scores_prompt = sequence.reports.prompt.is_some();
-        let room = if scores_prompt { budget.min(prompt_rows) } else { budget };
-        let n_tokens = sequence.tokens.pending().min(room);
-        if n_tokens == 0 {
-            // Nobody behind may pass, or a stream of short prompts could hold this one back.
-            break;
+        false
+    }
+
+    /// Tokens of a prompt that fit the room.
+    fn chunk(&self, running_idx: usize, room: &Room) -> usize {
+        let sequence = &self.running[running_idx];
+        let limit = if sequence.scores_next() { room.tokens.min(room.rows) } else { room.tokens };
+        let (start, pending) = (sequence.tokens.n_computed, sequence.tokens.pending());
+        let end = start + pending.min(limit);
+        // The state can be kept where a block ends, and is wanted at the last such place.
+        let aligned = (end - usize::from(limit >= pending)) / BLOCK_TOKENS * BLOCK_TOKENS;
+        if self.cache.is_recurrent() && aligned > start { aligned - start } else { end - start }
+    }
+
+    /// Of `wanted` tokens, those that there are blocks for.
+    fn fit(&mut self, running_idx: usize, wanted: usize) -> usize {
+        let start = self.running[running_idx].tokens.n_computed;
+        loop {
+            let end = self.grow(running_idx, start + wanted);
+            if end > start {
+                return end - start;
+            }
+            // Decodes go on in any case, and end.
+            let is_prompt = |sequence: &Sequence| !sequence.tokens.is_decode();
+            match self.last_behind(running_idx, is_prompt) {
+                Some(victim) => self.park(victim),
+                None => return 0,
+            }
         }
-        let is_last = n_tokens == sequence.tokens.pending();
-        let logits = match (scores_prompt, is_last && !sequence.is_full()) {
-            (true, _) => LogitRows::All,
-            (false, true) => LogitRows::Last,
-            (false, false) => LogitRows::None,
+    }
+
+    /// Whether the next block of a prompt is one that a sequence before it computes in this
+    /// very step, so that it can be shared in the next.
+    fn is_computed_by_another(&self, running_idx: usize) -> bool {
+        let sequence = &self.running[running_idx];
+        let start = sequence.tokens.n_computed;
+        let parent = sequence.path_end();
+        let n_path = sequence.memory.path.len();
+        let Some(next) = sequence.reusable().get(start..start + BLOCK_TOKENS) else {
+            return false;
         };
-        plan.push(Scheduled { running_idx, n_tokens, logits });
-        budget -= n_tokens;
-        prompt_rows -= if scores_prompt { n_tokens } else { 0 };
+        if start != n_path * BLOCK_TOKENS || self.cache.is_known(parent, next) {
+            return false;
+        }
+        self.plan.iter().any(|scheduled| {
+            let other = &self.running[scheduled.running_idx];
+            let end = other.tokens.n_computed + scheduled.n_tokens;
+            end >= start + BLOCK_TOKENS
+                && other.memory.path.len() == n_path
+                && other.path_end() == parent
+                && other.tokens.all[start..start + BLOCK_TOKENS] == *next
+        })
+    }
+
+    fn is_going(&self, running_idx: usize) -> bool {
+        self.running[running_idx].life == Life::Goes
+    }
+
+    fn is_decode(&self, running_idx: usize) -> bool {
+        self.running[running_idx].tokens.is_decode()
+    }
+
+    fn grow(&mut self, running_idx: usize, end: usize) -> usize {
+        self.cache.grow(&mut self.running[running_idx].memory, end)
+    }
+
+    /// The sequence of lowest rank behind one that has blocks to give up.
+    fn last_behind(&self, running_idx: usize, may: impl Fn(&Sequence) -> bool) -> Option<usize> {
+        let behind = running_idx + 1..self.running.len();
+        behind.rev().find(|&idx| {
+            let sequence = &self.running[idx];
+            sequence.life == Life::Goes && !sequence.memory.blocks.is_empty() && may(sequence)
+        })
+    }
+
+    fn park(&mut self, running_idx: usize) {
+        self.running[running_idx].park(self.cache);
     }
 }

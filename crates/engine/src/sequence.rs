@@ -1,6 +1,9 @@
-//! One sequence's state, in four parts: tokens, limits, KV ownership, sampling.
+//! One sequence's state: tokens, limits, its place in memory, sampling.
 
-use crate::request::{FinishReason, Request, SamplingParams, SequenceId};
+use crate::cache::Cache;
+use crate::prefix::{NodeId, Parent};
+use crate::queue::aged;
+use crate::request::{FinishReason, Priority, Request, SamplingParams, Scope, SequenceId, Tenant};
 use crate::sampler::{DrawKey, History};
 use model::BLOCK_TOKENS;
 
@@ -10,6 +13,10 @@ pub(crate) struct Tokens {
     pub(crate) all: Vec<u32>,
     pub(crate) n_prompt: usize,
     pub(crate) n_computed: usize,
+    /// Prompt tokens whose log-probabilities were reported.
+    pub(crate) n_scored: usize,
+    /// Prompt tokens that came from the prefix cache when it was first computed.
+    pub(crate) n_cached: usize,
 }
 
 impl Tokens {
@@ -18,9 +25,15 @@ impl Tokens {
         self.all.len() - self.n_computed
     }
 
-    /// Whether the next step computes one generated token rather than prompt.
+    /// Whether the next step computes one generated token rather than a prompt, or, after the
+    /// sequence lost its blocks, what it had computed before.
     pub(crate) fn is_decode(&self) -> bool {
-        self.n_computed >= self.n_prompt
+        self.n_computed >= self.n_prompt && self.pending() == 1
+    }
+
+    /// The tokens of block `index`, if the KV cache holds all of them.
+    pub(crate) fn computed_block(&self, index: usize) -> Option<&[u32; BLOCK_TOKENS]> {
+        self.all[..self.n_computed].get(index * BLOCK_TOKENS..)?.first_chunk()
     }
 }
 
@@ -32,6 +45,17 @@ pub(crate) struct Limits {
     /// Whether `length` is the context's and not the caller's.
     is_context: bool,
     stop_tokens: Vec<u32>,
+}
+
+/// What the sequence has of the model's memory; nothing while it waits.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// The block table.
+    pub(crate) blocks: Vec<u32>,
+    /// The prefix tree's nodes of the first blocks; the blocks behind them are its own.
+    pub(crate) path: Vec<NodeId>,
+    /// The slot of its recurrent state, for a model that has one.
+    pub(crate) state: Option<u32>,
 }
 
 /// Everything that the draw of the next token depends on, besides the logits.
@@ -49,23 +73,40 @@ pub(crate) struct Reports {
     pub(crate) prompt: Option<usize>,
 }
 
+/// Whether a sequence goes on after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// It does.
+    Goes,
+    /// It gave up its blocks and waits again.
+    Parked,
+    /// It has ended and only waits to be removed.
+    Done,
+}
+
 /// A sequence that waits or runs.
 #[derive(Debug)]
 pub(crate) struct Sequence {
     pub(crate) id: SequenceId,
+    pub(crate) priority: Priority,
+    pub(crate) scope: Scope,
+    /// Number of the step before which it came.
+    arrived: u64,
+    /// Whether the caller knows that it was admitted.
+    pub(crate) was_admitted: bool,
+    /// Whether its whole prompt has been computed once.
+    pub(crate) has_begun: bool,
     pub(crate) tokens: Tokens,
     pub(crate) limits: Limits,
-    /// KV blocks it owns; none while it waits.
-    pub(crate) blocks: Vec<u32>,
+    pub(crate) memory: Memory,
     pub(crate) sampling: Sampling,
     pub(crate) reports: Reports,
-    /// Set when it has ended and only waits to be removed.
-    pub(crate) is_done: bool,
+    pub(crate) life: Life,
 }
 
 impl Sequence {
     /// A checked request becomes a sequence; `context_length` bounds its length.
-    pub(crate) fn new(id: SequenceId, request: Request, context_length: usize) -> Self {
+    pub(crate) fn new(id: SequenceId, request: Request, context_length: usize, now: u64) -> Self {
         let n_prompt = request.prompt.len();
         let asked = n_prompt.saturating_add(request.max_tokens);
         let history = if request.sampling.has_penalties() {
@@ -75,22 +116,66 @@ impl Sequence {
         };
         Self {
             id,
-            tokens: Tokens { all: request.prompt, n_prompt, n_computed: 0 },
+            priority: request.priority,
+            scope: Scope { tenant: request.tenant },
+            arrived: now,
+            was_admitted: false,
+            has_begun: false,
+            tokens: Tokens {
+                all: request.prompt,
+                n_prompt,
+                n_computed: 0,
+                n_scored: 0,
+                n_cached: 0,
+            },
             limits: Limits {
                 length: asked.min(context_length),
                 is_context: asked > context_length,
                 stop_tokens: request.stop_tokens,
             },
-            blocks: Vec::new(),
+            memory: Memory::default(),
             sampling: Sampling { params: request.sampling, history, choice: request.choice },
             reports: Reports { generated: request.logprobs, prompt: request.prompt_logprobs },
-            is_done: false,
+            life: Life::Goes,
         }
     }
 
-    /// Blocks that hold the sequence at its longest.
-    pub(crate) fn blocks_needed(&self) -> usize {
-        self.limits.length.div_ceil(BLOCK_TOKENS)
+    pub(crate) fn tenant(&self) -> Tenant {
+        self.scope.tenant
+    }
+
+    /// Its priority at step number `now`: whoever waited long is no longer put off.
+    pub(crate) fn rank_priority(&self, now: u64) -> Priority {
+        aged(self.priority, now.saturating_sub(self.arrived))
+    }
+
+    /// Blocks that all its tokens so far take.
+    pub(crate) fn blocks_so_far(&self) -> usize {
+        self.tokens.all.len().div_ceil(BLOCK_TOKENS)
+    }
+
+    /// Tokens that may come from the prefix cache: at least one must be computed for its
+    /// logits, and all where the prompt's log-probabilities are still to be reported.
+    pub(crate) fn reusable(&self) -> &[u32] {
+        let end = if self.scores_next() { 0 } else { self.tokens.all.len() - 1 };
+        &self.tokens.all[..end]
+    }
+
+    /// Whether the next tokens are of a prompt whose log-probabilities are asked for.
+    pub(crate) fn scores_next(&self) -> bool {
+        self.reports.prompt.is_some() && self.tokens.n_scored < self.tokens.n_prompt
+    }
+
+    /// Gives up its memory; it computes its tokens anew when it runs again.
+    pub(crate) fn park(&mut self, cache: &mut Cache) {
+        cache.close(&mut self.memory);
+        self.tokens.n_computed = 0;
+        self.life = Life::Parked;
+    }
+
+    /// Where its path in the prefix tree goes on.
+    pub(crate) fn path_end(&self) -> Parent {
+        self.memory.path.last().map_or(Parent::Root(self.scope), |&node| Parent::Node(node))
     }
 
     /// Whether a prompt alone was to be computed.

@@ -19,11 +19,31 @@ pub trait StepModel {
     /// Number of KV blocks; block tables hold ids below it.
     fn block_count(&self) -> usize;
 
+    /// Places for a recurrent state; 0 for a model that keeps nothing but keys and values. One
+    /// for each running sequence, and those beyond keep states for shared prefixes.
+    fn state_slots(&self) -> usize {
+        0
+    }
+
+    /// Puts a copy of the state in slot `from` into slot `slot`, or with `None` the state before
+    /// the first token. Never called for a model without slots.
+    fn set_state(&mut self, slot: u32, from: Option<u32>) {
+        let _ = (slot, from);
+    }
+
     /// Computes the batch, stores its keys and values, and replaces `logits` by the asked
     /// rows in batch order: `(rows, vocab_size)`.
     ///
+    /// `states` has for each chunk the slot of its sequence's state, which stands before the
+    /// chunk and is moved behind it; it is empty for a model without slots.
+    ///
     /// # Errors
-    /// Whatever the model reports; the cache contents of the batch's sequences are then
-    /// undefined and the engine gives those sequences up.
-    fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) -> Result<(), ForwardFault>;
+    /// Whatever the model reports; blocks from the chunk's position on, and its state, are then
+    /// undefined, and the engine gives those sequences up.
+    fn forward(
+        &mut self,
+        batch: &Batch<'_>,
+        states: &[u32],
+        logits: &mut Vec<f32>,
+    ) -> Result<(), ForwardFault>;
 }

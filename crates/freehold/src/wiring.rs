@@ -89,6 +89,7 @@ pub(crate) fn start(
         step_tokens: STEP_TOKENS.max(room.parallel + 1),
         running_max: room.parallel,
         waiting_max: usize::MAX,
+        ..Config::default()
     };
     let engine = Engine::new(paged, config)?;
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());

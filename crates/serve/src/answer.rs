@@ -1,40 +1,29 @@
-//! One request on its way back: engine events in, client events out.
+//! One request on its way back: the engine's events of its sequences in, client events out.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{SequenceId, TokenLogprobs};
-use text::StopMatcher;
+use engine::TokenLogprobs;
 
 use crate::channel::EventSender;
+use crate::choice::{ChoiceText, Wording};
 use crate::error::Error;
-use crate::event::{Alternative, Delta, Event, FinishReason, ScoredToken, Timings, Usage};
+use crate::event::{Delta, Event, FinishReason, Timings, Usage};
 use crate::local::Ticket;
-use crate::text_model::{Detokenize, TextModel};
 
 /// What is fixed about an answer when its request is accepted.
 pub(crate) struct Plan {
     pub(crate) sender: EventSender,
-    pub(crate) text: Arc<dyn TextModel>,
-    pub(crate) stops: StopMatcher,
-    pub(crate) stop_strings: Vec<String>,
-    /// Stop tokens that the request named, which are not the model's own.
-    pub(crate) stop_tokens: Vec<u32>,
+    pub(crate) wording: Wording,
     /// Text that comes before the answer.
     pub(crate) echo: Option<String>,
     pub(crate) prompt_tokens: usize,
     pub(crate) seed: u64,
+    /// Number of answers.
+    pub(crate) choices: usize,
     /// Place in the queue, given back when the engine begins.
     pub(crate) ticket: Option<Ticket>,
     /// When the request arrived.
     pub(crate) arrived: Duration,
-}
-
-/// A token whose text has not left yet.
-struct Held {
-    /// Offset of its first byte in the text before stop strings.
-    start: usize,
-    scored: ScoredToken,
 }
 
 /// What the worker must do with the sequence after an event.
@@ -42,38 +31,36 @@ struct Held {
 pub(crate) enum Next {
     /// Go on.
     Continue,
-    /// The answer is over though the engine's sequence is not: cancel that.
+    /// The choice is over though the engine's sequence is not: cancel that.
     Cancel,
-    /// The answer is over, and so is the sequence.
+    /// The choice is over, and so is the sequence.
     Over,
+    /// The whole request has failed: cancel all its sequences.
+    Failed,
 }
 
-/// The state of one answer.
+/// The state of one request.
 pub(crate) struct Answer {
     plan: Plan,
-    detokenizer: Box<dyn Detokenize>,
-    /// Reused for the text of each token.
-    piece: String,
-    held: Vec<Held>,
-    /// Bytes of text decoded and bytes that left.
-    n_decoded: usize,
-    n_emitted: usize,
-    n_tokens: usize,
+    choices: Vec<ChoiceText>,
+    has_started: bool,
+    /// Choices that are not over.
+    n_left: usize,
+    usage: Usage,
     timings: Timings,
 }
 
 impl Answer {
     pub(crate) fn new(plan: Plan) -> Self {
+        let usage = Usage { prompt_tokens: plan.prompt_tokens, ..Default::default() };
         let timings = Timings { prefill_tokens: plan.prompt_tokens, ..Default::default() };
         Self {
-            detokenizer: plan.text.detokenizer(),
-            plan,
-            piece: String::new(),
-            held: Vec::new(),
-            n_decoded: 0,
-            n_emitted: 0,
-            n_tokens: 0,
+            choices: (0..plan.choices).map(|_| ChoiceText::new(&plan.wording)).collect(),
+            has_started: false,
+            n_left: plan.choices,
+            usage,
             timings,
+            plan,
         }
     }
 
@@ -87,148 +74,103 @@ impl Answer {
         self.plan.sender.send(Event::Failed(error));
     }
 
-    /// Takes one event of the engine at time `now`.
-    pub(crate) fn handle(&mut self, event: engine::Event, now: Duration) -> Next {
+    /// Takes one event of the engine about answer number `choice` at time `now`.
+    pub(crate) fn handle(&mut self, choice: u32, event: engine::Event, now: Duration) -> Next {
         let since = now.saturating_sub(self.plan.arrived);
         match event {
             engine::Event::Admitted { .. } => {
                 self.start(since);
                 Next::Continue
             }
+            engine::Event::Prefilled { cached_tokens, .. } => {
+                // The other choices find the prompt that the first has computed.
+                if choice == 0 {
+                    self.usage.cached_tokens = cached_tokens;
+                    self.timings.prefill_tokens = self.usage.prompt_tokens - cached_tokens;
+                }
+                Next::Continue
+            }
             engine::Event::Prompt { logprobs, .. } => {
-                let tokens = logprobs.into_iter().map(|entry| self.scored(entry)).collect();
+                let wording = &self.plan.wording;
+                let tokens = logprobs.into_iter().map(|entry| wording.scored(entry)).collect();
                 self.plan.sender.send(Event::Prompt { tokens });
                 Next::Continue
             }
             engine::Event::Token { token, logprobs, .. } => {
-                self.count(since);
-                self.token(token, logprobs)
+                self.count(choice, since);
+                self.token(choice, token, logprobs)
             }
             engine::Event::Finished { reason, .. } => {
-                self.finish(reason, since);
+                if matches!(reason, engine::FinishReason::StopToken(_)) {
+                    self.count(choice, since);
+                }
+                self.timings.total = since;
+                let text = &mut self.choices[choice as usize];
+                let (delta, reason) = text.finish(&self.plan.wording, reason);
+                self.send(choice, delta);
+                self.done(choice, reason);
                 Next::Over
             }
             engine::Event::Failed { error, .. } => {
                 self.fail(Error::Generation(error.to_string()));
-                Next::Over
+                Next::Failed
             }
         }
     }
 
     fn start(&mut self, since: Duration) {
+        if self.has_started {
+            return;
+        }
+        self.has_started = true;
         self.plan.ticket = None;
         self.timings.queued = since;
         let Plan { prompt_tokens, seed, .. } = self.plan;
-        self.plan.sender.send(Event::Started { prompt_tokens, cached_tokens: 0, seed });
+        self.plan.sender.send(Event::Started { prompt_tokens, seed });
         if let Some(text) = self.plan.echo.take() {
-            self.send_text(text, Vec::new());
+            for choice in 0..self.plan.choices as u32 {
+                let delta = Delta::Text { text: text.clone(), tokens: Vec::new() };
+                self.send(choice, Some(delta));
+            }
         }
     }
 
-    fn count(&mut self, since: Duration) {
-        self.n_tokens += 1;
+    fn count(&mut self, choice: u32, since: Duration) {
+        let text = &mut self.choices[choice as usize];
+        self.usage.completion_tokens += 1;
+        self.timings.decode_tokens += usize::from(text.n_tokens > 0);
+        text.n_tokens += 1;
         self.timings.total = since;
-        self.timings.decode_tokens = self.n_tokens - 1;
         self.timings.first_token.get_or_insert(since);
     }
 
-    fn token(&mut self, token: u32, logprobs: Option<Box<TokenLogprobs>>) -> Next {
-        self.piece.clear();
-        if let Err(fault) = self.detokenizer.push(token, &mut self.piece) {
-            self.fail(Error::Generation(fault.to_string()));
-            return Next::Cancel;
-        }
-        if let Some(logprobs) = logprobs {
-            let scored = self.scored(*logprobs);
-            self.held.push(Held { start: self.n_decoded, scored });
-        }
-        self.n_decoded += self.piece.len();
-        let step = self.plan.stops.push(&self.piece);
-        self.emit(step.text);
-        let Some(stop) = step.stop else { return Next::Continue };
-        let string = self.plan.stop_strings.get(stop).cloned().unwrap_or_default();
-        self.done(FinishReason::StopString(string));
-        Next::Cancel
-    }
-
-    fn finish(&mut self, reason: engine::FinishReason, since: Duration) {
-        if matches!(reason, engine::FinishReason::StopToken(_)) {
-            self.count(since);
-        }
-        self.timings.total = since;
-        self.piece.clear();
-        self.detokenizer.finish(&mut self.piece);
-        self.n_decoded += self.piece.len();
-        let mut step = self.plan.stops.push(&self.piece);
-        let rest = self.plan.stops.finish();
-        step.text.push_str(&rest.text);
-        if rest.stop.is_none() {
-            // All text leaves now, so no token may stay behind.
-            self.n_emitted = self.n_emitted.max(self.n_decoded);
-        }
-        self.emit(step.text);
-        let reason = match (rest.stop, reason) {
-            (Some(stop), _) => {
-                let string = self.plan.stop_strings.get(stop).cloned();
-                FinishReason::StopString(string.unwrap_or_default())
+    fn token(&mut self, choice: u32, token: u32, logprobs: Option<Box<TokenLogprobs>>) -> Next {
+        let text = &mut self.choices[choice as usize];
+        match text.push(&self.plan.wording, token, logprobs) {
+            Ok((delta, reason)) => {
+                self.send(choice, delta);
+                let Some(reason) = reason else { return Next::Continue };
+                self.done(choice, reason);
+                Next::Cancel
             }
-            (None, engine::FinishReason::StopToken(token)) => {
-                if self.plan.stop_tokens.contains(&token) {
-                    FinishReason::StopToken(token)
-                } else {
-                    FinishReason::EndOfTurn
-                }
+            Err(fault) => {
+                self.fail(Error::Generation(fault.to_string()));
+                Next::Failed
             }
-            (None, engine::FinishReason::MaxTokens) => FinishReason::MaxTokens,
-            (None, engine::FinishReason::ContextLength) => FinishReason::ContextLength,
-        };
-        self.done(reason);
-    }
-
-    /// Sends text with the tokens that begin in it; once no text is held back, with all of them.
-    fn emit(&mut self, text: String) {
-        self.n_emitted += text.len();
-        let n_ready = if self.n_emitted >= self.n_decoded {
-            self.held.len()
-        } else {
-            self.held.iter().take_while(|held| held.start < self.n_emitted).count()
-        };
-        let tokens: Vec<ScoredToken> = self.held.drain(..n_ready).map(|held| held.scored).collect();
-        if !text.is_empty() || !tokens.is_empty() {
-            self.send_text(text, tokens);
         }
     }
 
-    fn send_text(&self, text: String, tokens: Vec<ScoredToken>) {
-        self.plan.sender.send(Event::Delta { choice: 0, delta: Delta::Text { text, tokens } });
+    fn send(&self, choice: u32, delta: Option<Delta>) {
+        if let Some(delta) = delta {
+            self.plan.sender.send(Event::Delta { choice, delta });
+        }
     }
 
-    fn done(&mut self, reason: FinishReason) {
-        let usage = Usage {
-            prompt_tokens: self.plan.prompt_tokens,
-            completion_tokens: self.n_tokens,
-            ..Default::default()
-        };
-        self.plan.sender.send(Event::Finished { choice: 0, reason });
-        self.plan.sender.send(Event::Done { usage, timings: self.timings });
-    }
-
-    /// Names the tokens of a report.
-    fn scored(&self, entry: TokenLogprobs) -> ScoredToken {
-        let text = &self.plan.text;
-        let top = entry.top.into_iter().map(|t| Alternative {
-            token: t.token,
-            bytes: text.token_bytes(t.token),
-            logprob: t.logprob,
-        });
-        ScoredToken {
-            token: entry.token,
-            bytes: text.token_bytes(entry.token),
-            logprob: entry.logprob,
-            top: top.collect(),
+    fn done(&mut self, choice: u32, reason: FinishReason) {
+        self.plan.sender.send(Event::Finished { choice, reason });
+        self.n_left -= 1;
+        if self.n_left == 0 {
+            self.plan.sender.send(Event::Done { usage: self.usage, timings: self.timings });
         }
     }
 }
-
-/// The answers under way, by the engine's name for them.
-pub(crate) type Answers = std::collections::BTreeMap<SequenceId, Answer>;

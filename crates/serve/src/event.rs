@@ -14,8 +14,6 @@ pub enum Event {
     Started {
         /// Tokens of the prompt.
         prompt_tokens: usize,
-        /// Those of them that were computed before.
-        cached_tokens: usize,
         /// The seed in use, drawn or given.
         seed: u64,
     },

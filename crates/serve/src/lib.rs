@@ -8,6 +8,7 @@
 mod answer;
 mod channel;
 mod chat;
+mod choice;
 mod clock;
 mod error;
 mod event;

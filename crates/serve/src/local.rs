@@ -7,19 +7,22 @@ use std::sync::mpsc::{Sender, channel as command_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use engine::{Engine, Limits, LogitBias, SamplingParams, StepModel};
+use engine::{Engine, Limits, LogitBias, Priority, SamplingParams, StepModel, Tenant};
 use text::StopMatcher;
 
 use crate::answer::{Answer, Plan};
 use crate::channel::{Events, channel};
 use crate::chat::template_input;
+use crate::choice::Wording;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::generate::{Generate, ModelCard};
 use crate::request::{Input, Request, ResponseFormat, Sampling};
 use crate::text_model::{ChatPrompt, TextFault, TextModel};
-use crate::worker::{Command, Worker};
+use crate::worker::{Accepted, Command, Worker};
 
+/// Most answers to one request.
+const CHOICES_MAX: u32 = 128;
 /// Most alternatives reported for a token.
 const TOP_LOGPROBS_MAX: usize = 20;
 
@@ -106,22 +109,27 @@ impl Local {
         let prompt = self.prompt(&request.input)?;
         let echo = if request.echo { Some(self.echo(&request.input, &prompt)?) } else { None };
         let seed = request.sampling.seed.unwrap_or_else(draw_seed);
+        let prompt_tokens = prompt.len();
         let asked = self.engine_request(&request, prompt, seed);
         self.limits.check(&asked)?;
         let (sender, events) = channel();
         let answer = Answer::new(Plan {
             sender,
-            text: Arc::clone(&self.text),
-            stops,
-            stop_strings: request.stop.strings,
-            stop_tokens: request.stop.tokens,
+            wording: Wording {
+                text: Arc::clone(&self.text),
+                stops,
+                stop_strings: request.stop.strings,
+                stop_tokens: request.stop.tokens,
+            },
             echo,
-            prompt_tokens: asked.prompt.len(),
+            prompt_tokens,
             seed,
+            choices: request.choices as usize,
             ticket: Some(ticket),
             arrived,
         });
-        let command = Command::Submit(Box::new((asked, answer)));
+        let sequences = choices(asked, request.choices);
+        let command = Command::Submit(Box::new(Accepted { sequences, answer }));
         self.commands.send(command).map_err(|_| Error::Stopping)?;
         Ok(events)
     }
@@ -171,6 +179,8 @@ impl Local {
             max_tokens: request.max_tokens.unwrap_or(usize::MAX),
             stop_tokens,
             choice: 0,
+            tenant: Tenant::default(),
+            priority: Priority::Interactive,
             sampling: sampling_params(&request.sampling, &self.options.sampling, seed),
             logprobs: request.logprobs,
             prompt_logprobs: request.prompt_logprobs,
@@ -223,9 +233,9 @@ fn check_supported(request: &Request) -> Result<(), Error> {
     if request.choices == 0 {
         return Err(Error::invalid("n", "n is 0, expected at least 1"));
     }
-    if request.choices > 1 {
-        let what = format!("{} answers to one prompt; ask once for each", request.choices);
-        return Err(Error::not_supported("n", what));
+    if request.choices > CHOICES_MAX {
+        let message = format!("n is {}, the limit is {CHOICES_MAX}", request.choices);
+        return Err(Error::invalid("n", message));
     }
     if request.response_format != ResponseFormat::Text {
         let what = "only free text can be generated";
@@ -241,6 +251,14 @@ fn check_supported(request: &Request) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// One sequence for each answer: they share the prompt's blocks, and the first alone reports
+/// on it.
+fn choices(first: engine::Request, count: u32) -> Vec<engine::Request> {
+    let other = |choice| engine::Request { choice, prompt_logprobs: None, ..first.clone() };
+    let others: Vec<_> = (1..count).map(other).collect();
+    std::iter::once(first).chain(others).collect()
 }
 
 /// The request's parameters over the model's over neutral ones.

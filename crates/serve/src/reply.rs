@@ -55,9 +55,9 @@ impl Reply {
     /// The failure that the event reports.
     pub fn push(&mut self, event: Event) -> Result<bool, Error> {
         match event {
-            Event::Started { prompt_tokens, cached_tokens, seed } => {
+            Event::Started { prompt_tokens, seed } => {
                 self.seed = seed;
-                self.usage = Usage { prompt_tokens, cached_tokens, ..self.usage };
+                self.usage = Usage { prompt_tokens, ..self.usage };
             }
             Event::Prompt { tokens } => self.prompt.extend(tokens),
             Event::Delta { choice, delta } => self.choice(choice).push(delta),

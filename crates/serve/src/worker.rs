@@ -1,35 +1,56 @@
 //! The engine's thread: take what came in, drop what nobody wants, step, deliver.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
 use engine::{Engine, SequenceId, StepModel};
 
-use crate::answer::{Answer, Answers, Next};
+use crate::answer::{Answer, Next};
 use crate::clock::Clock;
 use crate::error::Error;
 
 /// What the engine's thread is told.
 pub(crate) enum Command {
     /// A request that was checked.
-    Submit(Box<(engine::Request, Answer)>),
+    Submit(Box<Accepted>),
     /// Fail everything that is under way and end.
     Stop,
 }
+
+/// A sequence for each choice, and who hears of them.
+pub(crate) struct Accepted {
+    pub(crate) sequences: Vec<engine::Request>,
+    pub(crate) answer: Answer,
+}
+
+/// A request under way.
+struct Call {
+    answer: Answer,
+    /// Its sequences that go on.
+    sequences: Vec<SequenceId>,
+}
+
+/// Names a call for the life of a worker.
+type CallId = u64;
 
 /// The state of the engine's thread.
 pub(crate) struct Worker<M> {
     engine: Engine<M>,
     inbox: Receiver<Command>,
     clock: Arc<dyn Clock>,
-    answers: Answers,
+    calls: BTreeMap<CallId, Call>,
+    /// To which call a sequence belongs, and which of its choices it is.
+    owners: BTreeMap<SequenceId, (CallId, u32)>,
+    next_call: CallId,
     events: Vec<engine::Event>,
 }
 
 impl<M: StepModel> Worker<M> {
     pub(crate) fn new(engine: Engine<M>, inbox: Receiver<Command>, clock: Arc<dyn Clock>) -> Self {
-        Self { engine, inbox, clock, answers: Answers::new(), events: Vec::new() }
+        let (calls, owners) = (BTreeMap::new(), BTreeMap::new());
+        Self { engine, inbox, clock, calls, owners, next_call: 0, events: Vec::new() }
     }
 
     /// Runs until it is told to stop or nobody can tell it anything any more.
@@ -38,8 +59,8 @@ impl<M: StepModel> Worker<M> {
             self.drop_unwanted();
             self.step();
         }
-        for answer in self.answers.values() {
-            answer.fail(Error::Stopping);
+        for call in self.calls.values() {
+            call.answer.fail(Error::Stopping);
         }
     }
 
@@ -52,13 +73,7 @@ impl<M: StepModel> Worker<M> {
                 self.inbox.try_recv()
             };
             match command {
-                Ok(Command::Submit(accepted)) => {
-                    let (request, answer) = *accepted;
-                    match self.engine.submit(request) {
-                        Ok(id) => drop(self.answers.insert(id, answer)),
-                        Err(error) => answer.fail(error.into()),
-                    }
-                }
+                Ok(Command::Submit(accepted)) => self.submit(*accepted),
                 Ok(Command::Stop) => return false,
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return !self.engine.is_idle(),
@@ -66,16 +81,46 @@ impl<M: StepModel> Worker<M> {
         }
     }
 
+    fn submit(&mut self, accepted: Accepted) {
+        let call_id = self.next_call;
+        self.next_call += 1;
+        let mut sequences = Vec::with_capacity(accepted.sequences.len());
+        for (choice, request) in accepted.sequences.into_iter().enumerate() {
+            match self.engine.submit(request) {
+                Ok(id) => {
+                    self.owners.insert(id, (call_id, choice as u32));
+                    sequences.push(id);
+                }
+                Err(error) => {
+                    accepted.answer.fail(error.into());
+                    self.cancel(&sequences);
+                    return;
+                }
+            }
+        }
+        self.calls.insert(call_id, Call { answer: accepted.answer, sequences });
+    }
+
+    fn cancel(&mut self, sequences: &[SequenceId]) {
+        for id in sequences {
+            self.engine.cancel(*id);
+            self.owners.remove(id);
+        }
+    }
+
     /// Cancels the sequences whose readers are gone.
     fn drop_unwanted(&mut self) {
-        let engine = &mut self.engine;
-        self.answers.retain(|&id, answer| {
-            let is_unwanted = answer.is_unwanted();
-            if is_unwanted {
-                engine.cancel(id);
-            }
-            !is_unwanted
-        });
+        let is_unwanted = |(&id, call): (&CallId, &Call)| call.answer.is_unwanted().then_some(id);
+        let unwanted: Vec<CallId> = self.calls.iter().filter_map(is_unwanted).collect();
+        for id in unwanted {
+            self.drop_call(id);
+        }
+    }
+
+    fn drop_call(&mut self, id: CallId) {
+        if let Some(call) = self.calls.remove(&id) {
+            self.cancel(&call.sequences);
+        }
     }
 
     /// One engine step and the delivery of its events. A panic in the forward fails the batch.
@@ -89,31 +134,42 @@ impl<M: StepModel> Worker<M> {
         let after = self.clock.now();
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
-            let id = sequence_of(&event);
-            let Some(answer) = self.answers.get_mut(&id) else { continue };
             // The wait ends where the step that begins the prompt does begin.
             let now = if matches!(event, engine::Event::Admitted { .. }) { before } else { after };
-            // A panic here is one answer's own.
-            let next = catch_unwind(AssertUnwindSafe(|| answer.handle(event, now))).unwrap_or_else(
-                |panic| {
-                    answer.fail(Error::from_panic(panic.as_ref()));
-                    Next::Cancel
-                },
-            );
-            if next == Next::Cancel {
-                self.engine.cancel(id);
-            }
-            if next != Next::Continue {
-                self.answers.remove(&id);
-            }
+            self.deliver(event, now);
         }
         self.events = events;
+    }
+
+    fn deliver(&mut self, event: engine::Event, now: std::time::Duration) {
+        let id = sequence_of(&event);
+        let Some(&(call_id, choice)) = self.owners.get(&id) else { return };
+        let Some(call) = self.calls.get_mut(&call_id) else { return };
+        let answer = &mut call.answer;
+        // A panic here is one answer's own.
+        let handled = catch_unwind(AssertUnwindSafe(|| answer.handle(choice, event, now)));
+        let next = handled.unwrap_or_else(|panic| {
+            answer.fail(Error::from_panic(panic.as_ref()));
+            Next::Failed
+        });
+        match next {
+            Next::Continue => return,
+            Next::Failed => return self.drop_call(call_id),
+            Next::Cancel => drop(self.engine.cancel(id)),
+            Next::Over => {}
+        }
+        self.owners.remove(&id);
+        call.sequences.retain(|&other| other != id);
+        if call.sequences.is_empty() {
+            self.calls.remove(&call_id);
+        }
     }
 }
 
 fn sequence_of(event: &engine::Event) -> SequenceId {
     match event {
         engine::Event::Admitted { id }
+        | engine::Event::Prefilled { id, .. }
         | engine::Event::Prompt { id, .. }
         | engine::Event::Token { id, .. }
         | engine::Event::Finished { id, .. }

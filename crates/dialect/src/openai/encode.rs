@@ -65,6 +65,8 @@ fn frame(value: &Value, out: &mut String) {
 #[derive(Debug)]
 pub struct ChatStream {
     frames: Frames,
+    /// Choices whose role was said; they begin in order.
+    n_begun: u32,
 }
 
 impl ChatStream {
@@ -72,7 +74,16 @@ impl ChatStream {
     #[must_use]
     pub fn new(meta: CallMeta, include_usage: bool, has_logprobs: bool) -> Self {
         let object = "chat.completion.chunk";
-        Self { frames: Frames { meta, object, include_usage, has_logprobs } }
+        Self { frames: Frames { meta, object, include_usage, has_logprobs }, n_begun: 0 }
+    }
+
+    /// Says whose turn it is, before anything else of a choice.
+    fn begin(&mut self, choice: u32, out: &mut String) {
+        while self.n_begun <= choice {
+            let role = json!({"role": "assistant", "content": ""});
+            self.choice(self.n_begun, role, &[], out);
+            self.n_begun += 1;
+        }
     }
 
     fn choice(&self, index: u32, delta: Value, tokens: &[ScoredToken], out: &mut String) {
@@ -105,12 +116,14 @@ impl ChatStream {
 impl StreamEncoder for ChatStream {
     fn push(&mut self, event: &Event, out: &mut String) {
         match event {
-            Event::Started { .. } => {
-                self.choice(0, json!({"role": "assistant", "content": ""}), &[], out);
-            }
+            Event::Started { .. } => self.begin(0, out),
             Event::Prompt { .. } => {}
-            Event::Delta { choice, delta } => self.delta(*choice, delta, out),
+            Event::Delta { choice, delta } => {
+                self.begin(*choice, out);
+                self.delta(*choice, delta, out);
+            }
             Event::Finished { choice, reason } => {
+                self.begin(*choice, out);
                 let choice = json!({
                     "index": choice,
                     "delta": {},
@@ -134,8 +147,8 @@ impl StreamEncoder for ChatStream {
 #[derive(Debug)]
 pub struct CompletionStream {
     frames: Frames,
-    /// Character offset of the next token in the text.
-    offset: usize,
+    /// Of each choice, the character offset of the next token in its text.
+    offsets: Vec<usize>,
 }
 
 impl CompletionStream {
@@ -143,13 +156,18 @@ impl CompletionStream {
     #[must_use]
     pub fn new(meta: CallMeta, include_usage: bool, has_logprobs: bool) -> Self {
         let object = "text_completion";
-        Self { frames: Frames { meta, object, include_usage, has_logprobs }, offset: 0 }
+        Self { frames: Frames { meta, object, include_usage, has_logprobs }, offsets: Vec::new() }
     }
 
     fn text(&mut self, choice: u32, text: &str, tokens: &[ScoredToken], out: &mut String) {
         let has_tokens = self.frames.has_logprobs && !tokens.is_empty();
-        let logprobs =
-            if has_tokens { completion_logprobs(tokens, &mut self.offset) } else { Value::Null };
+        let place = choice as usize;
+        self.offsets.resize(self.offsets.len().max(place + 1), 0);
+        let logprobs = if has_tokens {
+            completion_logprobs(tokens, &mut self.offsets[place])
+        } else {
+            Value::Null
+        };
         let choice =
             json!({"index": choice, "text": text, "logprobs": logprobs, "finish_reason": null});
         self.frames.chunk(json!([choice]), |_| {}, out);

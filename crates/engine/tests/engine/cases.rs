@@ -11,7 +11,7 @@ fn engine_of(model: MockModel, config: Config) -> Engine<MockModel> {
 }
 
 fn small() -> Engine<MockModel> {
-    let config = Config { step_tokens: 8, running_max: 4, waiting_max: 4 };
+    let config = Config { step_tokens: 8, running_max: 4, waiting_max: 4, ..Config::default() };
     engine_of(MockModel::new(16, 256), config)
 }
 
@@ -24,7 +24,7 @@ fn run(engine: &mut Engine<MockModel>) -> Vec<Event> {
     while !engine.is_idle() {
         engine.step(&mut events);
     }
-    assert_eq!(engine.blocks().available(), engine.blocks().total());
+    assert_eq!(engine.blocks().held(), 0);
     events
 }
 
@@ -69,7 +69,7 @@ fn a_stop_token_ends_the_answer_and_is_not_part_of_it() {
 
 #[test]
 fn the_context_ends_an_answer_that_wants_more() {
-    let config = Config { step_tokens: 8, running_max: 4, waiting_max: 4 };
+    let config = Config { step_tokens: 8, running_max: 4, waiting_max: 4, ..Config::default() };
     let mut engine = engine_of(MockModel::new(16, 40), config);
     let id = engine.submit(request(&[1; 36], usize::MAX)).unwrap();
     let events = run(&mut engine);
@@ -79,7 +79,7 @@ fn the_context_ends_an_answer_that_wants_more() {
 
 #[test]
 fn refusals_are_typed() {
-    let config = Config { step_tokens: 8, running_max: 1, waiting_max: 1 };
+    let config = Config { step_tokens: 8, running_max: 1, waiting_max: 1, ..Config::default() };
     let mut engine = engine_of(MockModel::new(2, 4096), config);
     assert_eq!(engine.limits().context_length, 64, "two blocks bound the context");
     assert_eq!(engine.submit(request(&[], 1)), Err(RequestError::EmptyPrompt));
@@ -107,7 +107,7 @@ fn refusals_are_typed() {
 
 #[test]
 fn limits_that_cannot_work_are_refused() {
-    let config = Config { step_tokens: 4, running_max: 4, waiting_max: 1 };
+    let config = Config { step_tokens: 4, running_max: 4, waiting_max: 1, ..Config::default() };
     let refused = Engine::new(MockModel::new(4, 64), config).err();
     assert_eq!(refused, Some(ConfigError::StepTooSmall { step_tokens: 4, running_max: 4 }));
     let refused = Engine::new(MockModel::new(0, 64), Config::default()).err();
@@ -128,7 +128,7 @@ fn a_step_stays_within_its_budget() {
 fn nan_logits_fail_their_sequence_alone() {
     let mut model = MockModel::new(16, 256);
     model.poison = Some(49);
-    let config = Config { step_tokens: 8, running_max: 4, waiting_max: 4 };
+    let config = Config { step_tokens: 8, running_max: 4, waiting_max: 4, ..Config::default() };
     let mut engine = engine_of(model, config);
     let good = Request { stop_tokens: vec![49], ..request(&[1, 2], 6) };
     let expect = {
@@ -147,7 +147,7 @@ fn nan_logits_fail_their_sequence_alone() {
 fn a_failed_forward_fails_its_batch_and_the_engine_goes_on() {
     let mut model = MockModel::new(16, 256);
     model.fault_at = Some(2);
-    let config = Config { step_tokens: 8, running_max: 2, waiting_max: 4 };
+    let config = Config { step_tokens: 8, running_max: 2, waiting_max: 4, ..Config::default() };
     let mut engine = engine_of(model, config);
     let ids: Vec<SequenceId> =
         (0..3).map(|i| engine.submit(request(&[i + 1], 6)).unwrap()).collect();
@@ -169,7 +169,7 @@ fn abandoning_frees_everything_that_ran() {
     engine.abandon(&mut events);
     assert_eq!(events, [Event::Failed { id, error: SequenceError::Abandoned }]);
     assert!(engine.is_idle());
-    assert_eq!(engine.blocks().available(), engine.blocks().total());
+    assert_eq!(engine.blocks().held(), 0);
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn prompt_logprobs_do_not_depend_on_the_cut() {
     };
     let mut seen = Vec::new();
     for step_tokens in [5, 17, 512] {
-        let config = Config { step_tokens, running_max: 4, waiting_max: 4 };
+        let config = Config { step_tokens, running_max: 4, waiting_max: 4, ..Config::default() };
         let mut engine = engine_of(MockModel::new(16, 256), config);
         engine.submit(scored.clone()).unwrap();
         let mut prompt = Vec::new();

@@ -5,4 +5,5 @@
 mod cases;
 mod mock;
 mod real;
+mod sharing;
 mod simulation;

@@ -8,6 +8,8 @@ pub(crate) const VOCAB: usize = 50;
 pub(crate) struct MockModel {
     /// One slot per position of every block: (token + 1, position); 0 is empty.
     slots: Vec<(u32, u32)>,
+    /// For a model with a recurrent state: a digest of the tokens so far and their number.
+    states: Vec<(u64, usize)>,
     context_length: usize,
     /// A row for a sequence that holds this token is NaN.
     pub(crate) poison: Option<u32>,
@@ -22,6 +24,7 @@ impl MockModel {
     pub(crate) fn new(blocks: usize, context_length: usize) -> Self {
         Self {
             slots: vec![(0, 0); blocks * BLOCK_TOKENS],
+            states: Vec::new(),
             context_length,
             poison: None,
             fault_at: None,
@@ -30,12 +33,23 @@ impl MockModel {
         }
     }
 
+    /// One with places for recurrent states.
+    pub(crate) fn recurrent(blocks: usize, context_length: usize, states: usize) -> Self {
+        Self { states: vec![(0, 0); states], ..Self::new(blocks, context_length) }
+    }
+
+    /// Moves a state behind one more token.
+    fn advance(state: &mut (u64, usize), token: u32) {
+        let mixed = (state.0 ^ u64::from(token + 1)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        *state = (mixed ^ (mixed >> 29), state.1 + 1);
+    }
+
     fn slot(chunk: &Chunk<'_>, position: usize) -> usize {
         chunk.blocks[position / BLOCK_TOKENS] as usize * BLOCK_TOKENS + position % BLOCK_TOKENS
     }
 
-    fn row(&self, chunk: &Chunk<'_>, position: usize, logits: &mut Vec<f32>) {
-        let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    fn row(&self, chunk: &Chunk<'_>, position: usize, state: u64, logits: &mut Vec<f32>) {
+        let mut hash = 0xcbf2_9ce4_8422_2325u64 ^ state;
         let mut is_poisoned = false;
         for at in 0..=position {
             let (token, stored_at) = self.slots[Self::slot(chunk, at)];
@@ -67,7 +81,20 @@ impl StepModel for MockModel {
         self.slots.len() / BLOCK_TOKENS
     }
 
-    fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) -> Result<(), ForwardFault> {
+    fn state_slots(&self) -> usize {
+        self.states.len()
+    }
+
+    fn set_state(&mut self, slot: u32, from: Option<u32>) {
+        self.states[slot as usize] = from.map_or((0, 0), |from| self.states[from as usize]);
+    }
+
+    fn forward(
+        &mut self,
+        batch: &Batch<'_>,
+        states: &[u32],
+        logits: &mut Vec<f32>,
+    ) -> Result<(), ForwardFault> {
         self.forwards += 1;
         if self.fault_at == Some(self.forwards) {
             return Err("out of order".into());
@@ -80,14 +107,28 @@ impl StepModel for MockModel {
                 self.slots[Self::slot(chunk, position)] = (token + 1, position as u32);
             }
         }
-        for chunk in batch.chunks {
-            let rows = match chunk.logits {
-                LogitRows::None => 0..0,
-                LogitRows::Last => chunk.tokens.len() - 1..chunk.tokens.len(),
-                LogitRows::All => 0..chunk.tokens.len(),
+        assert_eq!(states.len(), if self.states.is_empty() { 0 } else { batch.chunks.len() });
+        for (index, chunk) in batch.chunks.iter().enumerate() {
+            let first = match chunk.logits {
+                LogitRows::None => usize::MAX,
+                LogitRows::Last => chunk.tokens.len() - 1,
+                LogitRows::All => 0,
             };
-            for i in rows {
-                self.row(chunk, chunk.position + i, logits);
+            let mut state = (0, chunk.position);
+            if let Some(&slot) = states.get(index) {
+                state = self.states[slot as usize];
+                assert_eq!(state.1, chunk.position, "the state stands elsewhere");
+            }
+            for (i, &token) in chunk.tokens.iter().enumerate() {
+                if !states.is_empty() {
+                    Self::advance(&mut state, token);
+                }
+                if i >= first {
+                    self.row(chunk, chunk.position + i, state.0, logits);
+                }
+            }
+            if let Some(&slot) = states.get(index) {
+                self.states[slot as usize] = state;
             }
         }
         Ok(())

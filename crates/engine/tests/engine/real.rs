@@ -18,7 +18,12 @@ fn load(path: &Path) -> Arc<Model> {
 fn run(model: &Arc<Model>, requests: &[Request], step_tokens: usize) -> Vec<Vec<String>> {
     let longest = requests.iter().map(|r| r.prompt.len() + r.max_tokens).max().unwrap_or(1);
     let blocks = longest.div_ceil(BLOCK_TOKENS) * requests.len();
-    let config = Config { step_tokens, running_max: requests.len(), waiting_max: requests.len() };
+    let config = Config {
+        step_tokens,
+        running_max: requests.len(),
+        waiting_max: requests.len(),
+        ..Config::default()
+    };
     let mut engine =
         Engine::new(PagedModel::new(Arc::clone(model), blocks, usize::MAX), config).unwrap();
     let ids: Vec<_> =
@@ -30,7 +35,7 @@ fn run(model: &Arc<Model>, requests: &[Request], step_tokens: usize) -> Vec<Vec<
     let mut heard = vec![Vec::new(); requests.len()];
     for event in events {
         let (id, lines) = match event {
-            Event::Admitted { id } => (id, Vec::new()),
+            Event::Admitted { id } | Event::Prefilled { id, .. } => (id, Vec::new()),
             Event::Prompt { id, logprobs } => {
                 (id, logprobs.iter().map(|entry| format!("{entry:?}")).collect())
             }

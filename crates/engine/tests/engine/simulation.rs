@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::mock::{MockModel, VOCAB};
 use engine::{
-    BLOCK_TOKENS, Config, Engine, Event, LogitBias, Request, RequestError, SamplingParams,
-    SequenceId, uniform,
+    BLOCK_TOKENS, Config, Engine, Event, LogitBias, Priority, Request, RequestError,
+    SamplingParams, SequenceId, Stats, Tenant, uniform,
 };
 
 /// Draws for the simulation itself.
@@ -22,7 +22,10 @@ impl Dice {
 }
 
 fn random_request(dice: &mut Dice) -> Request {
-    let prompt = (0..1 + dice.below(90)).map(|_| dice.below(VOCAB) as u32).collect();
+    // Half of the prompts begin like others.
+    let shared = if dice.below(2) == 0 { dice.below(3 * BLOCK_TOKENS) } else { 0 };
+    let mut prompt = vec![dice.below(2) as u32; shared];
+    prompt.extend((0..1 + dice.below(60)).map(|_| dice.below(VOCAB) as u32));
     let sampling = match dice.below(4) {
         0 => SamplingParams::default(),
         1 => SamplingParams { temperature: 1.0, seed: dice.below(9) as u64, ..Default::default() },
@@ -45,6 +48,8 @@ fn random_request(dice: &mut Dice) -> Request {
     };
     Request {
         prompt,
+        tenant: Tenant(dice.below(3) as u64),
+        priority: if dice.below(4) == 0 { Priority::Batch } else { Priority::Interactive },
         max_tokens: dice.below(60),
         stop_tokens: vec![dice.below(VOCAB) as u32],
         choice: dice.below(2) as u32,
@@ -64,7 +69,7 @@ enum Heard {
 
 fn heard(event: Event) -> (SequenceId, Vec<Heard>) {
     match event {
-        Event::Admitted { id } => (id, Vec::new()),
+        Event::Admitted { id } | Event::Prefilled { id, .. } => (id, Vec::new()),
         Event::Prompt { id, logprobs } => (id, logprobs.into_iter().map(Heard::Prompt).collect()),
         Event::Token { id, token, logprobs } => (id, vec![Heard::Token(token, logprobs)]),
         Event::Finished { id, reason } => (id, vec![Heard::Finished(reason)]),
@@ -72,9 +77,10 @@ fn heard(event: Event) -> (SequenceId, Vec<Heard>) {
     }
 }
 
-fn alone(request: &Request) -> Vec<Heard> {
-    let config = Config { step_tokens: 512, running_max: 1, waiting_max: 1 };
-    let mut engine = Engine::new(MockModel::new(8, 160), config).unwrap();
+fn alone(request: &Request, is_recurrent: bool) -> Vec<Heard> {
+    let config = Config { running_max: 1, waiting_max: 1, ..Config::default() };
+    let states = usize::from(is_recurrent);
+    let mut engine = Engine::new(MockModel::recurrent(8, 160, states), config).unwrap();
     engine.submit(request.clone()).unwrap();
     let mut events = Vec::new();
     while !engine.is_idle() {
@@ -90,19 +96,24 @@ struct Simulation {
     results: BTreeMap<SequenceId, Vec<Heard>>,
     admitted: Vec<SequenceId>,
     live: Vec<SequenceId>,
+    /// Tokens that each step computed.
+    steps: Vec<usize>,
 }
 
 impl Simulation {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, is_recurrent: bool) -> Self {
         let mut dice = Dice { seed, drawn: 0 };
         let running_max = 1 + dice.below(12);
         let config = Config {
             step_tokens: running_max + 1 + dice.below(64),
+            prefill_tokens: 1 + dice.below(64),
             running_max,
             waiting_max: 1 + dice.below(20),
+            keep_prefixes: dice.below(3) > 0,
         };
         let blocks = 5 + dice.below(30);
-        let engine = Engine::new(MockModel::new(blocks, 160), config).unwrap();
+        let states = if is_recurrent { running_max + dice.below(8) } else { 0 };
+        let engine = Engine::new(MockModel::recurrent(blocks, 160, states), config).unwrap();
         Self {
             dice,
             engine,
@@ -110,6 +121,7 @@ impl Simulation {
             results: BTreeMap::new(),
             admitted: Vec::new(),
             live: Vec::new(),
+            steps: Vec::new(),
         }
     }
 
@@ -153,43 +165,81 @@ impl Simulation {
                 self.live.retain(|&other| other != id);
             }
         }
-        let pool = self.engine.blocks();
-        let used = pool.total() - pool.available();
-        assert!(used >= self.engine.running(), "a sequence runs without blocks");
+        let blocks = self.engine.blocks();
+        assert!(blocks.free + blocks.cached <= blocks.total);
         assert_eq!(self.engine.waiting() + self.engine.running(), self.live.len());
+        self.steps.push(report.prefill_tokens + report.decode_tokens);
     }
+
+    /// Of one tenant and priority, nobody passes.
+    fn check_order(&self) {
+        let mut last: BTreeMap<(Priority, Tenant), SequenceId> = BTreeMap::new();
+        for &id in &self.admitted {
+            let request = &self.requests[&id];
+            let before = last.insert((request.priority, request.tenant), id);
+            assert!(before.is_none_or(|before| before < id), "somebody passed {id:?}");
+        }
+    }
+}
+
+/// Runs arrivals, cancellations and memory pressure; returns what happened.
+fn simulate(seed: u64, is_recurrent: bool) -> Stats {
+    let mut sim = Simulation::new(seed, is_recurrent);
+    for _ in 0..60 {
+        for _ in 0..sim.dice.below(3) {
+            sim.arrive();
+        }
+        if sim.dice.below(8) == 0 {
+            sim.cancel_one();
+        }
+        sim.step();
+    }
+    // Nobody starves: what is left ends within its own tokens and those before it.
+    let bound = 160 * (sim.live.len() + 1);
+    for _ in 0..bound {
+        sim.step();
+    }
+    assert!(sim.engine.is_idle(), "seed {seed}: work is left");
+    assert_eq!(sim.engine.blocks().held(), 0, "seed {seed}");
+    sim.check_order();
+    for (id, result) in &sim.results {
+        let alone = alone(&sim.requests[id], is_recurrent);
+        assert_eq!(result, &alone, "seed {seed}: company changed {id:?}");
+    }
+    let stats = sim.engine.stats();
+    let computed: usize = sim.steps.iter().sum();
+    assert_eq!(computed as u64, stats.prefill_tokens + stats.decode_tokens);
+    sim.engine.clear_cache();
+    assert_eq!(sim.engine.blocks().free, sim.engine.blocks().total, "seed {seed}");
+    stats
+}
+
+/// The sum over many simulations, so that none of what they are for goes unseen.
+fn simulate_many(seeds: std::ops::Range<u64>, is_recurrent: bool) {
+    let mut total = Stats::default();
+    for seed in seeds {
+        let stats = simulate(seed, is_recurrent);
+        total.preempted += stats.preempted;
+        total.cached_tokens += stats.cached_tokens;
+        total.evicted_blocks += stats.evicted_blocks;
+    }
+    assert!(total.preempted > 20 && total.evicted_blocks > 200, "{total:?}");
+    assert!(total.cached_tokens > 5_000, "{total:?}");
 }
 
 #[test]
 fn company_changes_nothing_and_nobody_starves() {
-    for seed in 0..150 {
-        let mut sim = Simulation::new(seed);
-        for _ in 0..60 {
-            for _ in 0..sim.dice.below(3) {
-                sim.arrive();
-            }
-            if sim.dice.below(8) == 0 {
-                sim.cancel_one();
-            }
-            sim.step();
-        }
-        // Nobody starves: what is left ends within its own tokens and those before it.
-        let bound = 160 * (sim.live.len() + 1);
-        for _ in 0..bound {
-            sim.step();
-        }
-        assert!(sim.engine.is_idle(), "seed {seed}: work is left");
-        assert_eq!(sim.engine.blocks().available(), sim.engine.blocks().total());
-        assert!(sim.admitted.is_sorted(), "seed {seed}: somebody passed the queue");
-        for (id, result) in &sim.results {
-            assert_eq!(result, &alone(&sim.requests[id]), "seed {seed}: company changed {id:?}");
-        }
-    }
+    simulate_many(0..150, false);
+}
+
+#[test]
+fn a_recurrent_state_is_shared_exactly() {
+    simulate_many(1_000..1_150, true);
 }
 
 #[test]
 fn a_large_request_is_not_passed_by_small_ones() {
-    let config = Config { step_tokens: 16, running_max: 8, waiting_max: 64 };
+    let config = Config { step_tokens: 16, running_max: 8, waiting_max: 64, ..Config::default() };
     let mut engine = Engine::new(MockModel::new(6, 256), config).unwrap();
     let small = || Request { prompt: vec![1; 8], max_tokens: 8, ..Default::default() };
     let large =

@@ -82,7 +82,7 @@ fn say(sender: &EventSender, text: &str, has_tokens: bool) {
 
 fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &AtomicUsize) {
     let usage = Usage { prompt_tokens: 3, completion_tokens: 4, ..Default::default() };
-    sender.send(Event::Started { prompt_tokens: 3, cached_tokens: 0, seed: 1 });
+    sender.send(Event::Started { prompt_tokens: 3, seed: 1 });
     let has_tokens = request.logprobs.is_some();
     match prompt {
         "slow" => {

@@ -25,7 +25,7 @@ fn reply(generate: &dyn Generate, request: Request) -> Result<Reply, Error> {
 fn the_whole_is_the_fold_of_the_stream() {
     let local = local("Paris is the capital of France. ♥ é");
     let events: Vec<Event> = local.submit(ask("Q")).unwrap().collect();
-    assert!(matches!(events[0], Event::Started { prompt_tokens: 1, cached_tokens: 0, .. }));
+    assert!(matches!(events[0], Event::Started { prompt_tokens: 1, .. }));
     assert!(matches!(events.last(), Some(Event::Done { .. })));
     let whole = Reply::fold(events).unwrap();
     assert_eq!(whole.choices[0].text, "Paris is the capital of France. ♥ é");
@@ -33,6 +33,24 @@ fn the_whole_is_the_fold_of_the_stream() {
     let n_bytes = whole.choices[0].text.len();
     assert_eq!(whole.usage.completion_tokens, n_bytes + 1, "the end token counts");
     assert_eq!(whole.usage.prompt_tokens, 1);
+}
+
+#[test]
+fn several_answers_to_one_prompt_come_in_one_stream() {
+    let local = local("abc");
+    let asked = Request { choices: 3, prompt_logprobs: Some(0), ..ask("Q") };
+    let events: Vec<Event> = local.submit(asked).unwrap().collect();
+    let starts = events.iter().filter(|event| matches!(event, Event::Started { .. }));
+    assert_eq!(starts.count(), 1);
+    let prompts = events.iter().filter(|event| matches!(event, Event::Prompt { .. }));
+    assert_eq!(prompts.count(), 1);
+    let whole = Reply::fold(events).unwrap();
+    assert_eq!(whole.choices.len(), 3);
+    for choice in &whole.choices {
+        assert_eq!((choice.text.as_str(), &choice.finish), ("abc", &Some(FinishReason::EndOfTurn)));
+    }
+    assert_eq!((whole.usage.prompt_tokens, whole.usage.completion_tokens), (1, 12));
+    assert_eq!(whole.timings.decode_tokens, 9);
 }
 
 #[test]
@@ -100,7 +118,9 @@ fn refusals_are_typed_and_come_before_the_stream() {
         refused(ask(&"x".repeat(CONTEXT + 7))),
         Error::ContextOverflow { prompt_tokens: CONTEXT + 7, context_length: CONTEXT }
     );
-    assert!(matches!(refused(Request { choices: 2, ..ask("Q") }), Error::NotSupported { .. }));
+    let choices = |choices| Request { choices, ..ask("Q") };
+    assert!(matches!(refused(choices(0)), Error::Invalid { .. }));
+    assert!(matches!(refused(choices(129)), Error::Invalid { .. }));
     let json = Request { response_format: ResponseFormat::JsonObject, ..ask("Q") };
     assert!(
         matches!(refused(json), Error::NotSupported { param, .. } if param == "response_format")

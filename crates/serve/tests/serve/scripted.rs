@@ -86,7 +86,12 @@ impl StepModel for Scripted {
         64
     }
 
-    fn forward(&mut self, batch: &Batch<'_>, logits: &mut Vec<f32>) -> Result<(), ForwardFault> {
+    fn forward(
+        &mut self,
+        batch: &Batch<'_>,
+        _states: &[u32],
+        logits: &mut Vec<f32>,
+    ) -> Result<(), ForwardFault> {
         self.gate.pass();
         logits.clear();
         for chunk in batch.chunks {
@@ -191,7 +196,13 @@ impl Clock for SlowClock {
 }
 
 fn start(model: Scripted, clock: Arc<dyn Clock>, queue_max: usize) -> Local {
-    let config = Config { step_tokens: 512, running_max: 16, waiting_max: queue_max };
+    // The model knows a prompt by its first block.
+    let config = Config {
+        running_max: 16,
+        waiting_max: queue_max,
+        keep_prefixes: false,
+        ..Config::default()
+    };
     let engine = Engine::new(model, config).unwrap();
     let options = LocalOptions {
         id: "script".into(),

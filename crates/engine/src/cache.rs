@@ -1,0 +1,193 @@
+//! The model's memory as the engine hands it out: KV blocks, the prefix tree over those that
+//! are full, and slots for recurrent state.
+
+use crate::blocks::BlockPool;
+use crate::prefix::{NodeId, Parent, PrefixTree};
+use crate::request::Scope;
+use crate::sequence::{Memory, Sequence};
+use crate::step_model::StepModel;
+use model::BLOCK_TOKENS;
+
+/// Blocks and slots, free, held and cached.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    blocks: BlockPool,
+    tree: PrefixTree,
+    states: BlockPool,
+    /// Whether the model has a recurrent state beside keys and values.
+    is_recurrent: bool,
+    /// Whether blocks stay when nobody holds them.
+    keeps: bool,
+    n_evicted: u64,
+}
+
+impl Cache {
+    pub(crate) fn new(block_count: usize, state_slots: usize, keeps: bool) -> Self {
+        Self {
+            blocks: BlockPool::new(block_count),
+            tree: PrefixTree::default(),
+            states: BlockPool::new(state_slots),
+            is_recurrent: state_slots > 0,
+            keeps,
+            n_evicted: 0,
+        }
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.blocks.total()
+    }
+
+    /// Blocks that hold nothing.
+    pub(crate) fn free(&self) -> usize {
+        self.blocks.available()
+    }
+
+    /// Blocks that nobody holds: free, or free as soon as the cache gives them up.
+    pub(crate) fn available(&self) -> usize {
+        self.free() + self.tree.unheld()
+    }
+
+    /// Blocks that the cache gave up so far.
+    pub(crate) fn evicted(&self) -> u64 {
+        self.n_evicted
+    }
+
+    /// Whether prompts must be cut where a state may be kept.
+    pub(crate) fn is_recurrent(&self) -> bool {
+        self.is_recurrent
+    }
+
+    /// Of the blocks that `sequence` needs for all its tokens so far, those that it would take
+    /// from [`Self::available`] if it began now.
+    pub(crate) fn demand(&self, sequence: &Sequence) -> usize {
+        let path = self.known(sequence.scope, sequence.reusable());
+        let held = path.iter().filter(|&&node| !self.tree.is_unheld(node)).count();
+        sequence.blocks_so_far() - held
+    }
+
+    /// The known prefix of `tokens`, as far as it can be gone on from.
+    fn known(&self, scope: Scope, tokens: &[u32]) -> Vec<NodeId> {
+        let mut path = self.tree.lookup(scope, tokens);
+        if self.is_recurrent {
+            let last = path.iter().rposition(|&node| self.tree.state(node).is_some());
+            path.truncate(last.map_or(0, |last| last + 1));
+        }
+        path
+    }
+
+    /// Whether another sequence has computed the block after `parent` already.
+    pub(crate) fn is_known(&self, parent: Parent, tokens: &[u32]) -> bool {
+        self.tree.child(parent, tokens).is_some()
+    }
+
+    /// Gives a sequence that begins the slot for its state.
+    ///
+    /// # Panics
+    /// If there are fewer slots than sequences may run.
+    pub(crate) fn open(&mut self, memory: &mut Memory, model: &mut impl StepModel) {
+        if !self.is_recurrent {
+            return;
+        }
+        let slot = self.state_slot().expect("a slot for each running sequence");
+        model.set_state(slot, None);
+        memory.state = Some(slot);
+    }
+
+    /// A free slot, or that of the least valuable state in the cache.
+    fn state_slot(&mut self) -> Option<u32> {
+        let free = self.states.allocate(1).and_then(|slots| slots.first().copied());
+        free.or_else(|| self.tree.evict_state())
+    }
+
+    /// Lets a sequence that stands at the end of its path go on with blocks that are known.
+    pub(crate) fn adopt(&mut self, sequence: &mut Sequence, model: &mut impl StepModel) {
+        let n_own = sequence.memory.path.len();
+        if sequence.tokens.n_computed != n_own * BLOCK_TOKENS {
+            return;
+        }
+        let reusable = sequence.reusable();
+        let next = reusable.get(n_own * BLOCK_TOKENS..).unwrap_or_default();
+        if !self.is_known(sequence.path_end(), next) {
+            return;
+        }
+        let path = self.known(sequence.scope, reusable);
+        let Some(news) = path.get(n_own..).filter(|news| !news.is_empty()) else { return };
+        let memory = &mut sequence.memory;
+        self.blocks.free(memory.blocks.split_off(n_own));
+        for &node in news {
+            self.tree.hold(node);
+            memory.blocks.push(self.tree.block(node));
+        }
+        memory.path.extend_from_slice(news);
+        if let Some(slot) = memory.state {
+            model.set_state(slot, memory.path.last().and_then(|&node| self.tree.state(node)));
+        }
+        let tokens = &mut sequence.tokens;
+        tokens.n_computed = path.len() * BLOCK_TOKENS;
+        tokens.n_cached += tokens.n_computed - n_own * BLOCK_TOKENS;
+    }
+
+    /// Adds blocks until the table holds `end` tokens; returns for how many it has room.
+    pub(crate) fn grow(&mut self, memory: &mut Memory, end: usize) -> usize {
+        while memory.blocks.len() * BLOCK_TOKENS < end {
+            let Some(block) = self.take_block() else { break };
+            memory.blocks.push(block);
+        }
+        end.min(memory.blocks.len() * BLOCK_TOKENS)
+    }
+
+    fn take_block(&mut self) -> Option<u32> {
+        if self.blocks.available() == 0 {
+            self.evict()?;
+        }
+        self.blocks.allocate(1)?.pop()
+    }
+
+    fn evict(&mut self) -> Option<()> {
+        let freed = self.tree.evict()?;
+        self.blocks.free(vec![freed.block]);
+        self.states.free(freed.state.into_iter().collect());
+        self.n_evicted += 1;
+        Some(())
+    }
+
+    /// Puts the full blocks that a sequence has computed into the tree, and a copy of its state
+    /// where it stands at the end of one.
+    pub(crate) fn keep(&mut self, sequence: &mut Sequence, model: &mut impl StepModel) {
+        while let Some(tokens) = sequence.tokens.computed_block(sequence.memory.path.len()) {
+            let parent = sequence.path_end();
+            let memory = &mut sequence.memory;
+            let own = &mut memory.blocks[memory.path.len()];
+            let (node, spare) = self.tree.insert(parent, tokens, *own);
+            *own = self.tree.block(node);
+            self.blocks.free(spare.into_iter().collect());
+            memory.path.push(node);
+        }
+        let memory = &sequence.memory;
+        let (Some(own), Some(&last)) = (memory.state, memory.path.last()) else { return };
+        let stands_here = sequence.tokens.n_computed == memory.path.len() * BLOCK_TOKENS;
+        if !stands_here || self.tree.state(last).is_some() {
+            return;
+        }
+        if let Some(slot) = self.state_slot() {
+            model.set_state(slot, Some(own));
+            self.tree.attach_state(last, slot);
+        }
+    }
+
+    /// Takes everything back that a sequence holds; what is computed stays as a cache.
+    pub(crate) fn close(&mut self, memory: &mut Memory) {
+        let Memory { blocks, path, state } = std::mem::take(memory);
+        self.blocks.free(blocks[path.len()..].to_vec());
+        self.states.free(state.into_iter().collect());
+        self.tree.release(&path);
+        if !self.keeps {
+            while self.evict().is_some() {}
+        }
+    }
+
+    /// Gives up all that nobody holds.
+    pub(crate) fn clear(&mut self) {
+        while self.evict().is_some() {}
+    }
+}
