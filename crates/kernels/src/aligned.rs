@@ -1,6 +1,7 @@
 //! Byte buffers that start on a cache line.
 
 use memmap2::{MmapMut, MmapOptions};
+use std::sync::Arc;
 
 /// Large pages of x86-64; big buffers start on one.
 const HUGE_PAGE: usize = 2 << 20;
@@ -63,11 +64,6 @@ impl AlignedBytes {
         self.len
     }
 
-    pub(crate) fn as_slice(&self) -> &[u8] {
-        // SAFETY: `len` initialised bytes begin there.
-        unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len) }
-    }
-
     pub(crate) fn as_ptr(&self) -> *const u8 {
         match &self.map {
             // SAFETY: `start` lies within the map.
@@ -82,6 +78,71 @@ impl AlignedBytes {
             Some(map) => unsafe { map.as_mut_ptr().add(self.start) },
             None => std::ptr::NonNull::<u64>::dangling().as_ptr().cast(),
         }
+    }
+}
+
+/// Memory for weights that are packed one after another: those of a model share stretches of
+/// large pages, because each alone may be smaller than one.
+pub struct Arena {
+    stretch_bytes: usize,
+    stretch: Arc<AlignedBytes>,
+    used: usize,
+}
+
+impl Default for Arena {
+    /// Large enough that what is left over at the ends of stretches does not matter; pages that
+    /// nobody writes to take no memory.
+    fn default() -> Arena {
+        Arena::new(256 << 20)
+    }
+}
+
+impl Arena {
+    /// Stretches of at least `stretch_bytes`; with 0 each weight has memory of its own.
+    pub fn new(stretch_bytes: usize) -> Arena {
+        Arena { stretch_bytes, stretch: Arc::default(), used: 0 }
+    }
+
+    /// `len` zero bytes that nobody else has; their start is a multiple of 64.
+    ///
+    /// # Errors
+    /// The system does not give that much.
+    pub(crate) fn take(&mut self, len: usize) -> std::io::Result<Part> {
+        if self.stretch.len() - self.used < len {
+            let bytes = len.max(self.stretch_bytes);
+            self.stretch = Arc::new(AlignedBytes::zeroed_huge(bytes)?);
+            self.used = 0;
+        }
+        let part = Part { stretch: Arc::clone(&self.stretch), start: self.used, len };
+        self.used = (self.used + len).next_multiple_of(64).min(self.stretch.len());
+        Ok(part)
+    }
+}
+
+/// A part of a stretch of an [`Arena`].
+pub(crate) struct Part {
+    stretch: Arc<AlignedBytes>,
+    start: usize,
+    len: usize,
+}
+
+impl Part {
+    /// The part from `start`, for one of several weights that were packed together.
+    pub(crate) fn part(&self, start: usize, len: usize) -> Part {
+        assert!(start <= self.len && len <= self.len - start, "a part of the part");
+        Part { stretch: Arc::clone(&self.stretch), start: self.start + start, len }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        // SAFETY: initialised bytes of the stretch. Nobody writes to them any more: the arena
+        // gives them away once, and who took them has written before it shares them.
+        unsafe { std::slice::from_raw_parts(self.stretch.as_ptr().add(self.start), self.len) }
+    }
+
+    /// Where its bytes are written, before they are read.
+    pub(crate) fn writable(&mut self) -> *mut u8 {
+        // SAFETY: within the stretch.
+        unsafe { self.stretch.as_ptr().cast_mut().add(self.start) }
     }
 }
 

@@ -35,6 +35,7 @@ pub mod rope;
 mod simd;
 
 pub use activations::Activations;
+pub use aligned::Arena;
 pub use attention::{AttentionShape, Span, attention, attention_bytes};
 pub use error::KernelError;
 pub use isa::Isa;

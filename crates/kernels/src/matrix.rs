@@ -1,13 +1,12 @@
 //! A weight matrix, packed for the kernels: it owns shape, layout and bytes.
 
 use crate::KernelError;
-use crate::aligned::{AlignedBytes, SharedMut};
+use crate::aligned::{Arena, SharedMut};
 use crate::dispatch::kernels;
 use crate::layout::{self, BLOCK, Layout, PANEL_ROWS, block_at, integers, pack_row, panel_bytes};
 use crate::packed::Storage;
 use crate::pool::Pool;
 use crate::simd::Scalar;
-use std::sync::Arc;
 use weights::{DType, Tensor};
 
 /// What products of a weight do with their input.
@@ -250,12 +249,13 @@ impl Matrix {
     /// The tensor is not a matrix, has a type without layout, its data has another length
     /// than shape and type say, or there is no memory for the packed form.
     pub fn pack(pool: &Pool, tensor: &Tensor, precision: Precision) -> Result<Matrix, KernelError> {
-        let mut packed = Matrix::pack_all(pool, std::slice::from_ref(tensor), precision)?;
+        let (tensors, mut arena) = (std::slice::from_ref(tensor), Arena::new(0));
+        let mut packed = Matrix::pack_all(pool, tensors, precision, &mut arena)?;
         Ok(packed.pop().expect("a matrix for the tensor"))
     }
 
-    /// Packs tensors one after another into one stretch of memory: the many small matrices of
-    /// experts lie in large pages, and take one of the maps that a process may have.
+    /// Packs tensors one after another into one stretch of an arena: small matrices so lie in
+    /// large pages, and take few of the maps that a process may have.
     ///
     /// # Errors
     /// As [`Matrix::pack`], for the first tensor that cannot be packed.
@@ -263,15 +263,16 @@ impl Matrix {
         pool: &Pool,
         tensors: &[Tensor],
         precision: Precision,
+        arena: &mut Arena,
     ) -> Result<Vec<Matrix>, KernelError> {
         let sources = tensors.iter().map(|tensor| Source::check(tensor, precision));
         let sources: Vec<Source<'_>> = sources.collect::<Result<_, _>>()?;
         let bytes = sources.iter().map(Source::packed_bytes).fold(0, usize::saturating_add);
-        let mut data = AlignedBytes::zeroed_huge(bytes).map_err(|source| {
+        let mut data = arena.take(bytes).map_err(|source| {
             let tensor = tensors.first().map(|tensor| tensor.name.clone()).unwrap_or_default();
             KernelError::Memory { tensor, bytes, source }
         })?;
-        let out = SharedMut(data.as_mut_ptr());
+        let out = SharedMut(data.writable());
         let mut starts = Vec::with_capacity(sources.len());
         let mut start = 0;
         for source in &sources {
@@ -280,11 +281,10 @@ impl Matrix {
             starts.push(start);
             start += source.packed_bytes();
         }
-        let (data, exact) = (Arc::new(data), precision == Precision::F32);
+        let exact = precision == Precision::F32;
         let matrices = sources.iter().zip(starts).map(|(source, start)| {
             let Source { packing, rows, cols, panel_bytes, .. } = *source;
-            let data =
-                Storage::Owned { data: Arc::clone(&data), start, len: source.packed_bytes() };
+            let data = Storage::Owned(data.part(start, source.packed_bytes()));
             Matrix { data, packing, exact, rows, cols, panel_bytes }
         });
         Ok(matrices.collect())
@@ -411,7 +411,7 @@ impl Matrix {
             fresh: true,
             out: out.as_mut_ptr(),
             out_stride,
-            next: panel.wrapping_add(crate::product::AHEAD),
+            next: panel.wrapping_add(crate::product::FAR_AHEAD),
         };
         // SAFETY: the panels are whole, the rest is the caller's promise.
         unsafe { run(&product) }

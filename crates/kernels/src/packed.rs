@@ -1,10 +1,9 @@
 //! Weights that were packed before: from a matrix to bytes that may be kept, and back without a copy.
 
 use crate::KernelError;
-use crate::aligned::AlignedBytes;
+use crate::aligned::Part;
 use crate::layout::PANEL_ROWS;
 use crate::matrix::{Matrix, Packing, Precision, check};
-use std::sync::Arc;
 use weights::{Bytes, DType, PackedMatrix, Tensor};
 
 /// The version of all packed layouts together. Whoever changes a byte of any packed weight, or
@@ -17,13 +16,7 @@ const ALIGNMENT: usize = 64;
 /// Where the bytes of a packed weight lie.
 pub(crate) enum Storage {
     /// In memory of this process.
-    Owned {
-        /// Shared with the weights that were packed together.
-        data: Arc<AlignedBytes>,
-        /// Where this weight begins.
-        start: usize,
-        len: usize,
-    },
+    Owned(Part),
     /// In a file's memory map, shared with other processes: the system may drop its pages and
     /// read them again. Should the file change meanwhile, products give other numbers; kernels
     /// take no address from a weight, so they stay inside their buffers. That it is not cut
@@ -34,7 +27,7 @@ pub(crate) enum Storage {
 impl Storage {
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
-            Storage::Owned { data, start, len } => &data.as_slice()[*start..*start + *len],
+            Storage::Owned(part) => part.as_slice(),
             Storage::Mapped(bytes) => bytes,
         }
     }

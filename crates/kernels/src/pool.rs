@@ -81,7 +81,8 @@ unsafe impl Send for Shared {}
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<(JoinHandle<()>, Thread)>,
-    one_at_a_time: Mutex<()>,
+    /// Counts jobs too: hand-offs so far.
+    one_at_a_time: Mutex<u64>,
 }
 
 thread_local! {
@@ -112,12 +113,17 @@ impl Pool {
             let thread = handle.thread().clone();
             workers.push((handle, thread));
         }
-        Pool { shared, workers, one_at_a_time: Mutex::new(()) }
+        Pool { shared, workers, one_at_a_time: Mutex::new(0) }
     }
 
     /// Threads that work on a job, the caller included.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
+    }
+
+    /// Jobs that were handed to the workers so far; what the caller did alone is not counted.
+    pub fn handoffs(&self) -> u64 {
+        *self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls `task` once with every number below `tasks`, on any thread, in any order,
@@ -131,7 +137,8 @@ impl Pool {
             return;
         }
         assert!(u32::try_from(tasks).is_ok(), "tasks of a sane number");
-        let _turn = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turn = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        *turn = turn.wrapping_add(1);
         self.open(tasks, &task);
         let mine = catch_unwind(AssertUnwindSafe(|| work(&self.shared, 0, &task)));
         self.close();

@@ -43,7 +43,7 @@ pub(crate) struct Product<'a> {
     pub(crate) out_stride: usize,
     /// What a product of keys or values with few columns fetches into the cache along the way:
     /// the address that corresponds to `panel` in what will be read next. Any address will do.
-    /// Quantized weights fetch [`AHEAD`] of what they read.
+    /// Quantized weights fetch what lies ahead of what they read.
     pub(crate) next: *const u8,
 }
 
@@ -71,10 +71,13 @@ const FEW_BLOCKS: usize = 2;
 /// Unpacked block: values as bytes (or 16-bit, if wide), then two scales and two minima
 /// of 16 rows.
 const UNPACKED: usize = 2 * GROUPS * 64 + 4 * LANES * 4;
-/// How far ahead weights are fetched. Without it one core waits for memory: a block's
-/// arithmetic fills the reorder window, so few loads are under way. Measured on Zen 4 and
-/// Zen 5 (docs/lab-log.md): two to four times slower without, best from 8 to 32 KiB.
-pub(crate) const AHEAD: usize = 16 << 10;
+/// How far ahead weights are fetched into the first-level cache. Without it one core waits for
+/// memory: a block's arithmetic fills the reorder window, so few loads are under way.
+const AHEAD: usize = 4 << 10;
+/// How far ahead they are fetched into the second-level cache, which has room for more requests
+/// under way than the first. Measured on Zen 4 (docs/lab-log.md): with both a core reads at
+/// nearly twice the speed that either gives, and from 16 to 64 KiB is the same.
+pub(crate) const FAR_AHEAD: usize = 32 << 10;
 const SCALES_AT: usize = 2 * GROUPS * 64;
 const MINS_AT: usize = SCALES_AT + 2 * LANES * 4;
 
@@ -176,22 +179,33 @@ unsafe fn few_columns<S: Simd, L: Layout, const N: usize>(p: &Product<'_>) {
     }
 }
 
-/// Fetches what lies [`AHEAD`] of a block.
+/// Fetches what lies ahead of a block.
 #[inline(always)]
 unsafe fn fetch_ahead<S: Simd, L: Layout>(block: &Block) {
     // SAFETY: as below.
     unsafe {
         fetch_lines::<S>(block.codes, code_bytes::<L>());
-        S::prefetch(block.scales.wrapping_add(AHEAD));
+        fetch::<S>(block.scales);
     }
 }
 
-/// Fetches the lines that lie [`AHEAD`] of `bytes` bytes.
+/// Fetches the lines that lie ahead of `bytes` bytes.
 #[inline(always)]
 unsafe fn fetch_lines<S: Simd>(from: *const u8, bytes: usize) {
     for line in 0..bytes / 64 {
         // SAFETY: a prefetch takes any address.
-        unsafe { S::prefetch(from.wrapping_add(AHEAD + 64 * line)) };
+        unsafe { fetch::<S>(from.wrapping_add(64 * line)) };
+    }
+}
+
+/// Fetches the line [`AHEAD`] of an address from the second-level cache, and the line
+/// [`FAR_AHEAD`] from memory.
+#[inline(always)]
+unsafe fn fetch<S: Simd>(from: *const u8) {
+    // SAFETY: a prefetch takes any address.
+    unsafe {
+        S::prefetch(from.wrapping_add(AHEAD));
+        S::prefetch_far(from.wrapping_add(FAR_AHEAD));
     }
 }
 

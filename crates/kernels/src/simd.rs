@@ -149,6 +149,8 @@ pub(crate) trait Simd: Copy {
 
     /// Asks for a line to be in the first-level cache soon; any address is allowed.
     unsafe fn prefetch(p: *const u8);
+    /// As `prefetch`, but not into the first-level cache.
+    unsafe fn prefetch_far(p: *const u8);
 }
 
 /// [`Simd::four_groups_u8`], group by group.

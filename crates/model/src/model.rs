@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kernels::{Experts, KvType, Linear, Matrix, Pool, Precision, Rope, RopeTable, Span, Write};
+use kernels::{Arena, Experts, KvType, Linear, Matrix, Pool, Precision, Rope, RopeTable, Span, Write};
 use weights::{Checkpoint, PackedFile, Tensor};
 
 use crate::batch::{Batch, LogitRows};
@@ -104,6 +104,7 @@ impl Model {
             pool: pool_ref,
             activations,
             packed,
+            arena: Arena::default(),
             resident_bytes: 0,
             mapped_bytes: 0,
         };
@@ -290,6 +291,8 @@ struct Packing<'a> {
     pool: &'a Pool,
     activations: Precision,
     packed: Option<&'a PackedFile>,
+    /// Where what is packed lies.
+    arena: Arena,
     resident_bytes: u64,
     mapped_bytes: u64,
 }
@@ -297,13 +300,13 @@ struct Packing<'a> {
 impl Packing<'_> {
     fn pack(&mut self, tensor: &Tensor, precision: Precision) -> Result<Matrix, ModelError> {
         let matrix = match self.packed {
-            None => pack(self.pool, tensor, precision)?,
-            Some(file) => {
-                let matrix = find(file, tensor, precision)?;
-                self.mapped_bytes += matrix.bytes() as u64;
-                matrix
+            None => {
+                let mut one = self.pack_all_as(std::slice::from_ref(tensor), precision)?;
+                return Ok(one.pop().expect("a matrix for the tensor"));
             }
+            Some(file) => find(file, tensor, precision)?,
         };
+        self.mapped_bytes += matrix.bytes() as u64;
         self.resident_bytes += matrix.bytes() as u64;
         Ok(matrix)
     }
@@ -314,11 +317,19 @@ impl Packing<'_> {
             let precision = self.activations;
             return tensors.iter().map(|tensor| self.pack(tensor, precision)).collect();
         }
+        self.pack_all_as(tensors, self.activations)
+    }
+
+    fn pack_all_as(
+        &mut self,
+        tensors: &[Tensor],
+        precision: Precision,
+    ) -> Result<Vec<Matrix>, ModelError> {
         for tensor in tensors {
             whole(tensor)?;
         }
         let name = || tensors.first().map(|tensor| tensor.name.clone()).unwrap_or_default();
-        let matrices = Matrix::pack_all(self.pool, tensors, self.activations)
+        let matrices = Matrix::pack_all(self.pool, tensors, precision, &mut self.arena)
             .map_err(|source| ModelError::Pack { name: name(), source })?;
         self.resident_bytes += matrices.iter().map(|matrix| matrix.bytes() as u64).sum::<u64>();
         Ok(matrices)

@@ -2,6 +2,7 @@
 //! down under `bench/record/`, one file a machine and day.
 
 mod determinism;
+mod load;
 pub(crate) mod machine;
 mod peer;
 mod quality;
@@ -26,6 +27,8 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
             has none, llama-sweep-bench (a quarter of an hour on 2 cores)
   experts   prefill and decode of a mixture of experts (takes 7 GiB of disk, 14 of memory)
   quality   perplexity and divergence from the same file in f32, beside the first peer's
+  load      a fixed workload on a server, 1 to 64 clients, beside the first peer's
+            llama-server (half an hour on 2 cores; --only smollm2 for one file)
   start     time to the first token and peak memory
   determinism
             whether any bit of the logits depends on batch, chunks, threads or decode
@@ -68,12 +71,13 @@ struct Findings {
 /// A part of the acceptance: its name, its title in the record, the measurement.
 type Part = (&'static str, &'static str, fn(&Context) -> Result<Findings>);
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("speed", "Speed", speed::run),
     ("together", "Several sequences together", speed::together),
     ("depth", "After a long context", speed::depth),
     ("experts", "A mixture of experts", speed::experts),
     ("quality", "Quality of quantized weights", quality::run),
+    ("load", "A server under load", load::run),
     ("start", "Start and memory", start::run),
     ("determinism", "Determinism", determinism::run),
 ];

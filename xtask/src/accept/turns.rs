@@ -81,7 +81,7 @@ impl Table {
 }
 
 /// The median and the range.
-fn spread(values: &[f64]) -> String {
+pub(super) fn spread(values: &[f64]) -> String {
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
     let high = values.iter().copied().fold(0.0, f64::max);
     format!("{:.1} ({low:.1} to {high:.1})", median(values))

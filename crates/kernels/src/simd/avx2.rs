@@ -396,4 +396,8 @@ impl<const VNNI: bool> Simd for Ymm<VNNI> {
     unsafe fn prefetch(p: *const u8) {
         simd!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
     }
+    #[inline(always)]
+    unsafe fn prefetch_far(p: *const u8) {
+        simd!(_mm_prefetch::<_MM_HINT_T2>(p.cast()))
+    }
 }

@@ -220,4 +220,8 @@ impl Simd for Avx512 {
     unsafe fn prefetch(p: *const u8) {
         simd!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
     }
+    #[inline(always)]
+    unsafe fn prefetch_far(p: *const u8) {
+        simd!(_mm_prefetch::<_MM_HINT_T2>(p.cast()))
+    }
 }

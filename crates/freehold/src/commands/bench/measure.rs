@@ -1,6 +1,6 @@
 //! The repeats: prefill and decode, each followed by the roof that it is compared with.
 
-use super::roof::{PeakRoof, Peaks, ReadRoof};
+use super::roof::{PeakRoof, Peaks, ReadRoof, handoff_seconds};
 use crate::cli::Bench;
 use crate::compute::Sequences;
 use crate::machine;
@@ -20,6 +20,10 @@ pub(super) struct Measured {
     pub(super) decode: Vec<f64>,
     /// What plain loads read, after each decode, in bytes per second.
     pub(super) reads: Vec<f64>,
+    /// Jobs that one step of the decode hands to the threads.
+    pub(super) handoffs: Option<f64>,
+    /// What one such job costs by itself, in seconds.
+    pub(super) handoff_seconds: Option<f64>,
     /// Keys and values that one step of the decode reads, at the middle of the run.
     pub(super) kv_bytes: f64,
     pub(super) peak_rss_bytes: Option<u64>,
@@ -128,8 +132,15 @@ impl<'a> Run<'a> {
     }
 
     fn decode(&mut self, decode: &mut Decode<'_>) -> Result<()> {
-        let speed = decode.once(decode.tokens.len() - decode.depth);
+        let steps = decode.tokens.len() - decode.depth;
+        let pool = self.model.pool();
+        let before = pool.handoffs();
+        let speed = decode.once(steps);
         self.measured.decode.push(speed.context("while measuring decode")?);
+        self.measured.handoffs = Some((pool.handoffs() - before) as f64 / steps as f64);
+        let seconds = handoff_seconds(pool);
+        let least = self.measured.handoff_seconds.map_or(seconds, |old| old.min(seconds));
+        self.measured.handoff_seconds = Some(least);
         if self.read_roof.is_none() {
             // Before the roof takes memory; the repeats take no more than the first.
             self.measured.peak_rss_bytes = machine::peak_rss_bytes();

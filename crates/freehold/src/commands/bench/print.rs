@@ -1,6 +1,7 @@
 //! What `bench` found, for people and as JSON.
 
 use super::compare::Rival;
+use super::measure::Measured;
 use super::{Report, median};
 use crate::cli::Bench;
 use crate::compute::Numerics;
@@ -31,6 +32,8 @@ pub(super) fn json(args: &Bench, report: &Report, rivals: &[Rival]) -> Value {
         "decode_read_bytes_per_second": report.read_bytes_per_second(args.batch),
         "memory_read_bytes_per_second": median(&measured.reads),
         "decode_share_of_memory_read": report.share_of_memory(args.batch),
+        "handoffs_per_decode_step": measured.handoffs,
+        "handoff_seconds": measured.handoff_seconds,
         "prefill_int8_multiply_adds": report.multiply_adds.int8,
         "prefill_int16_multiply_adds": report.multiply_adds.int16,
         "prefill_f32_multiply_adds": report.multiply_adds.f32,
@@ -95,6 +98,12 @@ pub(super) fn table(args: &Bench, report: &Report) -> Table {
             table.row([&"decode reads", &value]);
         }
     }
+    if let Some((count, seconds, speed)) = handoffs(measured) {
+        let share = count * seconds * speed / f64::from(args.batch) * 100.0;
+        let micros = seconds * 1e6;
+        let value = format!("{count:.0} a step, {micros:.1} µs each: {share:.1} % of the decode");
+        table.row([&"hand-offs", &value]);
+    }
     let load = if report.mapped_bytes > 0 { " over the packed file" } else { "" };
     table.row([&"load", &format!("{:.2} s{load}", report.load_seconds)]);
     let peak = measured.peak_rss_bytes.map_or_else(|| "unknown".to_owned(), bytes);
@@ -104,6 +113,13 @@ pub(super) fn table(args: &Bench, report: &Report) -> Table {
     table.row([&"instructions", &kernels::Isa::best().name()]);
     table.row([&"processor", &machine::processor().unwrap_or_else(|| "unknown".to_owned())]);
     table
+}
+
+/// Jobs for each step of the decode, seconds for each, and tokens per second; nothing where one
+/// thread does it all.
+fn handoffs(measured: &Measured) -> Option<(f64, f64, f64)> {
+    let count = measured.handoffs.filter(|&count| count > 0.0)?;
+    Some((count, measured.handoff_seconds?, median(&measured.decode)?))
 }
 
 /// What the prefill multiplies and what the same cores multiply at most.

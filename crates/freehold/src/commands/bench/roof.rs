@@ -3,6 +3,7 @@
 
 use kernels::{ActivationFormat, Pool, peak};
 use model::MultiplyAdds;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// How often a roof is measured each time; the best counts.
@@ -105,6 +106,32 @@ fn pass(pool: &Pool, format: ActivationFormat, rounds: usize) -> (f64, f64) {
     let begun = Instant::now();
     let count = peak::multiply_adds(pool, format, rounds);
     (count as f64, begun.elapsed().as_secs_f64())
+}
+
+/// Seconds that it takes to hand a job to all threads and hear of its end, where each thread
+/// waits for all others and does nothing else.
+pub(super) fn handoff_seconds(pool: &Pool) -> f64 {
+    const JOBS: u32 = 500;
+    /// A thread that the system has stopped is not waited for much longer than this.
+    const SPINS_MAX: u32 = 1 << 16;
+    let threads = pool.threads();
+    let meet = || {
+        let here = AtomicUsize::new(0);
+        pool.run(threads, |_| {
+            here.fetch_add(1, Ordering::AcqRel);
+            let mut spins = 0;
+            while here.load(Ordering::Acquire) < threads && spins < SPINS_MAX {
+                spins += 1;
+                std::hint::spin_loop();
+            }
+        });
+    };
+    let pass = || {
+        let begun = Instant::now();
+        (0..JOBS).for_each(|_| meet());
+        begun.elapsed().as_secs_f64() / f64::from(JOBS)
+    };
+    (0..TRIES).map(|_| pass()).fold(f64::INFINITY, f64::min)
 }
 
 #[cfg(test)]
