@@ -341,7 +341,7 @@ fn draw(
         scratch.raw.extend_from_slice(row);
     }
     let sampling = &sequence.sampling;
-    let token = scratch.sampler.sample(row, &sampling.params, &sampling.history, key)?;
+    let token = scratch.sampler.sample(row, &sampling.params, &sampling.history, key, None)?;
     if sequence.is_stop(token) {
         finish(sequence, FinishReason::StopToken(token), events);
         return Ok(());

@@ -11,6 +11,7 @@ mod engine;
 mod logprobs;
 mod math;
 mod paged_model;
+mod params;
 mod philox;
 mod request;
 mod sampler;
@@ -23,10 +24,8 @@ pub use engine::{Config, ConfigError, Engine, StepReport};
 pub use logprobs::{TokenLogprob, TokenLogprobs};
 pub use model::{BLOCK_TOKENS, Batch, Chunk, LogitRows};
 pub use paged_model::PagedModel;
+pub use params::{Dry, LogitBias, SamplingParams, TOKEN_LIST_MAX};
 pub use philox::uniform;
-pub use request::{
-    Event, FinishReason, Limits, LogitBias, Request, RequestError, SamplingParams, SequenceError,
-    SequenceId,
-};
+pub use request::{Event, FinishReason, Limits, Request, RequestError, SequenceError, SequenceId};
 pub use sampler::{DrawKey, History, SampleError, Sampler};
 pub use step_model::{ForwardFault, StepModel};

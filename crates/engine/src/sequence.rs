@@ -1,6 +1,7 @@
 //! One sequence's state, in four parts: tokens, limits, KV ownership, sampling.
 
-use crate::request::{FinishReason, Request, SamplingParams, SequenceId};
+use crate::params::SamplingParams;
+use crate::request::{FinishReason, Request, SequenceId};
 use crate::sampler::{DrawKey, History};
 use model::BLOCK_TOKENS;
 
@@ -68,11 +69,7 @@ impl Sequence {
     pub(crate) fn new(id: SequenceId, request: Request, context_length: usize) -> Self {
         let n_prompt = request.prompt.len();
         let asked = n_prompt.saturating_add(request.max_tokens);
-        let history = if request.sampling.has_penalties() {
-            History::from_prompt(&request.prompt)
-        } else {
-            History::default()
-        };
+        let history = History::new(&request.sampling, &request.prompt);
         Self {
             id,
             tokens: Tokens { all: request.prompt, n_prompt, n_computed: 0 },
@@ -115,9 +112,7 @@ impl Sequence {
     /// Appends a generated token.
     pub(crate) fn push(&mut self, token: u32) {
         self.tokens.all.push(token);
-        if self.sampling.params.has_penalties() {
-            self.sampling.history.push(token);
-        }
+        self.sampling.history.push(token);
     }
 
     /// The reason that a full sequence is complete.
