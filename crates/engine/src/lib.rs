@@ -5,6 +5,7 @@
 //! `request` (what the caller asks) → `sequence` (its state) → `blocks` (its KV memory) →
 //! `schedule` (which tokens the next step computes) → `step_model` (the forward) →
 //! `sampler` and `logprobs` (one row of logits to one token) → `engine` (the loop's body).
+//! `speculate` has the parts of speculation that need no engine.
 
 mod blocks;
 mod engine;
@@ -17,6 +18,7 @@ mod request;
 mod sampler;
 mod schedule;
 mod sequence;
+pub mod speculate;
 mod step_model;
 
 pub use blocks::BlockPool;
