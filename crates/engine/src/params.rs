@@ -162,19 +162,18 @@ impl SamplingParams {
     }
 
     fn validate_tokens(&self, vocab_size: usize) -> Result<(), RequestError> {
-        for (name, got) in [
-            ("logit_bias", self.logit_bias.len()),
-            ("dry_sequence_breakers", self.dry.breakers.len()),
-        ] {
-            if got > TOKEN_LIST_MAX {
-                return Err(RequestError::TooMany { name, got, limit: TOKEN_LIST_MAX });
+        let biased: Vec<u32> = self.logit_bias.iter().map(|entry| entry.token).collect();
+        for (name, tokens) in
+            [("logit_bias", &biased), ("dry_sequence_breakers", &self.dry.breakers)]
+        {
+            if tokens.len() > TOKEN_LIST_MAX {
+                let (got, limit) = (tokens.len(), TOKEN_LIST_MAX);
+                return Err(RequestError::TooMany { name, got, limit });
+            }
+            if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab_size) {
+                return Err(RequestError::UnknownToken { name, token, vocab_size });
             }
         }
-        let biased = self.logit_bias.iter().map(|entry| entry.token);
-        let mut named = biased.chain(self.dry.breakers.iter().copied());
-        match named.find(|&token| token as usize >= vocab_size) {
-            Some(token) => Err(RequestError::UnknownToken { token, vocab_size }),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }

@@ -17,6 +17,8 @@ pub struct Request {
     pub max_tokens: usize,
     /// Tokens that end the answer and are not part of it.
     pub stop_tokens: Vec<u32>,
+    /// Tokens of the answer before which no stop token may be drawn; at most `max_tokens`.
+    pub min_tokens: usize,
     /// Which of several answers to one prompt this is; part of the draw's key.
     pub choice: u32,
     /// How tokens are drawn.
@@ -55,7 +57,11 @@ impl Limits {
         }
         let vocab_size = self.vocab_size;
         if let Some(&token) = request.prompt.iter().find(|&&t| t as usize >= vocab_size) {
-            return Err(RequestError::UnknownToken { token, vocab_size });
+            return Err(RequestError::UnknownToken { name: "prompt", token, vocab_size });
+        }
+        if request.min_tokens > request.max_tokens {
+            let (got, expected) = (request.min_tokens as f32, "an integer ≤ max_tokens");
+            return Err(RequestError::OutOfRange { name: "min_tokens", got, expected });
         }
         request.sampling.validate(vocab_size)
     }
@@ -82,8 +88,10 @@ pub enum RequestError {
         answer_tokens: usize,
     },
     /// A token id that the model does not have.
-    #[error("token {token} is not in the vocabulary of {vocab_size} tokens")]
+    #[error("{name}: token {token} is not in the vocabulary of {vocab_size} tokens")]
     UnknownToken {
+        /// Parameter that has it.
+        name: &'static str,
         /// The id.
         token: u32,
         /// Number of ids.

@@ -33,6 +33,8 @@ pub(crate) struct Limits {
     /// Whether `length` is the context's and not the caller's.
     is_context: bool,
     stop_tokens: Vec<u32>,
+    /// Length, prompt included, before which no stop token may be drawn.
+    stop_from: usize,
 }
 
 /// Everything that the draw of the next token depends on, besides the logits.
@@ -77,6 +79,7 @@ impl Sequence {
                 length: asked.min(context_length),
                 is_context: asked > context_length,
                 stop_tokens: request.stop_tokens,
+                stop_from: n_prompt.saturating_add(request.min_tokens),
             },
             blocks: Vec::new(),
             sampling: Sampling { params: request.sampling, history, choice: request.choice },
@@ -107,6 +110,12 @@ impl Sequence {
     /// Whether `token` ends the answer.
     pub(crate) fn is_stop(&self, token: u32) -> bool {
         self.limits.stop_tokens.contains(&token)
+    }
+
+    /// Tokens that may not be drawn next: the stop tokens while the answer is too short.
+    pub(crate) fn barred(&self) -> &[u32] {
+        let is_too_short = self.tokens.all.len() < self.limits.stop_from;
+        if is_too_short { &self.limits.stop_tokens } else { &[] }
     }
 
     /// Appends a generated token.
