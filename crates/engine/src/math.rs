@@ -96,7 +96,19 @@ fn block_mass(weights: &[f32]) -> f64 {
     lanes[0]
 }
 
-/// The sum of non-negative weights in f64, in an order that does not depend on the machine.
+/// The [`mass`] of e^(logit − max), for logits of at most `max`, without keeping the weights.
+pub(crate) fn mass_of_exp(logits: &[f32], max: f32) -> f64 {
+    let mut weights = [0.0f32; SUM_BLOCK];
+    let block = |logits: &[f32]| {
+        for (weight, &logit) in weights.iter_mut().zip(logits) {
+            *weight = exp_nonpositive(logit - max);
+        }
+        block_mass(&weights[..logits.len()])
+    };
+    logits.chunks(SUM_BLOCK).map(block).sum()
+}
+
+/// The sum in f64, in an order that does not depend on the machine.
 pub(crate) fn mass(weights: &[f32]) -> f64 {
     weights.chunks(SUM_BLOCK).map(block_mass).sum()
 }
@@ -143,8 +155,8 @@ fn by_rank(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
 
 /// Replaces `top` by the `count` largest of `row` in rank order; −∞ (masked) is never among them.
 ///
-/// One pass: what does not beat the smallest kept value costs one comparison, the rest is kept
-/// in a buffer of 2·count that is cut back to count when full.
+/// One pass: of what does not beat the smallest kept value, sixteen cost one comparison of
+/// vectors; the rest is kept in a buffer of 2·count that is cut back to count when full.
 pub(crate) fn select_top(row: &[f32], count: usize, top: &mut Vec<Candidate>) {
     top.clear();
     if count == 0 {
@@ -152,14 +164,19 @@ pub(crate) fn select_top(row: &[f32], count: usize, top: &mut Vec<Candidate>) {
     }
     let limit = count.saturating_mul(2).max(64);
     let mut threshold = f32::NEG_INFINITY;
-    for (token, &logit) in row.iter().enumerate() {
-        // Strict: a later id never displaces an earlier one with the same logit.
-        if logit > threshold {
-            top.push(Candidate { logit, token: token as u32 });
-            if top.len() >= limit {
-                top.select_nth_unstable_by(count - 1, by_rank);
-                top.truncate(count);
-                threshold = top[count - 1].logit;
+    for (block_idx, block) in row.chunks(LANES).enumerate() {
+        if !block.iter().fold(false, |is_any, &logit| is_any | (logit > threshold)) {
+            continue;
+        }
+        for (lane, &logit) in block.iter().enumerate() {
+            // Strict: a later id never displaces an earlier one with the same logit.
+            if logit > threshold {
+                top.push(Candidate { logit, token: (block_idx * LANES + lane) as u32 });
+                if top.len() >= limit {
+                    top.select_nth_unstable_by(count - 1, by_rank);
+                    top.truncate(count);
+                    threshold = top[count - 1].logit;
+                }
             }
         }
     }
@@ -169,7 +186,9 @@ pub(crate) fn select_top(row: &[f32], count: usize, top: &mut Vec<Candidate>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{exp_nonpositive, mass, max_or_nan, pick, position_of, select_top};
+    use super::{
+        exp_nonpositive, mass, mass_of_exp, max_or_nan, pick, position_of, select_top, weigh,
+    };
     use crate::philox::uniform;
 
     #[test]
@@ -223,6 +242,10 @@ mod tests {
                 })
                 .collect();
             let total = mass(&weights);
+            let logits: Vec<f32> = weights.iter().map(|w| -20.0 * w).collect();
+            let mut exps = Vec::new();
+            weigh(&logits, 0.0, 1.0, &mut exps);
+            assert_eq!(mass_of_exp(&logits, 0.0), mass(&exps));
             assert_eq!(total, weights.iter().map(|&w| f64::from(w)).sum::<f64>());
             let largest = 1.0 - f64::EPSILON / 2.0;
             for draw in [0.0, uniform(case, 1, 0), uniform(case, 1, 1), largest] {

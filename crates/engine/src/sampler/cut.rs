@@ -25,7 +25,8 @@ pub(super) fn highest(
         select_top(scores, count, top);
         take_sorted(top, taken);
     } else {
-        search(scores, |_| 1.0, count as f64, taken);
+        let one = |index: usize| f64::from(scores[index] > f32::NEG_INFINITY);
+        search(scores, one, count as f64, taken);
     }
 }
 
@@ -67,36 +68,59 @@ fn rank_key(score: f32) -> u32 {
 
 /// Finds the score at which the weights from above reach `target`, digit by digit of its key,
 /// and takes what is above it and of its equals as many as it needs.
+///
+/// Which of two neighbours is taken cannot be predicted, so nothing branches on it.
 fn search(scores: &[f32], weight: impl Fn(usize) -> f64, target: f64, taken: &mut Vec<u32>) {
     let mut above = 0.0f64;
     let mut prefix = 0u32;
-    for (shift, bits) in DIGITS {
+    // Indices whose key begins with `prefix`.
+    let inside = taken;
+    for (step, (shift, bits)) in DIGITS.into_iter().enumerate() {
         let mut sums = vec![[0.0f64; LANES]; 1 << bits];
         let digit_mask = (1u32 << bits) - 1;
-        for (index, &score) in scores.iter().enumerate() {
-            let key = rank_key(score);
-            // Of 64 bits, as the first digit has nothing above it.
-            if u64::from(key) >> (shift + bits) == u64::from(prefix) {
-                sums[(key >> shift & digit_mask) as usize][index % LANES] += weight(index);
-            }
+        let mut add = |index: usize| {
+            let digit = rank_key(scores[index]) >> shift & digit_mask;
+            sums[digit as usize][index % LANES] += weight(index);
+        };
+        if step == 0 {
+            (0..scores.len()).for_each(add);
+        } else {
+            inside.iter().for_each(|&index| add(index as usize));
         }
         let digit = threshold_digit(&sums, target, &mut above);
         prefix = prefix << bits | digit as u32;
-    }
-    taken.clear();
-    for (index, &score) in scores.iter().enumerate() {
-        let key = rank_key(score);
-        if key < prefix || score == f32::NEG_INFINITY {
-            continue;
+        let is_inside = |index: usize| rank_key(scores[index]) >> shift == prefix;
+        if step == 0 {
+            keep_indices(scores.len(), inside, is_inside);
+        } else {
+            inside.retain(|&index| is_inside(index as usize));
         }
-        if key == prefix {
-            if above >= target {
-                continue;
-            }
-            above += weight(index);
-        }
-        taken.push(index as u32);
     }
+    // Index behind the last equal that is needed.
+    let mut equals_end = 0;
+    for &index in inside.iter().take_while(|&&index| scores[index as usize] > f32::NEG_INFINITY) {
+        if above >= target {
+            break;
+        }
+        above += weight(index as usize);
+        equals_end = index as usize + 1;
+    }
+    keep_indices(scores.len(), inside, |index| {
+        let key = rank_key(scores[index]);
+        (key > prefix) | ((key == prefix) & (index < equals_end))
+    });
+}
+
+/// Replaces `kept` by the indices below `count` that `is_kept`, without a branch on it.
+fn keep_indices(count: usize, kept: &mut Vec<u32>, is_kept: impl Fn(usize) -> bool) {
+    kept.clear();
+    kept.resize(count, 0);
+    let mut n_kept = 0;
+    for index in 0..count {
+        kept[n_kept] = index as u32;
+        n_kept += usize::from(is_kept(index));
+    }
+    kept.truncate(n_kept);
 }
 
 /// The highest digit at which the sums from above reach `target`; `above` becomes what lies

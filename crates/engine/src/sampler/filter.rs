@@ -45,23 +45,28 @@ impl Kept {
         let needs_typical = params.typical_p < 1.0;
         if params.top_k > 0 && params.top_k < row.len() {
             highest(row, params.top_k, &mut self.tokens, &mut self.top);
-        } else if needs_top_p && !needs_typical {
-            // The whole row is copied for no filter but typical.
+            self.gather_logits(row);
+            weigh(&self.logits, max, scale, &mut self.weights);
+        } else {
             weigh(row, max, scale, &mut self.weights);
             let Self { weights, tokens, top, .. } = self;
-            highest_with_mass(row, weights, params.top_p, tokens, top);
-            needs_top_p = false;
-        } else {
-            // Typical starts from every token, min-p and XTC from those that min-p leaves.
-            let floor = if needs_typical { 0.0 } else { params.min_p };
-            weigh(row, max, scale, &mut self.weights);
-            self.tokens.clear();
-            let all = self.weights.iter().zip(0u32..);
-            self.tokens.extend(all.filter(|&(&w, _)| w > 0.0 && w >= floor).map(|(_, t)| t));
+            if needs_top_p && !needs_typical {
+                highest_with_mass(row, weights, params.top_p, tokens, top);
+                needs_top_p = false;
+            } else {
+                // Typical starts from every token, min-p and XTC from those that min-p leaves.
+                let floor = if needs_typical { 0.0 } else { params.min_p };
+                let all = weights.iter().zip(0u32..);
+                tokens.clear();
+                tokens.extend(all.filter(|&(&w, _)| w > 0.0 && w >= floor).map(|(_, t)| t));
+            }
+            for (to, &token) in tokens.iter().enumerate() {
+                // Ids ascend, so none is overwritten before it is read.
+                weights[to] = weights[token as usize];
+            }
+            weights.truncate(tokens.len());
+            self.gather_logits(row);
         }
-        self.logits.clear();
-        self.logits.extend(self.tokens.iter().map(|&token| row[token as usize]));
-        weigh(&self.logits, max, scale, &mut self.weights);
         if needs_typical {
             self.keep_typical(params.typical_p, max, scale);
         }
@@ -80,6 +85,11 @@ impl Kept {
                 self.exclude_top_choices(params.xtc_threshold);
             }
         }
+    }
+
+    fn gather_logits(&mut self, row: &[f32]) {
+        self.logits.clear();
+        self.logits.extend(self.tokens.iter().map(|&token| row[token as usize]));
     }
 
     /// Keeps the tokens that `is_kept` by index and weight.
@@ -110,14 +120,15 @@ impl Kept {
     /// ln Σeʸ − Σp·y: they differ by y − Σp·y, so no logarithm is taken.
     fn keep_typical(&mut self, share: f32, max: f32, scale: f32) {
         let Self { logits, weights, scores, taken, top, .. } = self;
-        scores.clear();
-        scores.extend(logits.iter().map(|&logit| (logit - max) * scale));
-        // A weight of 0 may stand beside a logit of any size.
-        let weighted = scores.iter().zip(&*weights).filter(|&(_, &weight)| weight > 0.0);
-        let sum: f64 = weighted.map(|(&y, &weight)| f64::from(weight) * f64::from(y)).sum();
-        let mean = sum / mass(weights);
-        for score in scores.iter_mut() {
-            *score = -(f64::from(*score) - mean).abs() as f32;
+        scores.resize(logits.len(), 0.0);
+        let scaled = |logit: f32| (logit - max) * scale;
+        for ((score, &logit), &weight) in scores.iter_mut().zip(&*logits).zip(&*weights) {
+            // A weight of 0 may stand beside a logit of any size.
+            *score = if weight > 0.0 { weight * scaled(logit) } else { 0.0 };
+        }
+        let mean = mass(scores) / mass(weights);
+        for (score, &logit) in scores.iter_mut().zip(&*logits) {
+            *score = -(f64::from(scaled(logit)) - mean).abs() as f32;
         }
         highest_with_mass(scores, weights, share, taken, top);
         self.keep_taken();

@@ -4,7 +4,7 @@
 /// The longest step that costs are known for, in tokens.
 pub const STEP_TOKENS_MAX: usize = 16;
 /// Match lengths from which a class of its own begins.
-const CLASS_FROM: [usize; 6] = [0, 3, 4, 6, 12, 32];
+const CLASS_FROM: [usize; 6] = [1, 3, 4, 6, 12, 32];
 /// What a class believes before it saw anything: how often a draft's first token is accepted.
 const PRIOR_FIRST: [f64; CLASS_FROM.len()] = [0.3, 0.4, 0.5, 0.6, 0.75, 0.9];
 /// The same for each token after an accepted one.
@@ -149,8 +149,8 @@ impl Default for Controller {
 }
 
 impl Controller {
-    /// The length of the draft to make after a match of `match_len` tokens, 0 for none, at most
-    /// `max`; the step has `n_others` tokens beside this sequence's.
+    /// The length of the draft to make after a match of `match_len` tokens, at most `max`; 0 is
+    /// none, as it is where nothing matched. The step has `n_others` tokens beside this sequence's.
     #[must_use]
     pub fn choose(
         &self,
@@ -159,7 +159,7 @@ impl Controller {
         match_len: usize,
         max: usize,
     ) -> usize {
-        let max = max.min(costs.draft_max(n_others));
+        let max = if match_len == 0 { 0 } else { max.min(costs.draft_max(n_others)) };
         let idx = class_idx(match_len);
         let Class { first, later } = &self.classes[idx];
         let prior = PRIOR_FIRST[idx];
@@ -191,6 +191,10 @@ impl Controller {
         let gained = n_accepted as f64 / (n_others as f64 + 1.0);
         let lost = costs.extra(n_others, n_drafted);
         self.credit = (self.credit + CREDIT_PER_STEP + gained - lost).min(CREDIT_MAX);
+        if match_len == 0 {
+            // No match was seen, so nothing was learned of any class.
+            return;
+        }
         let Class { first, later } = &mut self.classes[class_idx(match_len)];
         let factor = if n_drafted > 0 { FORGET_DRAFTED } else { FORGET_IDLE };
         first.forget(factor);

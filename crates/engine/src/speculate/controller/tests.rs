@@ -34,9 +34,8 @@ fn simulate(
     let (mut token, mut steps, mut n_steps, mut n_drafted) = (0, 0.0, 0, 0);
     while token < n_tokens {
         let match_len = matches(token);
-        let max = if match_len == 0 { 0 } else { DRAFT_MAX };
-        let drafted = controller.choose(costs, 0, match_len, max);
-        assert!(drafted <= max);
+        let drafted = controller.choose(costs, 0, match_len, DRAFT_MAX);
+        assert!(drafted <= DRAFT_MAX && (match_len > 0 || drafted == 0));
         let n_accepted = if drafted > 0 { accepted(token, drafted) } else { 0 };
         assert!(n_accepted <= drafted);
         controller.observe(costs, 0, match_len, drafted, n_accepted);
