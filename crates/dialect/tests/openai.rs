@@ -11,7 +11,7 @@ use dialect::openai::{
 use dialect::{CallMeta, StreamEncoder, Treatment};
 use serde_json::{Value, json};
 use serve::{
-    Alternative, Chat, Delta, Error, Event, FinishReason, Input, Message, Part, Reply,
+    Alternative, Chat, Delta, Dry, Error, Event, FinishReason, Input, LastN, Message, Part, Reply,
     ResponseFormat, Role, ScoredToken, Timings, ToolCall, ToolChoice, ToolResult, Usage,
 };
 
@@ -43,6 +43,9 @@ fn every_honoured_parameter_arrives() {
     let decoded = chat(&with(&json!({
         "max_completion_tokens": 9, "temperature": 0.5, "top_p": 0.25, "top_k": 4, "min_p": 0.125,
         "presence_penalty": 1, "frequency_penalty": -1, "repetition_penalty": 1.5,
+        "typical_p": 0.75, "xtc_probability": 0.5, "xtc_threshold": 0.25, "repeat_last_n": 64,
+        "dry_multiplier": 0.5, "dry_base": 1.5, "dry_allowed_length": 3, "dry_penalty_last_n": -1,
+        "dry_sequence_breakers": ["\n", "."], "min_tokens": 2,
         "logit_bias": {"7": -100, "8": 2.5}, "seed": -1, "stop": "END", "stop_token_ids": [5],
         "ignore_eos": true, "n": 1, "logprobs": true, "top_logprobs": 3, "stream": true,
         "stream_options": {"include_usage": true, "include_obfuscation": false},
@@ -58,6 +61,18 @@ fn every_honoured_parameter_arrives() {
     );
     assert_eq!((s.presence_penalty, s.frequency_penalty), (Some(1.0), Some(-1.0)));
     assert_eq!((s.repetition_penalty, s.seed), (Some(1.5), Some(u64::MAX)));
+    assert_eq!(
+        (s.typical_p, s.xtc_probability, s.xtc_threshold, s.repeat_last_n),
+        (Some(0.75), Some(0.5), Some(0.25), Some(LastN::Tokens(64)))
+    );
+    let dry = Dry {
+        multiplier: Some(0.5),
+        base: Some(1.5),
+        allowed_length: Some(3),
+        penalty_last_n: Some(LastN::All),
+        sequence_breakers: Some(vec!["\n".into(), ".".into()]),
+    };
+    assert_eq!((&s.dry, request.stop.min_tokens), (&dry, 2));
     assert_eq!(s.logit_bias, [(7, -100.0), (8, 2.5)]);
     assert_eq!(request.stop.strings, ["END"]);
     assert_eq!((request.stop.tokens.as_slice(), request.stop.ignore_eos), (&[5][..], true));
@@ -66,6 +81,38 @@ fn every_honoured_parameter_arrives() {
     assert_eq!(conversation(&request.input).template_kwargs["enable_thinking"], false);
     assert!(decoded.stream && decoded.include_usage);
     assert_eq!(decoded.ignored, ["stream_options.include_obfuscation"]);
+}
+
+#[test]
+fn sampling_parameters_out_of_range_are_refused_by_name() {
+    let bad = json!({
+        "temperature": [-0.1, 2.1, "hot"], "top_k": [-2, 1.5], "top_p": [-0.1, 1.1],
+        "min_p": [-1, 2], "typical_p": [-0.1, 1.01], "xtc_probability": [-1, 1.5],
+        "xtc_threshold": [-0.5, 1.5], "presence_penalty": [-3, 3], "frequency_penalty": [2.5],
+        "repetition_penalty": [0, -1, 1e9], "repeat_penalty": [0], "repeat_last_n": [-2, 0.5],
+        "dry_multiplier": [-1, 1e30], "dry_base": [0.5, 1e30], "dry_allowed_length": [0, -1],
+        "dry_penalty_last_n": [-2, "all"], "dry_sequence_breakers": [7, [1]], "min_tokens": [-1],
+        "stop_token_ids": [[-1], 5], "seed": [1.5],
+    });
+    for (name, values) in bad.as_object().unwrap() {
+        for value in values.as_array().unwrap() {
+            let refused = chat(&with(&json!({name: value}))).unwrap_err();
+            assert_eq!(refused.param.as_deref(), Some(name.as_str()), "{value}");
+            assert!(refused.message.contains("expected"), "{}", refused.message);
+        }
+    }
+}
+
+#[test]
+fn the_repetition_penalty_has_two_names() {
+    let number = |body: Value| chat(&with(&body)).map(|d| d.request.sampling.repetition_penalty);
+    assert_eq!(number(json!({"repeat_penalty": 1.25})), Ok(Some(1.25)));
+    let both = json!({"repeat_penalty": 1.25, "repetition_penalty": 1.25});
+    assert_eq!(number(both), Ok(Some(1.25)));
+    let differing = number(json!({"repeat_penalty": 1.25, "repetition_penalty": 1.5}));
+    assert_eq!(differing.unwrap_err().param.as_deref(), Some("repeat_penalty"));
+    let none = chat(&with(&json!({"dry_sequence_breakers": []}))).unwrap();
+    assert_eq!(none.request.sampling.dry.sequence_breakers, Some(Vec::new()));
 }
 
 #[test]

@@ -501,8 +501,13 @@ fn draw(
         scratch.raw.clear();
         scratch.raw.extend_from_slice(row);
     }
+    for &token in sequence.barred() {
+        if let Some(logit) = row.get_mut(token as usize) {
+            *logit = f32::NEG_INFINITY;
+        }
+    }
     let sampling = &sequence.sampling;
-    let token = scratch.sampler.sample(row, &sampling.params, &sampling.history, key)?;
+    let token = scratch.sampler.sample(row, &sampling.params, &sampling.history, key, None)?;
     if sequence.is_stop(token) {
         finish(sequence, FinishReason::StopToken(token), events);
         return Ok(());

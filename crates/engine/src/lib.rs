@@ -6,6 +6,7 @@
 //! `blocks`, `prefix` and `cache` (its memory, and what it shares) →
 //! `schedule` (which tokens the next step computes) → `step_model` (the forward) →
 //! `sampler` and `logprobs` (one row of logits to one token) → `engine` (the loop's body).
+//! `speculate` has the parts of speculation that need no engine.
 
 mod blocks;
 mod cache;
@@ -13,6 +14,7 @@ mod engine;
 mod logprobs;
 mod math;
 mod paged_model;
+mod params;
 mod philox;
 mod prefix;
 mod queue;
@@ -20,16 +22,18 @@ mod request;
 mod sampler;
 mod schedule;
 mod sequence;
+pub mod speculate;
 mod step_model;
 
 pub use engine::{Blocks, Config, ConfigError, Engine, Stats, StepReport};
 pub use logprobs::{TokenLogprob, TokenLogprobs};
 pub use model::{BLOCK_TOKENS, Batch, Chunk, LogitRows};
 pub use paged_model::PagedModel;
+pub use params::{Dry, LogitBias, SamplingParams, TOKEN_LIST_MAX};
 pub use philox::uniform;
 pub use request::{
-    Event, FinishReason, Limits, LogitBias, Priority, Request, RequestError, SamplingParams,
-    SequenceError, SequenceId, Tenant,
+    Event, FinishReason, Limits, Priority, Request, RequestError, SequenceError, SequenceId,
+    Tenant,
 };
 pub use sampler::{DrawKey, History, SampleError, Sampler};
 pub use step_model::{ForwardFault, StepModel};

@@ -1,6 +1,6 @@
 //! Log-probabilities of the model's own distribution: before penalties, bias and temperature.
 
-use crate::math::{Candidate, exp_nonpositive, max_or_nan, select_top};
+use crate::math::{Candidate, mass_of_exp, max_or_nan, select_top};
 use crate::sampler::SampleError;
 
 /// A token and its natural log-probability.
@@ -36,8 +36,7 @@ impl<'a> LogSoftmax<'a> {
     /// A NaN, a +∞, or nothing above −∞.
     pub(crate) fn new(row: &'a [f32]) -> Result<Self, SampleError> {
         let max = max_or_nan(row).filter(|max| max.is_finite()).ok_or(SampleError::NotFinite)?;
-        let sum: f64 = row.iter().map(|&x| f64::from(exp_nonpositive(x - max))).sum();
-        Ok(Self { row, offset: f64::from(max) + sum.ln() })
+        Ok(Self { row, offset: f64::from(max) + mass_of_exp(row, max).ln() })
     }
 
     fn of(&self, logit: f32) -> f32 {

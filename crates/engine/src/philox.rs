@@ -28,7 +28,12 @@ fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 /// A number in `[0, 1)` with 53 random bits, drawn for (`seed`, `choice`, `position`).
 #[must_use]
 pub fn uniform(seed: u64, choice: u32, position: u64) -> f64 {
-    let counter = [position as u32, (position >> 32) as u32, choice, 0];
+    uniform_of_stream(seed, choice, position, 0)
+}
+
+/// As [`uniform`], of another stream: further numbers for the same draw.
+pub(crate) fn uniform_of_stream(seed: u64, choice: u32, position: u64, stream: u32) -> f64 {
+    let counter = [position as u32, (position >> 32) as u32, choice, stream];
     let bits = philox4x32(counter, [seed as u32, (seed >> 32) as u32]);
     let high = (u64::from(bits[0]) << 32) | u64::from(bits[1]);
     (high >> 11) as f64 / (1u64 << 53) as f64

@@ -1,6 +1,7 @@
 //! What a caller asks of the engine and what it hears back.
 
 use crate::logprobs::TokenLogprobs;
+use crate::params::SamplingParams;
 use crate::sampler::SampleError;
 
 /// Names one sequence for the life of an engine; never reused.
@@ -27,102 +28,6 @@ pub(crate) struct Scope {
     pub(crate) tenant: Tenant,
 }
 
-/// An amount added to one token's logit before every draw.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LogitBias {
-    /// Token id.
-    pub token: u32,
-    /// Added to the logit; large negative values forbid the token.
-    pub bias: f32,
-}
-
-/// How a token is drawn from a row of logits.
-///
-/// Order: penalties, bias, temperature, top-k, top-p, min-p, draw.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SamplingParams {
-    /// 0 takes the most likely token (the lowest id among equals) and ignores the filters.
-    pub temperature: f32,
-    /// Keep this many tokens; 0 keeps all.
-    pub top_k: usize,
-    /// Keep the fewest most likely tokens with at least this mass, in `(0, 1]`.
-    pub top_p: f32,
-    /// Keep tokens at least this likely relative to the most likely one, in `[0, 1]`.
-    pub min_p: f32,
-    /// Divides positive and multiplies negative logits of tokens in prompt or answer; 1 is off.
-    pub repetition_penalty: f32,
-    /// Subtracted from logits of tokens in the answer.
-    pub presence_penalty: f32,
-    /// Subtracted from logits of tokens in the answer, times their count.
-    pub frequency_penalty: f32,
-    /// Added to single tokens' logits.
-    pub logit_bias: Vec<LogitBias>,
-    /// Key of every draw, together with the choice index and the position.
-    pub seed: u64,
-}
-
-impl Default for SamplingParams {
-    /// Greedy, nothing else applied.
-    fn default() -> Self {
-        Self {
-            temperature: 0.0,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            repetition_penalty: 1.0,
-            presence_penalty: 0.0,
-            frequency_penalty: 0.0,
-            logit_bias: Vec::new(),
-            seed: 0,
-        }
-    }
-}
-
-impl SamplingParams {
-    /// Whether any penalty changes logits, so that token counts must be kept.
-    #[must_use]
-    pub fn has_penalties(&self) -> bool {
-        self.repetition_penalty != 1.0
-            || self.presence_penalty != 0.0
-            || self.frequency_penalty != 0.0
-    }
-
-    /// Checks ranges and token ids.
-    ///
-    /// # Errors
-    /// Names the first parameter that is out of range and the range.
-    pub fn validate(&self, vocab_size: usize) -> Result<(), RequestError> {
-        let ranges = [
-            ("temperature", self.temperature, self.temperature >= 0.0, "a finite number ≥ 0"),
-            ("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "a number in (0, 1]"),
-            ("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p), "a number in [0, 1]"),
-            (
-                "repetition_penalty",
-                self.repetition_penalty,
-                self.repetition_penalty > 0.0,
-                "a finite number > 0",
-            ),
-            ("presence_penalty", self.presence_penalty, true, "a finite number"),
-            ("frequency_penalty", self.frequency_penalty, true, "a finite number"),
-        ];
-        for (name, got, in_range, expected) in ranges {
-            if !got.is_finite() || !in_range {
-                return Err(RequestError::OutOfRange { name, got, expected });
-            }
-        }
-        for entry in &self.logit_bias {
-            if entry.token as usize >= vocab_size {
-                return Err(RequestError::UnknownToken { token: entry.token, vocab_size });
-            }
-            if !entry.bias.is_finite() {
-                let (name, expected) = ("logit_bias", "a finite number");
-                return Err(RequestError::OutOfRange { name, got: entry.bias, expected });
-            }
-        }
-        Ok(())
-    }
-}
-
 /// One sequence to generate.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Request {
@@ -132,6 +37,8 @@ pub struct Request {
     pub max_tokens: usize,
     /// Tokens that end the answer and are not part of it.
     pub stop_tokens: Vec<u32>,
+    /// Tokens of the answer before which no stop token may be drawn; at most `max_tokens`.
+    pub min_tokens: usize,
     /// Which of several answers to one prompt this is; part of the draw's key.
     pub choice: u32,
     /// Whose it is.
@@ -174,7 +81,11 @@ impl Limits {
         }
         let vocab_size = self.vocab_size;
         if let Some(&token) = request.prompt.iter().find(|&&t| t as usize >= vocab_size) {
-            return Err(RequestError::UnknownToken { token, vocab_size });
+            return Err(RequestError::UnknownToken { name: "prompt", token, vocab_size });
+        }
+        if request.min_tokens > request.max_tokens {
+            let (got, expected) = (request.min_tokens as f32, "an integer ≤ max_tokens");
+            return Err(RequestError::OutOfRange { name: "min_tokens", got, expected });
         }
         request.sampling.validate(vocab_size)
     }
@@ -201,8 +112,10 @@ pub enum RequestError {
         answer_tokens: usize,
     },
     /// A token id that the model does not have.
-    #[error("token {token} is not in the vocabulary of {vocab_size} tokens")]
+    #[error("{name}: token {token} is not in the vocabulary of {vocab_size} tokens")]
     UnknownToken {
+        /// Parameter that has it.
+        name: &'static str,
         /// The id.
         token: u32,
         /// Number of ids.
@@ -217,6 +130,16 @@ pub enum RequestError {
         got: f32,
         /// Its range in words.
         expected: &'static str,
+    },
+    /// A list of more entries than are looked at.
+    #[error("{name} has {got} entries, the limit is {limit}")]
+    TooMany {
+        /// Parameter.
+        name: &'static str,
+        /// Entries.
+        got: usize,
+        /// The most it may have.
+        limit: usize,
     },
     /// As many sequences wait as the engine lets wait.
     #[error("the queue is full: {waiting} requests wait, the limit is {limit}")]

@@ -1,21 +1,40 @@
 //! One row of logits to one token.
 
-use std::collections::HashMap;
+mod cut;
+mod dry;
+mod filter;
+mod history;
 
-use crate::math::{Candidate, exp_nonpositive, max_or_nan, select_top};
+use crate::math::{max_or_nan, pick, position_of, weigh};
+use crate::params::SamplingParams;
 use crate::philox::uniform;
-use crate::request::SamplingParams;
+use dry::DryScratch;
+use filter::Kept;
+pub use history::History;
 
-/// First number of candidates that top-p looks at; eight times as many on each further look.
-const TOP_P_FIRST_LOOK: usize = 64;
+/// Token ids in one word of a mask.
+const MASK_BITS: usize = u32::BITS as usize;
 
 /// Logits that no token can be drawn from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SampleError {
-    /// A NaN, an infinite maximum, or no token left above −∞.
+    /// A NaN or +∞.
     #[error("the logits are not finite numbers")]
     NotFinite,
+    /// Every token is masked or at −∞.
+    #[error("no token is left that may be drawn")]
+    NothingAllowed,
+    /// A mask made for another vocabulary.
+    #[error("the mask has {got} words, expected {expected} for {vocab_size} tokens")]
+    MaskLength {
+        /// Words of the mask.
+        got: usize,
+        /// Words that the row needs.
+        expected: usize,
+        /// Logits in the row.
+        vocab_size: usize,
+    },
 }
 
 /// The key of one draw.
@@ -29,163 +48,91 @@ pub struct DrawKey {
     pub position: usize,
 }
 
-/// How often each token was generated; tokens of the prompt alone count 0.
-#[derive(Debug, Default)]
-pub struct History {
-    counts: HashMap<u32, u32>,
-}
-
-impl History {
-    /// Starts from a prompt.
-    #[must_use]
-    pub fn from_prompt(prompt: &[u32]) -> Self {
-        Self { counts: prompt.iter().map(|&token| (token, 0)).collect() }
-    }
-
-    /// Counts one generated token.
-    pub fn push(&mut self, token: u32) {
-        *self.counts.entry(token).or_insert(0) += 1;
-    }
-
-    /// Applies the penalties; tokens are independent, so the map's order does not matter.
-    fn penalize(&self, params: &SamplingParams, row: &mut [f32]) {
-        for (&token, &count) in &self.counts {
-            let Some(logit) = row.get_mut(token as usize) else { continue };
-            let factor = params.repetition_penalty;
-            *logit = if *logit > 0.0 { *logit / factor } else { *logit * factor };
-            if count > 0 {
-                *logit -= params.presence_penalty + params.frequency_penalty * count as f32;
-            }
-        }
-    }
-}
-
 /// Draws tokens; owns the buffers that it reuses from row to row.
 #[derive(Debug, Default)]
 pub struct Sampler {
-    candidates: Vec<Candidate>,
-    /// Unnormalised probabilities: of the candidates, or of the whole row where no filter is on.
-    weights: Vec<f32>,
+    kept: Kept,
+    dry: DryScratch,
 }
 
 impl Sampler {
-    /// Draws the next token from `row`, which penalties and bias change in place.
+    /// Draws the next token from `row`, which mask, penalties and bias change in place.
+    ///
+    /// `allowed` is a mask: token t may be drawn where bit t mod 32 of word t / 32 is set; it has
+    /// `row.len()` bits, rounded up to words. `None` allows all.
     ///
     /// # Errors
-    /// [`SampleError::NotFinite`] when the row cannot be sampled.
+    /// The row cannot be sampled, nothing is allowed, or the mask has another length.
     pub fn sample(
         &mut self,
         row: &mut [f32],
         params: &SamplingParams,
         history: &History,
         key: DrawKey,
+        allowed: Option<&[u32]>,
     ) -> Result<u32, SampleError> {
+        if let Some(mask) = allowed {
+            apply_mask(row, mask)?;
+        }
         if params.has_penalties() {
             history.penalize(params, row);
+        }
+        if params.dry.is_on() {
+            self.dry.penalize(&params.dry, history, row);
         }
         for entry in &params.logit_bias {
             if let Some(logit) = row.get_mut(entry.token as usize) {
                 *logit += entry.bias;
             }
         }
-        let max = max_or_nan(row).filter(|max| max.is_finite()).ok_or(SampleError::NotFinite)?;
+        let max = finite_max(row)?;
         if params.temperature == 0.0 {
-            let token = row.iter().position(|&x| x == max);
-            return token.map(|token| token as u32).ok_or(SampleError::NotFinite);
+            return Ok(position_of(row, max) as u32);
         }
         let draw = uniform(key.seed, key.choice, key.position as u64);
-        let scale = 1.0 / params.temperature;
-        let has_filter = params.top_k > 0 || params.top_p < 1.0 || params.min_p > 0.0;
-        if !has_filter {
-            weigh(row.iter().copied(), max, scale, &mut self.weights);
-            return Ok(pick(&self.weights, draw) as u32);
+        // Finite, so that the best token's 0 stays 0.
+        let scale = (1.0 / params.temperature).min(f32::MAX);
+        if !filter::is_on(params) {
+            weigh(row, max, scale, &mut self.kept.weights);
+            return Ok(pick(&self.kept.weights, draw) as u32);
         }
-        self.filter(row, params, max, scale);
-        Ok(self.candidates[pick(&self.weights, draw)].token)
+        self.kept.filter(row, params, key, max, scale);
+        Ok(self.kept.tokens[pick(&self.kept.weights, draw)])
     }
+}
 
-    /// Fills `candidates` and `weights` with what top-k, top-p and min-p leave; at least one.
-    fn filter(&mut self, row: &[f32], params: &SamplingParams, max: f32, scale: f32) {
-        let Self { candidates, weights } = self;
-        if params.top_k > 0 && params.top_k < row.len() {
-            select_top(row, params.top_k, candidates);
-            weigh(candidates.iter().map(|c| c.logit), max, scale, weights);
-            if params.top_p < 1.0 {
-                let kept = prefix_with_mass(weights, params.top_p, mass(weights));
-                weights.truncate(kept.unwrap_or(weights.len()));
-            }
-        } else if params.top_p < 1.0 {
-            weigh(row.iter().copied(), max, scale, weights);
-            let total = mass(weights);
-            let mut look = TOP_P_FIRST_LOOK;
-            loop {
-                select_top(row, look, candidates);
-                weigh(candidates.iter().map(|c| c.logit), max, scale, weights);
-                let kept = prefix_with_mass(weights, params.top_p, total);
-                if kept.is_some() || look >= row.len() {
-                    weights.truncate(kept.unwrap_or(weights.len()));
-                    break;
+/// The largest logit, where it is a number and none is NaN.
+fn finite_max(row: &[f32]) -> Result<f32, SampleError> {
+    match max_or_nan(row) {
+        Some(max) if max.is_finite() => Ok(max),
+        Some(f32::NEG_INFINITY) => Err(SampleError::NothingAllowed),
+        _ => Err(SampleError::NotFinite),
+    }
+}
+
+/// Sets the logits of tokens that are not allowed to −∞.
+fn apply_mask(row: &mut [f32], mask: &[u32]) -> Result<(), SampleError> {
+    let (got, expected) = (mask.len(), row.len().div_ceil(MASK_BITS));
+    if got != expected {
+        return Err(SampleError::MaskLength { got, expected, vocab_size: row.len() });
+    }
+    for (logits, &word) in row.chunks_mut(MASK_BITS).zip(mask) {
+        match word {
+            u32::MAX => {}
+            0 => logits.fill(f32::NEG_INFINITY),
+            _ => {
+                for (bit, logit) in logits.iter_mut().enumerate() {
+                    if word >> bit & 1 == 0 {
+                        *logit = f32::NEG_INFINITY;
+                    }
                 }
-                look = look.saturating_mul(8);
-            }
-        } else {
-            candidates.clear();
-            let all = row.iter().enumerate();
-            candidates.extend(
-                all.map(|(i, &logit)| Candidate { logit, token: i as u32 })
-                    .filter(|c| exp_nonpositive((c.logit - max) * scale) >= params.min_p),
-            );
-            weigh(candidates.iter().map(|c| c.logit), max, scale, weights);
-        }
-        candidates.truncate(weights.len());
-        if params.min_p > 0.0 {
-            // Sorted here, or filtered already: the heaviest weighs 1.
-            let kept = weights.iter().filter(|&&w| w >= params.min_p).count();
-            weights.truncate(kept);
-            candidates.truncate(kept);
-        }
-    }
-}
-
-/// Replaces `weights` by e^((logit − max)·scale).
-fn weigh(logits: impl Iterator<Item = f32>, max: f32, scale: f32, weights: &mut Vec<f32>) {
-    weights.clear();
-    weights.extend(logits.map(|x| exp_nonpositive((x - max) * scale)));
-}
-
-fn mass(weights: &[f32]) -> f64 {
-    weights.iter().map(|&w| f64::from(w)).sum()
-}
-
-/// How many of the sorted weights reach `share` of `total`; `None` where all together do not.
-fn prefix_with_mass(weights: &[f32], share: f32, total: f64) -> Option<usize> {
-    let target = f64::from(share) * total;
-    let mut sum = 0.0f64;
-    weights
-        .iter()
-        .position(|&w| {
-            sum += f64::from(w);
-            sum >= target
-        })
-        .map(|last| last + 1)
-}
-
-/// The index that `draw` in `[0, 1)` falls on; never one of weight 0.
-fn pick(weights: &[f32], draw: f64) -> usize {
-    let target = draw * mass(weights);
-    let mut sum = 0.0f64;
-    let mut last = 0;
-    for (index, &weight) in weights.iter().enumerate() {
-        if weight > 0.0 {
-            sum += f64::from(weight);
-            last = index;
-            if sum > target {
-                break;
             }
         }
     }
-    last
+    Ok(())
 }
 
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,10 @@
 //! One sequence's state: tokens, limits, its place in memory, sampling.
 
 use crate::cache::Cache;
+use crate::params::SamplingParams;
 use crate::prefix::{NodeId, Parent};
 use crate::queue::aged;
-use crate::request::{FinishReason, Priority, Request, SamplingParams, Scope, SequenceId, Tenant};
+use crate::request::{FinishReason, Priority, Request, Scope, SequenceId, Tenant};
 use crate::sampler::{DrawKey, History};
 use model::BLOCK_TOKENS;
 
@@ -45,6 +46,8 @@ pub(crate) struct Limits {
     /// Whether `length` is the context's and not the caller's.
     is_context: bool,
     stop_tokens: Vec<u32>,
+    /// Length, prompt included, before which no stop token may be drawn.
+    stop_from: usize,
 }
 
 /// What the sequence has of the model's memory; nothing while it waits.
@@ -109,11 +112,7 @@ impl Sequence {
     pub(crate) fn new(id: SequenceId, request: Request, context_length: usize, now: u64) -> Self {
         let n_prompt = request.prompt.len();
         let asked = n_prompt.saturating_add(request.max_tokens);
-        let history = if request.sampling.has_penalties() {
-            History::from_prompt(&request.prompt)
-        } else {
-            History::default()
-        };
+        let history = History::new(&request.sampling, &request.prompt);
         Self {
             id,
             priority: request.priority,
@@ -132,6 +131,7 @@ impl Sequence {
                 length: asked.min(context_length),
                 is_context: asked > context_length,
                 stop_tokens: request.stop_tokens,
+                stop_from: n_prompt.saturating_add(request.min_tokens),
             },
             memory: Memory::default(),
             sampling: Sampling { params: request.sampling, history, choice: request.choice },
@@ -197,12 +197,16 @@ impl Sequence {
         self.limits.stop_tokens.contains(&token)
     }
 
+    /// Tokens that may not be drawn next: the stop tokens while the answer is too short.
+    pub(crate) fn barred(&self) -> &[u32] {
+        let is_too_short = self.tokens.all.len() < self.limits.stop_from;
+        if is_too_short { &self.limits.stop_tokens } else { &[] }
+    }
+
     /// Appends a generated token.
     pub(crate) fn push(&mut self, token: u32) {
         self.tokens.all.push(token);
-        if self.sampling.params.has_penalties() {
-            self.sampling.history.push(token);
-        }
+        self.sampling.history.push(token);
     }
 
     /// The reason that a full sequence is complete.

@@ -7,6 +7,7 @@
 )]
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serve::LastN;
 use std::path::PathBuf;
 
 const LOOP: &str = "\
@@ -164,6 +165,15 @@ pub(crate) struct Sampling {
     /// Choose among tokens at least this probable, relative to the likeliest
     #[arg(long, value_name = "P")]
     pub(crate) min_p: Option<f32>,
+    /// Choose among the tokens nearest to the expected surprise that together have this probability
+    #[arg(long, value_name = "P")]
+    pub(crate) typical_p: Option<f32>,
+    /// With this probability, leave out the likeliest tokens but the last of them
+    #[arg(long, value_name = "P")]
+    pub(crate) xtc_probability: Option<f32>,
+    /// How probable those are at least
+    #[arg(long, value_name = "P")]
+    pub(crate) xtc_threshold: Option<f32>,
     /// Divide the logits of tokens that already occurred (1: off)
     #[arg(long, value_name = "R")]
     pub(crate) repetition_penalty: Option<f32>,
@@ -173,12 +183,33 @@ pub(crate) struct Sampling {
     /// Lower the logits of tokens by how often they occurred
     #[arg(long, value_name = "A", allow_negative_numbers = true)]
     pub(crate) frequency_penalty: Option<f32>,
+    /// How many of the last tokens these three look at (-1: all)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) repeat_last_n: Option<LastN>,
+    /// Lower the logits of tokens that would go on repeating a stretch (0: off)
+    #[arg(long, value_name = "A")]
+    pub(crate) dry_multiplier: Option<f32>,
+    /// How fast that grows with the stretch's length
+    #[arg(long, value_name = "B")]
+    pub(crate) dry_base: Option<f32>,
+    /// The shortest stretch that counts as repeated
+    #[arg(long, value_name = "N")]
+    pub(crate) dry_allowed_length: Option<u32>,
+    /// How many of the last tokens are searched for it (-1: all)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) dry_penalty_last_n: Option<LastN>,
+    /// Text that no stretch reaches over; can be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) dry_sequence_breaker: Option<Vec<String>>,
     /// The same seed gives the same text
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
     /// The longest answer in tokens
     #[arg(long, value_name = "N")]
     pub(crate) max_tokens: Option<u32>,
+    /// The shortest answer in tokens
+    #[arg(long, value_name = "N")]
+    pub(crate) min_tokens: Option<u32>,
 }
 
 /// How the model computes

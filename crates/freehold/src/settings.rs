@@ -43,11 +43,20 @@ const SETTINGS: &[Setting] = &[
     everywhere("top-k", "FREEHOLD_TOP_K"),
     everywhere("top-p", "FREEHOLD_TOP_P"),
     everywhere("min-p", "FREEHOLD_MIN_P"),
+    everywhere("typical-p", "FREEHOLD_TYPICAL_P"),
+    everywhere("xtc-probability", "FREEHOLD_XTC_PROBABILITY"),
+    everywhere("xtc-threshold", "FREEHOLD_XTC_THRESHOLD"),
     everywhere("repetition-penalty", "FREEHOLD_REPETITION_PENALTY"),
     everywhere("presence-penalty", "FREEHOLD_PRESENCE_PENALTY"),
     everywhere("frequency-penalty", "FREEHOLD_FREQUENCY_PENALTY"),
+    everywhere("repeat-last-n", "FREEHOLD_REPEAT_LAST_N"),
+    everywhere("dry-multiplier", "FREEHOLD_DRY_MULTIPLIER"),
+    everywhere("dry-base", "FREEHOLD_DRY_BASE"),
+    everywhere("dry-allowed-length", "FREEHOLD_DRY_ALLOWED_LENGTH"),
+    everywhere("dry-penalty-last-n", "FREEHOLD_DRY_PENALTY_LAST_N"),
     everywhere("seed", "FREEHOLD_SEED"),
     everywhere("max-tokens", "FREEHOLD_MAX_TOKENS"),
+    everywhere("min-tokens", "FREEHOLD_MIN_TOKENS"),
 ];
 
 /// The largest `freehold.toml` that is read, in bytes.

@@ -108,6 +108,7 @@ fn folder_sampling(config: &Value) -> Sampling {
         temperature: if greedy { Some(0.0) } else { number("temperature") },
         top_k: config["top_k"].as_u64().and_then(|k| usize::try_from(k).ok()),
         top_p: number("top_p"),
+        typical_p: number("typical_p"),
         min_p: number("min_p"),
         repetition_penalty: number("repetition_penalty"),
         ..Sampling::default()
@@ -124,6 +125,8 @@ fn gguf_sampling(gguf: &Gguf) -> Sampling {
         top_k: top_k.and_then(|k| usize::try_from(k).ok()),
         top_p: number("top_p"),
         min_p: number("min_p"),
+        xtc_probability: number("xtc_probability"),
+        xtc_threshold: number("xtc_threshold"),
         repetition_penalty: number("penalty_repeat"),
         ..Sampling::default()
     }

@@ -87,8 +87,10 @@ impl From<engine::RequestError> for Error {
                 Self::ContextOverflow { prompt_tokens, context_length }
             }
             E::QueueFull { waiting, limit } => Self::QueueFull { waiting, limit },
-            E::OutOfRange { name, .. } => Self::invalid(name, error.to_string()),
-            E::EmptyPrompt | E::UnknownToken { .. } => Self::invalid("prompt", error.to_string()),
+            E::OutOfRange { name, .. } | E::TooMany { name, .. } | E::UnknownToken { name, .. } => {
+                Self::invalid(name, error.to_string())
+            }
+            E::EmptyPrompt => Self::invalid("prompt", error.to_string()),
             other => Self::invalid("", other.to_string()),
         }
     }

@@ -17,6 +17,7 @@ mod local;
 mod message;
 mod reply;
 mod request;
+mod sampling;
 mod text_model;
 mod worker;
 
@@ -28,5 +29,6 @@ pub use generate::{Generate, ModelCard};
 pub use local::{Local, LocalOptions};
 pub use message::{Message, Part, Role, Tool, ToolCall, ToolChoice, ToolResult};
 pub use reply::{Choice, Reply};
-pub use request::{Chat, Input, Request, ResponseFormat, Sampling, Stop};
+pub use request::{Chat, Input, Request, ResponseFormat, Stop};
+pub use sampling::{Dry, LastN, LastNError, Sampling};
 pub use text_model::{ChatPrompt, Detokenize, TextFault, TextModel};

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Sender, channel as command_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use engine::{Engine, Limits, LogitBias, Priority, SamplingParams, StepModel, Tenant};
+use engine::{Engine, Limits, Priority, StepModel, Tenant};
 use text::StopMatcher;
 
 use crate::answer::{Answer, Plan};
@@ -17,7 +17,8 @@ use crate::choice::Wording;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::generate::{Generate, ModelCard};
-use crate::request::{Input, Request, ResponseFormat, Sampling};
+use crate::request::{Input, Request, ResponseFormat};
+use crate::sampling::{Breakers, Sampling};
 use crate::text_model::{ChatPrompt, TextFault, TextModel};
 use crate::worker::{Accepted, Command, Worker};
 
@@ -47,6 +48,7 @@ pub struct Local {
     text: Arc<dyn TextModel>,
     clock: Arc<dyn Clock>,
     limits: Limits,
+    breakers: Breakers,
     n_queued: Arc<AtomicUsize>,
     commands: Sender<Command>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -71,6 +73,7 @@ impl Local {
             .spawn(move || worker.run())?;
         Ok(Self {
             options,
+            breakers: Breakers::new(Arc::clone(&text), limits.vocab_size),
             text,
             clock,
             limits,
@@ -110,7 +113,7 @@ impl Local {
         let echo = if request.echo { Some(self.echo(&request.input, &prompt)?) } else { None };
         let seed = request.sampling.seed.unwrap_or_else(draw_seed);
         let prompt_tokens = prompt.len();
-        let asked = self.engine_request(&request, prompt, seed);
+        let asked = self.engine_request(&request, prompt, seed)?;
         self.limits.check(&asked)?;
         let (sender, events) = channel();
         let answer = Answer::new(Plan {
@@ -169,22 +172,28 @@ impl Local {
         }
     }
 
-    fn engine_request(&self, request: &Request, prompt: Vec<u32>, seed: u64) -> engine::Request {
+    fn engine_request(
+        &self,
+        request: &Request,
+        prompt: Vec<u32>,
+        seed: u64,
+    ) -> Result<engine::Request, Error> {
         let mut stop_tokens = request.stop.tokens.clone();
         if !request.stop.ignore_eos {
             stop_tokens.extend_from_slice(self.text.end_tokens());
         }
-        engine::Request {
+        Ok(engine::Request {
             prompt,
             max_tokens: request.max_tokens.unwrap_or(usize::MAX),
             stop_tokens,
+            min_tokens: request.stop.min_tokens,
             choice: 0,
             tenant: Tenant::default(),
             priority: Priority::Interactive,
-            sampling: sampling_params(&request.sampling, &self.options.sampling, seed),
+            sampling: request.sampling.over(&self.options.sampling, seed, &self.breakers)?,
             logprobs: request.logprobs,
             prompt_logprobs: request.prompt_logprobs,
-        }
+        })
     }
 }
 
@@ -259,22 +268,6 @@ fn choices(first: engine::Request, count: u32) -> Vec<engine::Request> {
     let other = |choice| engine::Request { choice, prompt_logprobs: None, ..first.clone() };
     let others: Vec<_> = (1..count).map(other).collect();
     std::iter::once(first).chain(others).collect()
-}
-
-/// The request's parameters over the model's over neutral ones.
-fn sampling_params(asked: &Sampling, model: &Sampling, seed: u64) -> SamplingParams {
-    let bias = asked.logit_bias.iter().map(|&(token, bias)| LogitBias { token, bias });
-    SamplingParams {
-        temperature: asked.temperature.or(model.temperature).unwrap_or(1.0),
-        top_k: asked.top_k.or(model.top_k).unwrap_or(0),
-        top_p: asked.top_p.or(model.top_p).unwrap_or(1.0),
-        min_p: asked.min_p.or(model.min_p).unwrap_or(0.0),
-        repetition_penalty: asked.repetition_penalty.or(model.repetition_penalty).unwrap_or(1.0),
-        presence_penalty: asked.presence_penalty.or(model.presence_penalty).unwrap_or(0.0),
-        frequency_penalty: asked.frequency_penalty.or(model.frequency_penalty).unwrap_or(0.0),
-        logit_bias: bias.collect(),
-        seed,
-    }
 }
 
 /// A seed for requests that bring none, from the standard library's own randomness.

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::message::{Message, Tool, ToolChoice};
+use crate::sampling::Sampling;
 
 /// What a client asks, whatever dialect it spoke.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,29 +76,6 @@ pub struct Chat {
     pub template_kwargs: Map<String, Value>,
 }
 
-/// How tokens are drawn; `None` leaves it to the model's own defaults.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Sampling {
-    /// 0 takes the most likely token.
-    pub temperature: Option<f32>,
-    /// Keep this many tokens; 0 keeps all.
-    pub top_k: Option<usize>,
-    /// Keep the fewest tokens with this mass.
-    pub top_p: Option<f32>,
-    /// Keep tokens at least this likely relative to the best.
-    pub min_p: Option<f32>,
-    /// Divides positive and multiplies negative logits of tokens seen.
-    pub repetition_penalty: Option<f32>,
-    /// Subtracted once for tokens of the answer.
-    pub presence_penalty: Option<f32>,
-    /// Subtracted for each occurrence in the answer.
-    pub frequency_penalty: Option<f32>,
-    /// Added to single tokens' logits.
-    pub logit_bias: Vec<(u32, f32)>,
-    /// Key of all draws; `None` draws one.
-    pub seed: Option<u64>,
-}
-
 /// What ends the answer besides its length.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stop {
@@ -107,6 +85,8 @@ pub struct Stop {
     pub tokens: Vec<u32>,
     /// Go on past the model's own end tokens.
     pub ignore_eos: bool,
+    /// Tokens of the answer before which no token ends it; strings do at any time.
+    pub min_tokens: usize,
 }
 
 /// The form that the answer must have.

@@ -1,18 +1,13 @@
 //! What chat completions and completions decode alike.
 
 use serde_json::{Map, Value};
-use serve::{Input, Request, ResponseFormat, Sampling, Stop};
+use serve::{Input, Request, ResponseFormat, Stop};
 
 use crate::fields::{FieldError, Fields};
 use crate::openai::error::ApiError;
+use crate::openai::sampling::sampling;
 use crate::parameters::{Parameter, survey};
 
-/// The highest temperature that OpenAI's own service takes.
-const TEMPERATURE_MAX: f32 = 2.0;
-/// OpenAI's bound of penalties, either way.
-const PENALTY_MAX: f32 = 2.0;
-/// OpenAI's bound of biases, either way.
-const BIAS_MAX: f64 = 100.0;
 /// Most answers to one prompt that OpenAI's own service gives.
 const CHOICES_MAX: usize = 128;
 
@@ -42,6 +37,7 @@ pub(crate) fn decode_shared(
         strings: fields.strings("stop")?,
         tokens: fields.tokens("stop_token_ids")?,
         ignore_eos: fields.bool("ignore_eos")?.unwrap_or(false),
+        min_tokens: fields.count("min_tokens", 0..=usize::MAX)?.unwrap_or(0),
     };
     let choices = fields.count("n", 1..=CHOICES_MAX)?.unwrap_or(1);
     request.choices = u32::try_from(choices).unwrap_or(u32::MAX);
@@ -72,44 +68,6 @@ pub(crate) fn stream_options(
     let others = options.object.keys().filter(|name| *name != "include_usage");
     ignored.extend(others.map(|name| format!("stream_options.{name}")));
     Ok((stream, include_usage))
-}
-
-fn sampling(fields: &Fields<'_>) -> Result<Sampling, FieldError> {
-    let penalty = -PENALTY_MAX..=PENALTY_MAX;
-    let top_p = fields.number("top_p", 0.0..=1.0)?;
-    Ok(Sampling {
-        temperature: fields.number("temperature", 0.0..=TEMPERATURE_MAX)?,
-        // vLLM's clients say -1 for all.
-        top_k: match fields.integer("top_k")? {
-            Some(-1) => Some(0),
-            _ => fields.count("top_k", 0..=usize::MAX)?,
-        },
-        // 0 keeps the most likely token alone, as the smallest positive share does.
-        top_p: top_p.map(|p| p.max(f32::MIN_POSITIVE)),
-        min_p: fields.number("min_p", 0.0..=1.0)?,
-        repetition_penalty: fields.number("repetition_penalty", f32::MIN_POSITIVE..=100.0)?,
-        presence_penalty: fields.number("presence_penalty", penalty.clone())?,
-        frequency_penalty: fields.number("frequency_penalty", penalty)?,
-        logit_bias: logit_bias(fields)?,
-        // Any 64 bits make a seed, negative numbers too.
-        seed: fields.integer("seed")?.map(i64::cast_unsigned),
-    })
-}
-
-fn logit_bias(fields: &Fields<'_>) -> Result<Vec<(u32, f32)>, FieldError> {
-    let Some(map) = fields.object("logit_bias")? else { return Ok(Vec::new()) };
-    let mut biases = Vec::with_capacity(map.object.len());
-    for (token, bias) in map.object {
-        let parsed = token.parse::<u32>().ok().zip(bias.as_f64());
-        match parsed.filter(|(_, bias)| bias.abs() <= BIAS_MAX) {
-            Some((token, bias)) => biases.push((token, bias as f32)),
-            None => {
-                let message = "logit_bias: expected token ids with numbers from -100 to 100";
-                return Err(FieldError::new(format!("logit_bias.{token}"), message));
-            }
-        }
-    }
-    Ok(biases)
 }
 
 fn response_format(fields: &Fields<'_>) -> Result<ResponseFormat, FieldError> {

@@ -6,6 +6,7 @@ mod completion;
 mod encode;
 mod error;
 mod logprobs;
+mod sampling;
 mod table;
 
 pub use chat::decode_chat;

@@ -19,6 +19,7 @@ const fn refused(
 }
 
 const CONSTRAINTS: &str = "the form of the answer cannot be constrained yet";
+const FILTERS: &str = "this way of choosing tokens is not there";
 const OLD_TOOLS: &str = "use `tools` and `tool_choice`";
 
 /// `POST /v1/chat/completions`.
@@ -31,14 +32,25 @@ pub const CHAT_PARAMETERS: &[Parameter] = &[
     honoured("top_p"),
     honoured("top_k"),
     honoured("min_p"),
+    honoured("typical_p"),
+    honoured("xtc_probability"),
+    honoured("xtc_threshold"),
     honoured("presence_penalty"),
     honoured("frequency_penalty"),
     honoured("repetition_penalty"),
+    honoured("repeat_penalty"),
+    honoured("repeat_last_n"),
+    honoured("dry_multiplier"),
+    honoured("dry_base"),
+    honoured("dry_allowed_length"),
+    honoured("dry_penalty_last_n"),
+    honoured("dry_sequence_breakers"),
     honoured("logit_bias"),
     honoured("seed"),
     honoured("stop"),
     honoured("stop_token_ids"),
     honoured("ignore_eos"),
+    honoured("min_tokens"),
     honoured("n"),
     honoured("logprobs"),
     honoured("top_logprobs"),
@@ -59,6 +71,8 @@ pub const CHAT_PARAMETERS: &[Parameter] = &[
     without_effect("service_tier"),
     without_effect("store"),
     without_effect("user"),
+    // The order of the filters is fixed.
+    without_effect("samplers"),
     without_effect("verbosity"),
     without_effect("prediction"),
     refused("modalities", &[r#"["text"]"#], "only text can be generated"),
@@ -73,6 +87,13 @@ pub const CHAT_PARAMETERS: &[Parameter] = &[
     refused("structured_outputs", &[], CONSTRAINTS),
     refused("grammar", &[r#""""#], CONSTRAINTS),
     refused("json_schema", &[], CONSTRAINTS),
+    refused("top_n_sigma", &["-1", "-1.0", "0", "0.0"], FILTERS),
+    refused("mirostat", &["0"], FILTERS),
+    refused("dynatemp_range", &["0", "0.0"], FILTERS),
+    refused("use_beam_search", &["false"], FILTERS),
+    refused("length_penalty", &["1", "1.0"], FILTERS),
+    refused("allowed_token_ids", &[], CONSTRAINTS),
+    refused("bad_words", &["[]"], CONSTRAINTS),
 ];
 
 /// `POST /v1/completions`.
@@ -84,14 +105,25 @@ pub const COMPLETION_PARAMETERS: &[Parameter] = &[
     honoured("top_p"),
     honoured("top_k"),
     honoured("min_p"),
+    honoured("typical_p"),
+    honoured("xtc_probability"),
+    honoured("xtc_threshold"),
     honoured("presence_penalty"),
     honoured("frequency_penalty"),
     honoured("repetition_penalty"),
+    honoured("repeat_penalty"),
+    honoured("repeat_last_n"),
+    honoured("dry_multiplier"),
+    honoured("dry_base"),
+    honoured("dry_allowed_length"),
+    honoured("dry_penalty_last_n"),
+    honoured("dry_sequence_breakers"),
     honoured("logit_bias"),
     honoured("seed"),
     honoured("stop"),
     honoured("stop_token_ids"),
     honoured("ignore_eos"),
+    honoured("min_tokens"),
     honoured("n"),
     honoured("logprobs"),
     honoured("echo"),
@@ -99,6 +131,8 @@ pub const COMPLETION_PARAMETERS: &[Parameter] = &[
     honoured("stream_options"),
     honoured("response_format"),
     without_effect("user"),
+    // The order of the filters is fixed.
+    without_effect("samplers"),
     refused("best_of", &["1"], "only one answer is generated"),
     refused("suffix", &[r#""""#], "text cannot be filled in before a suffix yet"),
     refused("guided_json", &[], CONSTRAINTS),
@@ -108,4 +142,11 @@ pub const COMPLETION_PARAMETERS: &[Parameter] = &[
     refused("structured_outputs", &[], CONSTRAINTS),
     refused("grammar", &[r#""""#], CONSTRAINTS),
     refused("json_schema", &[], CONSTRAINTS),
+    refused("top_n_sigma", &["-1", "-1.0", "0", "0.0"], FILTERS),
+    refused("mirostat", &["0"], FILTERS),
+    refused("dynatemp_range", &["0", "0.0"], FILTERS),
+    refused("use_beam_search", &["false"], FILTERS),
+    refused("length_penalty", &["1", "1.0"], FILTERS),
+    refused("allowed_token_ids", &[], CONSTRAINTS),
+    refused("bad_words", &["[]"], CONSTRAINTS),
 ];

@@ -2,8 +2,8 @@
 
 use crate::mock::{MockModel, VOCAB};
 use engine::{
-    Config, ConfigError, Engine, Event, FinishReason, Request, RequestError, SamplingParams,
-    SequenceError, SequenceId,
+    Config, ConfigError, Dry, Engine, Event, FinishReason, LogitBias, Request, RequestError,
+    SamplingParams, SequenceError, SequenceId, TOKEN_LIST_MAX,
 };
 
 fn engine_of(model: MockModel, config: Config) -> Engine<MockModel> {
@@ -68,6 +68,30 @@ fn a_stop_token_ends_the_answer_and_is_not_part_of_it() {
 }
 
 #[test]
+fn no_stop_token_is_drawn_before_the_least_length() {
+    let mut engine = small();
+    let id = engine.submit(request(&[1, 2, 3], 9)).unwrap();
+    let free = tokens(&run(&mut engine), id);
+    // The first token would end the answer at once.
+    let stopped = Request { stop_tokens: vec![free[0]], ..request(&[1, 2, 3], 9) };
+    let id = engine.submit(stopped.clone()).unwrap();
+    assert!(tokens(&run(&mut engine), id).is_empty());
+    let longer = Request { min_tokens: 4, ..stopped.clone() };
+    let id = engine.submit(longer).unwrap();
+    let said = tokens(&run(&mut engine), id);
+    assert!(said.len() >= 4 && !said.contains(&free[0]), "{said:?}");
+    // Where every token is a stop token, nothing is left.
+    let stop_tokens = (0..VOCAB as u32).collect();
+    let id = engine.submit(Request { stop_tokens, min_tokens: 1, ..stopped }).unwrap();
+    let failed = run(&mut engine).into_iter().find_map(|event| match event {
+        Event::Failed { id: of, error } if of == id => Some(error),
+        _ => None,
+    });
+    let source = engine::SampleError::NothingAllowed;
+    assert_eq!(failed, Some(SequenceError::Sample { position: 3, source }));
+}
+
+#[test]
 fn the_context_ends_an_answer_that_wants_more() {
     let config = Config { step_tokens: 8, running_max: 4, waiting_max: 4, ..Config::default() };
     let mut engine = engine_of(MockModel::new(16, 40), config);
@@ -90,9 +114,18 @@ fn refusals_are_typed() {
     let full = RequestError::QueueFull { waiting: 1, limit: 1 };
     assert_eq!(engine.submit(request(&[0], 1)), Err(full));
     let token = VOCAB as u32;
-    let unknown = RequestError::UnknownToken { token, vocab_size: VOCAB };
+    let unknown = RequestError::UnknownToken { name: "prompt", token, vocab_size: VOCAB };
     assert_eq!(engine.submit(request(&[token], 1)), Err(unknown));
+    let dry = |dry| SamplingParams { dry, ..Default::default() };
     for sampling in [
+        SamplingParams { typical_p: 0.0, ..Default::default() },
+        SamplingParams { typical_p: f32::NAN, ..Default::default() },
+        SamplingParams { xtc_probability: -0.5, ..Default::default() },
+        SamplingParams { xtc_threshold: 0.0, ..Default::default() },
+        dry(Dry { multiplier: -1.0, ..Default::default() }),
+        dry(Dry { multiplier: f32::INFINITY, ..Default::default() }),
+        dry(Dry { base: 0.5, ..Default::default() }),
+        dry(Dry { allowed_length: 0, ..Default::default() }),
         SamplingParams { temperature: -1.0, ..Default::default() },
         SamplingParams { temperature: f32::NAN, ..Default::default() },
         SamplingParams { top_p: 0.0, ..Default::default() },
@@ -103,6 +136,24 @@ fn refusals_are_typed() {
         let refused = engine.submit(Request { sampling, ..request(&[1], 1) });
         assert!(matches!(refused, Err(RequestError::OutOfRange { .. })), "{refused:?}");
     }
+    let bias = LogitBias { token, bias: 1.0 };
+    let unknown = |name| Err(RequestError::UnknownToken { name, token, vocab_size: VOCAB });
+    let sampling = SamplingParams { logit_bias: vec![bias], ..Default::default() };
+    let refused = engine.submit(Request { sampling, ..request(&[1], 1) });
+    assert_eq!(refused, unknown("logit_bias"));
+    let sampling = dry(Dry { breakers: vec![token], ..Default::default() });
+    let refused = engine.submit(Request { sampling, ..request(&[1], 1) });
+    assert_eq!(refused, unknown("dry_sequence_breakers"));
+    let many = LogitBias { token: 0, bias: 1.0 };
+    let sampling =
+        SamplingParams { logit_bias: vec![many; TOKEN_LIST_MAX + 1], ..Default::default() };
+    let refused = engine.submit(Request { sampling, ..request(&[1], 1) });
+    let (got, limit) = (TOKEN_LIST_MAX + 1, TOKEN_LIST_MAX);
+    assert_eq!(refused, Err(RequestError::TooMany { name: "logit_bias", got, limit }));
+    let refused = engine.submit(Request { min_tokens: 2, ..request(&[1], 1) });
+    let is_named =
+        matches!(refused, Err(RequestError::OutOfRange { name: "min_tokens", got: 2.0, .. }));
+    assert!(is_named, "{refused:?}");
 }
 
 #[test]

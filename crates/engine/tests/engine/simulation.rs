@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::mock::{MockModel, VOCAB};
 use engine::{
-    BLOCK_TOKENS, Config, Engine, Event, LogitBias, Priority, Request, RequestError,
+    BLOCK_TOKENS, Config, Dry, Engine, Event, LogitBias, Priority, Request, RequestError,
     SamplingParams, SequenceId, Stats, Tenant, uniform,
 };
 
@@ -39,18 +39,21 @@ fn random_request(dice: &mut Dice) -> Request {
         },
         _ => SamplingParams {
             temperature: 1.2,
+            typical_p: 0.95,
             min_p: 0.05,
+            xtc_probability: 0.2,
             repetition_penalty: 1.1,
+            dry: Dry { multiplier: 0.5, ..Default::default() },
             frequency_penalty: 0.3,
             seed: dice.below(9) as u64,
             ..Default::default()
         },
     };
+    let max_tokens = dice.below(60);
     Request {
         prompt,
-        tenant: Tenant(dice.below(3) as u64),
-        priority: if dice.below(4) == 0 { Priority::Batch } else { Priority::Interactive },
-        max_tokens: dice.below(60),
+    BLOCK_TOKENS, Config, Dry, Engine, Event, LogitBias, Priority, Request, RequestError,
+    SamplingParams, SequenceId, Stats, Tenant, uniform,
         stop_tokens: vec![dice.below(VOCAB) as u32],
         choice: dice.below(2) as u32,
         sampling,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::scripted::{CONTEXT, END, Scripted, SlowClock, local, local_with};
 use serve::{
-    Chat, Delta, Error, Event, FinishReason, Generate, Input, Message, Part, Reply, Request,
+    Chat, Delta, Dry, Error, Event, FinishReason, Generate, Input, Message, Part, Reply, Request,
     ResponseFormat, Role, Sampling,
 };
 
@@ -99,6 +99,56 @@ fn limits_end_answers() {
     endless.stop.ignore_eos = true;
     let whole = reply(&local, endless).unwrap();
     assert_eq!(whole.choices[0].finish, Some(FinishReason::ContextLength));
+}
+
+#[test]
+fn no_answer_ends_by_a_token_before_its_least_length() {
+    let local = local("ab");
+    let mut request = ask("Q");
+    request.stop.min_tokens = 6;
+    // The script is over: what it says next is the likeliest token but the end.
+    let whole = reply(&local, request.clone()).unwrap();
+    assert_eq!(whole.choices[0].text, "ab????");
+    assert_eq!(whole.choices[0].finish, Some(FinishReason::EndOfTurn));
+    request.stop.min_tokens = 2;
+    assert_eq!(reply(&local, request.clone()).unwrap().choices[0].text, "ab");
+    // Strings end it at any time.
+    request.stop = serve::Stop { strings: vec!["b".into()], min_tokens: 6, ..Default::default() };
+    assert_eq!(reply(&local, request.clone()).unwrap().choices[0].text, "a");
+    let impossible = Request { max_tokens: Some(3), ..request };
+    let refused = local.submit(impossible).err().unwrap();
+    assert!(matches!(refused, Error::Invalid { param, .. } if param == "min_tokens"));
+}
+
+#[test]
+fn repeated_stretches_are_lowered_up_to_their_breakers() {
+    let local = local("one two, one two, one two");
+    let text = |breakers: Option<&[&str]>| {
+        let sequence_breakers =
+            breakers.map(|list| list.iter().map(|&text| text.to_owned()).collect());
+        let dry = Dry { multiplier: Some(50.0), sequence_breakers, ..Default::default() };
+        let sampling = Sampling { dry, ..greedy() };
+        reply(&local, Request { sampling, ..ask("Q") }).map(|r| r.choices[0].text.clone())
+    };
+    // By tokens of a byte: "e " came before a "t", and ", " before an "o".
+    let unbroken = text(Some(&[])).unwrap();
+    assert!(unbroken.starts_with("one two, ") && !unbroken.contains("two, one two"), "{unbroken}");
+    let every: Vec<String> = "onetw ,".chars().map(String::from).collect();
+    let every: Vec<&str> = every.iter().map(String::as_str).collect();
+    assert_eq!(text(Some(&every)).unwrap(), "one two, one two, one two");
+    // No token of this script is in the default, so it is as without.
+    assert_eq!(text(None).unwrap(), unbroken);
+    let refused = |breakers: &[&str]| {
+        let error = text(Some(breakers)).err().unwrap();
+        assert!(
+            matches!(&error, Error::Invalid { param, .. } if param == "dry_sequence_breakers"),
+            "{error:?}"
+        );
+    };
+    refused(&["no single token"]);
+    refused(&[""]);
+    refused(&["x".repeat(41).as_str()]);
+    refused(&["e"; 65]);
 }
 
 #[test]

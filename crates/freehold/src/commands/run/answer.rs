@@ -32,6 +32,7 @@ pub(super) fn answer(
     let mut request = Request::new("terminal", model, Input::Chat(chat));
     request.sampling = settings.sampling.clone();
     request.max_tokens = settings.max_tokens;
+    request.stop.min_tokens = settings.min_tokens.unwrap_or(0);
     stop.store(false, Ordering::Relaxed);
     let mut events = generate.submit(request)?;
     let mut reply = Reply::default();
