@@ -141,7 +141,13 @@ impl<'m> Sequences<'m> {
             let chunks: Vec<Chunk<'_>> = self
                 .tables
                 .iter()
-                .map(|blocks| Chunk { tokens: part, position: self.position, blocks, logits: rows })
+                .map(|blocks| Chunk {
+                    tokens: part,
+                    position: self.position,
+                    blocks,
+                    logits: rows,
+                    adapter: None,
+                })
                 .collect();
             let batch = Batch { chunks: &chunks };
             self.model.forward(&mut self.cache, &mut self.scratch, &batch, logits)?;
@@ -163,6 +169,7 @@ impl<'m> Sequences<'m> {
             position: self.position,
             blocks: &self.tables[0],
             logits: LogitRows::All,
+            adapter: None,
         };
         let batch = Batch { chunks: &[chunk] };
         self.model.forward_traced(&mut self.cache, &mut self.scratch, &batch, logits, tap)?;

@@ -214,7 +214,8 @@ impl<const VNNI: bool> Simd for Ymm<VNNI> {
         simd!({
             // Both saturate, which does not happen; fours come out as 0, 2, 1, 3.
             let narrow = _mm256_packs_epi32(x[0], x[1]);
-            let (low, high) = (_mm256_castsi256_si128(narrow), _mm256_extracti128_si256::<1>(narrow));
+            let (low, high) =
+                (_mm256_castsi256_si128(narrow), _mm256_extracti128_si256::<1>(narrow));
             let bytes = _mm_shuffle_epi32::<0b11_01_10_00>(_mm_packs_epi16(low, high));
             _mm_storeu_si128(p.cast(), bytes);
         })
