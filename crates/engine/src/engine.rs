@@ -157,9 +157,12 @@ impl<M: StepModel> Engine<M> {
             let (waiting, limit) = (self.waiting.len(), self.config.waiting_max);
             return Err(RequestError::QueueFull { waiting, limit });
         }
+        let adapter = |id| self.model.adapter(id).ok_or(RequestError::UnknownAdapter(id));
+        let adapter = request.adapter.map(adapter).transpose()?;
         let id = SequenceId(self.next_id);
         self.next_id += 1;
-        self.waiting.push_back(Sequence::new(id, request, self.limits.context_length));
+        let sequence = Sequence::new(id, request, self.limits.context_length);
+        self.waiting.push_back(Sequence { adapter, ..sequence });
         Ok(id)
     }
 
@@ -245,6 +248,7 @@ impl<M: StepModel> Engine<M> {
                     position,
                     blocks: &sequence.blocks,
                     logits: scheduled.logits,
+                    adapter: sequence.adapter.as_deref(),
                 }
             })
             .collect();

@@ -21,8 +21,8 @@ mod step_model;
 pub use blocks::BlockPool;
 pub use engine::{Config, ConfigError, Engine, StepReport};
 pub use logprobs::{TokenLogprob, TokenLogprobs};
-pub use model::{BLOCK_TOKENS, Batch, Chunk, LogitRows};
-pub use paged_model::PagedModel;
+pub use model::{AdapterId, BLOCK_TOKENS, Batch, Chunk, LogitRows};
+pub use paged_model::{Adapters, PagedModel};
 pub use philox::uniform;
 pub use request::{
     Event, FinishReason, Limits, LogitBias, Request, RequestError, SamplingParams, SequenceError,

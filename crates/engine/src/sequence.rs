@@ -2,7 +2,8 @@
 
 use crate::request::{FinishReason, Request, SamplingParams, SequenceId};
 use crate::sampler::{DrawKey, History};
-use model::BLOCK_TOKENS;
+use model::{BLOCK_TOKENS, LoadedAdapter};
+use std::sync::Arc;
 
 /// The tokens so far and how many of them the KV cache holds.
 #[derive(Debug)]
@@ -57,6 +58,8 @@ pub(crate) struct Sequence {
     pub(crate) limits: Limits,
     /// KV blocks it owns; none while it waits.
     pub(crate) blocks: Vec<u32>,
+    /// What changes the model for it.
+    pub(crate) adapter: Option<Arc<LoadedAdapter>>,
     pub(crate) sampling: Sampling,
     pub(crate) reports: Reports,
     /// Set when it has ended and only waits to be removed.
@@ -82,6 +85,7 @@ impl Sequence {
                 stop_tokens: request.stop_tokens,
             },
             blocks: Vec::new(),
+            adapter: None,
             sampling: Sampling { params: request.sampling, history, choice: request.choice },
             reports: Reports { generated: request.logprobs, prompt: request.prompt_logprobs },
             is_done: false,

@@ -102,9 +102,11 @@ impl<'a> Prepared<'a> {
         let Update { matrix, inner, stride, first, scale, rows: to } = *update;
         assert_eq!(matrix.rows(), rows, "rows of the weight and of its update");
         assert_eq!(matrix.activation_format(), ActivationFormat::F32, "an exact update");
-        assert!(to.is_sorted() && to.last().is_none_or(|&last| last < tokens), "rows of the batch");
+        let ascends = to.windows(2).all(|pair| pair[0] < pair[1]);
+        assert!(ascends && to.last().is_none_or(|&last| last < tokens), "rows of the batch");
         assert_eq!(inner.len(), to.len() * stride, "an input for each row");
-        assert!(first + matrix.cols() <= stride, "the rank lies within the inputs");
+        let end = first.checked_add(matrix.cols());
+        assert!(end.is_some_and(|end| end <= stride), "the rank lies within the inputs");
         let starts = inner.chunks_exact(stride.max(1)).map(|row| row[first..].as_ptr().cast());
         Prepared { matrix, columns: Columns(starts.collect()), rows: to, scale }
     }

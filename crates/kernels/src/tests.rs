@@ -525,6 +525,7 @@ fn a_tensor_that_is_no_matrix_is_refused() {
 
 mod attention;
 mod hostile;
+mod low_rank;
 mod packed;
 
 proptest! {

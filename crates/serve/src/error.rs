@@ -88,6 +88,7 @@ impl From<engine::RequestError> for Error {
             }
             E::QueueFull { waiting, limit } => Self::QueueFull { waiting, limit },
             E::OutOfRange { name, .. } => Self::invalid(name, error.to_string()),
+            E::UnknownAdapter(_) => Self::invalid("model", error.to_string()),
             E::EmptyPrompt | E::UnknownToken { .. } => Self::invalid("prompt", error.to_string()),
             other => Self::invalid("", other.to_string()),
         }

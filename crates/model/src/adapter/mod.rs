@@ -51,6 +51,7 @@ pub struct LoadedAdapter {
     model: ModelId,
     layers: Vec<LayerAdapter>,
     bytes: u64,
+    multiply_adds: u64,
     changed: usize,
 }
 
@@ -91,6 +92,11 @@ impl LoadedAdapter {
     /// Bytes that it takes in memory.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Multiply-adds of one token, all in f32.
+    pub fn multiply_adds(&self) -> u64 {
+        self.multiply_adds
     }
 
     /// Number of weights that it changes.
@@ -138,9 +144,15 @@ impl Model {
             model: self.id,
             layers,
             bytes: loading.bytes,
+            multiply_adds: adapter.pairs().iter().map(elements).sum(),
             changed: adapter.pairs().len(),
         }))
     }
+}
+
+/// Elements of both matrices of a pair.
+fn elements(pair: &LowRank) -> u64 {
+    pair.a.elements() as u64 + pair.b.elements() as u64
 }
 
 /// An adapter on its way into memory.

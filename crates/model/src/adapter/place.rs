@@ -89,3 +89,37 @@ pub(super) fn pairing(family: Family, form: AdapterForm) -> Pairing {
         _ => Pairing::Half,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_found_again() {
+        for family in Family::ALL {
+            for form in [AdapterForm::Peft, AdapterForm::Gguf] {
+                for (&slot, layer) in ADAPTED.iter().zip([0, 1, 9, 10, 101, 1023, usize::MAX]) {
+                    let found = find(family, form, &name(family, form, slot, layer));
+                    let found = found.expect("its own name");
+                    assert_eq!((found.slot, found.layer), (slot, layer));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn fuzz_names() {
+        let names = bolero::generator::produce::<(bool, u8, u8, String)>();
+        bolero::check!().with_iterations(20_000).with_generator(names).for_each(
+            |(is_peft, slot, at, text)| {
+                let form = if *is_peft { AdapterForm::Peft } else { AdapterForm::Gguf };
+                let slot = ADAPTED[usize::from(*slot) % ADAPTED.len()];
+                let mut changed = name(Family::Qwen3, form, slot, 7);
+                changed.insert_str(usize::from(*at) % (changed.len() + 1), text);
+                if let Ok(place) = find(Family::Qwen3, form, &changed) {
+                    assert_eq!(name(Family::Qwen3, form, place.slot, place.layer), changed);
+                }
+            },
+        );
+    }
+}
