@@ -151,11 +151,8 @@ fn adapters_that_do_not_fit_are_refused_by_name() {
         let message = failure(trace.args(["--tokens", "1,2", "--out", "out.safetensors"]), 1);
         assert!(words.iter().all(|word| message.contains(word)), "{message}");
     };
-    refused(
-        "llama-gqa",
-        "qwen3-subset",
-        &["self_attn.q_proj", "(outputs, inputs)", "cannot load the adapter"],
-    );
+    refused("llama-gqa", "qwen3-subset", &["cannot load the adapter", "layer 1", "1 layers"]);
+    refused("llama-mha", "llama-rslora", &["mlp.down_proj", "[16, 20]", "[18, 20]"]);
     refused("llama-gqa", "../models/qwen3-tied", &["not an adapter", "whole model"]);
     let mut trace = freehold(home.path());
     trace.arg("trace").arg(format!("{}+./nowhere", golden("llama-gqa").display()));
