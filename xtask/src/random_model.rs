@@ -18,21 +18,50 @@ const DEVIATION: f32 = 0.03;
 /// Values encoded once a type; every tensor is made of blocks drawn from these.
 const POOL_VALUES: usize = 1 << 18;
 
-const USAGE: &str =
-    "random-model OUT.gguf [--shape qwen3-0.6b|qwen3-30b-a3b] [--type Q4_K_M] [--layers N]";
+const USAGE: &str = "random-model OUT.gguf [--shape qwen3-0.6b|qwen3-30b-a3b] [--type Q4_K_M] [--layers N]\n       or, with --adapter RANK [--type F32|BF16], a LoRA adapter of every linear layer";
 
 struct Options {
     out: PathBuf,
     shape: Shape,
-    mix: Mix,
+    /// The name of a mixture, or of an adapter's type.
+    dtype: String,
+    /// The rank of an adapter that is asked for in place of a model.
+    adapter: Option<usize>,
 }
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let options = parse(args)?;
-    write(&options.out, &options.shape, &options.mix)?;
+    match options.adapter {
+        Some(rank) => {
+            let dtype = DType::from_name(&options.dtype).context("no type of an adapter")?;
+            write_adapter(&options.out, &options.shape, rank, dtype)?;
+        }
+        None => write(&options.out, &options.shape, &Mix::from_name(&options.dtype)?)?,
+    }
     let bytes = std::fs::metadata(&options.out)?.len();
-    println!("{}: {} MiB, {}", options.out.display(), bytes >> 20, options.mix.name);
+    println!("{}: {} MiB, {}", options.out.display(), bytes >> 20, options.dtype);
     Ok(())
+}
+
+/// A LoRA adapter of every linear layer of a dense shape.
+fn write_adapter(out: &Path, shape: &Shape, rank: usize, dtype: DType) -> Result<()> {
+    let mut file = GgufWriter::new();
+    shape.set_metadata(&mut file)?;
+    file.set("general.type", "adapter");
+    file.set("adapter.type", "lora");
+    file.set("adapter.lora.alpha", 2.0 * rank as f32);
+    for (name, sizes) in shape.tensors() {
+        let [outputs, inputs] = sizes[..] else { continue };
+        if !name.starts_with("blk.") || name.contains("_inp.") {
+            continue;
+        }
+        let mut random = Random { state: seed_of(&name) };
+        let mut values = |len| (0..len).map(|_| random.normal() * DEVIATION).collect::<Vec<f32>>();
+        let (a, b) = (values(rank * inputs), values(outputs * rank));
+        file.tensor_f32(format!("{name}.lora_a"), dtype, &[rank, inputs], a);
+        file.tensor_f32(format!("{name}.lora_b"), dtype, &[outputs, rank], b);
+    }
+    Ok(file.write(out)?)
 }
 
 /// The file of this shape and mixture in `folder`, made where it is not there yet.
@@ -73,14 +102,19 @@ fn write(out: &Path, shape: &Shape, mix: &Mix) -> Result<()> {
 }
 
 fn parse(args: &[String]) -> Result<Options> {
-    let (mut out, mut mix, mut layers) = (None, Mix::from_name("Q4_K_M")?, None);
+    let (mut out, mut dtype, mut layers, mut adapter) = (None, None, None, None);
     let mut shape = Shape::QWEN3_0_6B;
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
         match arg.as_str() {
             "--shape" => shape = Shape::from_name(value()?)?,
-            "--type" => mix = Mix::from_name(value()?)?,
+            "--type" => dtype = Some(value()?.clone()),
+            "--adapter" => {
+                let text = value()?;
+                let rank = text.parse().ok().filter(|rank| (1..=1024usize).contains(rank));
+                adapter = Some(rank.with_context(|| format!("`{text}` is no rank of 1 to 1024"))?);
+            }
             "--layers" => {
                 let text = value()?;
                 let number: usize =
@@ -93,7 +127,9 @@ fn parse(args: &[String]) -> Result<Options> {
     }
     let shape = shape.with_layers(layers.unwrap_or(shape.layers))?;
     let out = out.with_context(|| format!("no output file; usage: {USAGE}"))?;
-    Ok(Options { out, shape, mix })
+    let usual = if adapter.is_some() { "F32" } else { "Q4_K_M" };
+    let dtype = dtype.unwrap_or_else(|| usual.to_owned());
+    Ok(Options { out, shape, dtype, adapter })
 }
 
 /// Encoded blocks of random values, made once a type.
@@ -192,6 +228,11 @@ mod tests {
         down.dequantize_row(1023, &mut row).expect("decodes");
         assert!(row.iter().all(|v| v.is_finite() && v.abs() < 0.3));
         assert!(row.iter().any(|v| *v != row[0]));
+        let adapter = folder.join("a.gguf");
+        let args = [adapter.display().to_string(), "--layers".into(), "1".into()];
+        run(&[&args[..], &["--adapter".to_owned(), "5".to_owned()]].concat()).expect("written");
+        let adapter = weights::Adapter::open(&adapter).expect("an adapter");
+        assert_eq!((adapter.pairs().len(), adapter.pairs()[0].rank()), (7, 5));
         std::fs::remove_dir_all(&folder).expect("removed");
     }
 }

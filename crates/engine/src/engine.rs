@@ -238,9 +238,12 @@ impl<M: StepModel> Engine<M> {
             let (waiting, limit) = (self.queue.len(), self.config.waiting_max);
             return Err(RequestError::QueueFull { waiting, limit });
         }
+        let adapter = |id| self.model.adapter(id).ok_or(RequestError::UnknownAdapter(id));
+        let adapter = request.adapter.map(adapter).transpose()?;
         let id = SequenceId(self.next_id);
         self.next_id += 1;
-        self.enqueue(Sequence::new(id, request, self.limits.context_length, self.now));
+        let sequence = Sequence::new(id, request, self.limits.context_length, self.now);
+        self.enqueue(Sequence { adapter, ..sequence });
         Ok(id)
     }
 
@@ -374,6 +377,7 @@ impl<M: StepModel> Engine<M> {
                     position,
                     blocks: &sequence.memory.blocks,
                     logits: scheduled.logits,
+                    adapter: sequence.adapter.as_deref(),
                 }
             })
             .collect();

@@ -27,8 +27,8 @@ mod step_model;
 
 pub use engine::{Blocks, Config, ConfigError, Engine, Stats, StepReport};
 pub use logprobs::{TokenLogprob, TokenLogprobs};
-pub use model::{BLOCK_TOKENS, Batch, Chunk, LogitRows};
-pub use paged_model::PagedModel;
+pub use model::{AdapterId, BLOCK_TOKENS, Batch, Chunk, LogitRows};
+pub use paged_model::{Adapters, PagedModel};
 pub use params::{Dry, LogitBias, SamplingParams, TOKEN_LIST_MAX};
 pub use philox::uniform;
 pub use request::{

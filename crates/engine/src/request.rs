@@ -3,6 +3,7 @@
 use crate::logprobs::TokenLogprobs;
 use crate::params::SamplingParams;
 use crate::sampler::SampleError;
+use model::AdapterId;
 
 /// Names one sequence for the life of an engine; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +27,7 @@ pub enum Priority {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Scope {
     pub(crate) tenant: Tenant,
+    pub(crate) adapter: Option<AdapterId>,
 }
 
 /// One sequence to generate.
@@ -51,6 +53,8 @@ pub struct Request {
     pub logprobs: Option<usize>,
     /// The same for the tokens of the prompt.
     pub prompt_logprobs: Option<usize>,
+    /// The adapter of the whole sequence; none is the model itself.
+    pub adapter: Option<AdapterId>,
 }
 
 /// What every request of an engine must keep to.
@@ -141,6 +145,9 @@ pub enum RequestError {
         /// The most it may have.
         limit: usize,
     },
+    /// The model has no adapter of this id, or no more.
+    #[error("there is no such adapter: {0:?}")]
+    UnknownAdapter(AdapterId),
     /// As many sequences wait as the engine lets wait.
     #[error("the queue is full: {waiting} requests wait, the limit is {limit}")]
     QueueFull {

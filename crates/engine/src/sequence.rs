@@ -6,7 +6,8 @@ use crate::prefix::{NodeId, Parent};
 use crate::queue::aged;
 use crate::request::{FinishReason, Priority, Request, Scope, SequenceId, Tenant};
 use crate::sampler::{DrawKey, History};
-use model::BLOCK_TOKENS;
+use model::{BLOCK_TOKENS, LoadedAdapter};
+use std::sync::Arc;
 
 /// The tokens so far and how many of them the KV cache holds.
 #[derive(Debug)]
@@ -102,6 +103,8 @@ pub(crate) struct Sequence {
     pub(crate) tokens: Tokens,
     pub(crate) limits: Limits,
     pub(crate) memory: Memory,
+    /// What changes the model for it.
+    pub(crate) adapter: Option<Arc<LoadedAdapter>>,
     pub(crate) sampling: Sampling,
     pub(crate) reports: Reports,
     pub(crate) life: Life,
@@ -116,7 +119,7 @@ impl Sequence {
         Self {
             id,
             priority: request.priority,
-            scope: Scope { tenant: request.tenant },
+            scope: Scope { tenant: request.tenant, adapter: request.adapter },
             arrived: now,
             was_admitted: false,
             has_begun: false,
@@ -134,6 +137,7 @@ impl Sequence {
                 stop_from: n_prompt.saturating_add(request.min_tokens),
             },
             memory: Memory::default(),
+            adapter: None,
             sampling: Sampling { params: request.sampling, history, choice: request.choice },
             reports: Reports { generated: request.logprobs, prompt: request.prompt_logprobs },
             life: Life::Goes,

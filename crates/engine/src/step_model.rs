@@ -1,14 +1,16 @@
 //! What the engine needs from a model: one forward over a ragged batch.
 
-use model::Batch;
+use std::sync::Arc;
+
+use model::{AdapterId, Batch, LoadedAdapter};
 
 /// Why a forward failed; the sequences of that batch fail with it.
 pub type ForwardFault = Box<dyn std::error::Error + Send + Sync>;
 
 /// A model together with the KV cache that its block tables index.
 ///
-/// A token's logits must not depend on which other chunks share the batch, nor on how a
-/// prompt is cut into chunks: the engine relies on it and never checks it.
+/// A token's logits must not depend on which other chunks share the batch and with which
+/// adapters, nor on how a prompt is cut into chunks: the engine relies on it and never checks it.
 pub trait StepModel {
     /// Number of logits in a row.
     fn vocab_size(&self) -> usize;
@@ -18,6 +20,13 @@ pub trait StepModel {
 
     /// Number of KV blocks; block tables hold ids below it.
     fn block_count(&self) -> usize;
+
+    /// The adapter that requests name by `id`, if there is one now. A sequence keeps what it
+    /// began with, whatever is dropped meanwhile.
+    fn adapter(&self, id: AdapterId) -> Option<Arc<LoadedAdapter>> {
+        let _ = id;
+        None
+    }
 
     /// Places for a recurrent state; 0 for a model that keeps nothing but keys and values. One
     /// for each running sequence, and those beyond keep states for shared prefixes.

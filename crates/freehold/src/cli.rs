@@ -17,7 +17,8 @@ Begin with:
   freehold serve smollm2:135m             the OpenAI API on http://127.0.0.1:8080/v1
 
 MODEL is a path (a GGUF file or a Hugging Face folder), owner/repo[:QUANT], or a name from the
-catalogue such as smollm2:135m. Models live in the data folder ($FREEHOLD_HOME).
+catalogue such as smollm2:135m. run, serve, bench and trace take MODEL+ADAPTER, where ADAPTER is
+the path of a LoRA adapter: a PEFT folder or a GGUF file. Models live in the data folder ($FREEHOLD_HOME).
 Every flag that shows [env: …] can also be set there or as a key in freehold.toml.
 Exit codes: 0 done, 1 failed, 2 wrong usage.";
 

@@ -2,15 +2,16 @@
 //! scheduling and sampling.
 
 use crate::cli::{Activations, Kv};
+use crate::locate::Found;
 use crate::machine;
 use crate::packed::PackedUse;
 use anyhow::{Context as _, Result};
 use kernels::{BLOCK_TOKENS, KvType, Pool, Precision};
-use model::{Batch, Chunk, KvCache, LoadOptions, LogitRows, Model, Scratch};
+use model::{Batch, Chunk, KvCache, LoadOptions, LoadedAdapter, LogitRows, Model, Scratch};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-use weights::Checkpoint;
+use weights::{Adapter, Checkpoint};
 
 /// Tokens per forward of a long run; the numbers do not depend on it.
 pub(crate) const CHUNK_TOKENS: usize = 512;
@@ -69,19 +70,20 @@ pub(crate) fn pool(threads: Option<u16>) -> Arc<Pool> {
 /// A loaded model and how long that took, opening the file included.
 pub(crate) struct Loaded {
     pub(crate) model: Model,
+    pub(crate) adapter: Option<Arc<LoadedAdapter>>,
     pub(crate) seconds: f64,
 }
 
-/// Loads the model at `path`, over its packed file if there is one that fits.
+/// Loads a model, over its packed file if there is one that fits, and its adapter.
 pub(crate) fn load(
-    path: &Path,
+    found: &Found<'_>,
     pool: &Arc<Pool>,
     options: &LoadOptions,
     packed: PackedUse<'_>,
 ) -> Result<Loaded> {
     let begun = Instant::now();
-    let at = || format!("cannot load {}", path.display());
-    let checkpoint = Checkpoint::open(path).with_context(at)?;
+    let at = || format!("cannot load {}", found.path.display());
+    let checkpoint = Checkpoint::open(&found.path).with_context(at)?;
     let model = match packed.load(&checkpoint, pool, options).with_context(at)? {
         Some(model) => model,
         None => {
@@ -91,12 +93,20 @@ pub(crate) fn load(
             model
         }
     };
-    Ok(Loaded { model, seconds: begun.elapsed().as_secs_f64() })
+    let adapter = found.adapter.as_deref().map(|path| adapter(&model, path)).transpose()?;
+    Ok(Loaded { model, adapter, seconds: begun.elapsed().as_secs_f64() })
+}
+
+/// Loads the adapter at `path` for `model`.
+pub(crate) fn adapter(model: &Model, path: &Path) -> Result<Arc<LoadedAdapter>> {
+    let at = || format!("cannot load the adapter {}", path.display());
+    let adapter = Adapter::open(path).with_context(at)?;
+    model.load_adapter(&adapter).with_context(at)
 }
 
 /// Sequences of equal length that advance together, over one cache.
 pub(crate) struct Sequences<'m> {
-    model: &'m Model,
+    loaded: &'m Loaded,
     cache: KvCache,
     scratch: Scratch,
     /// A block table for each sequence.
@@ -107,14 +117,14 @@ pub(crate) struct Sequences<'m> {
 
 impl<'m> Sequences<'m> {
     /// `count` empty sequences with room for `tokens` each.
-    pub(crate) fn new(model: &'m Model, count: usize, tokens: usize) -> Result<Sequences<'m>> {
+    pub(crate) fn new(loaded: &'m Loaded, count: usize, tokens: usize) -> Result<Sequences<'m>> {
         let blocks = tokens.div_ceil(BLOCK_TOKENS).max(1);
         let total = blocks.checked_mul(count).context("too many tokens for a KV cache")?;
         let last = u32::try_from(total).context("too many tokens for a KV cache")?;
         let ids: Vec<u32> = (0..last).collect();
         Ok(Sequences {
-            model,
-            cache: model.new_cache(total),
+            loaded,
+            cache: loaded.model.new_cache(total),
             scratch: Scratch::default(),
             tables: ids.chunks(blocks).map(<[u32]>::to_vec).collect(),
             position: 0,
@@ -141,10 +151,16 @@ impl<'m> Sequences<'m> {
             let chunks: Vec<Chunk<'_>> = self
                 .tables
                 .iter()
-                .map(|blocks| Chunk { tokens: part, position: self.position, blocks, logits: rows })
+                .map(|blocks| Chunk {
+                    tokens: part,
+                    position: self.position,
+                    blocks,
+                    logits: rows,
+                    adapter: self.loaded.adapter.as_deref(),
+                })
                 .collect();
             let batch = Batch { chunks: &chunks };
-            self.model.forward(&mut self.cache, &mut self.scratch, &batch, logits)?;
+            self.loaded.model.forward(&mut self.cache, &mut self.scratch, &batch, logits)?;
             self.position += part.len();
         }
         Ok(())
@@ -163,9 +179,16 @@ impl<'m> Sequences<'m> {
             position: self.position,
             blocks: &self.tables[0],
             logits: LogitRows::All,
+            adapter: self.loaded.adapter.as_deref(),
         };
         let batch = Batch { chunks: &[chunk] };
-        self.model.forward_traced(&mut self.cache, &mut self.scratch, &batch, logits, tap)?;
+        self.loaded.model.forward_traced(
+            &mut self.cache,
+            &mut self.scratch,
+            &batch,
+            logits,
+            tap,
+        )?;
         self.position += tokens.len();
         Ok(())
     }

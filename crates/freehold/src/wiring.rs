@@ -3,14 +3,17 @@
 
 use crate::cli::Compute;
 use crate::compute::{self, Numerics};
+use crate::locate::Found;
 use crate::machine;
 use crate::packed::PackedUse;
 use crate::texts::{self, Texts};
 use anyhow::{Context as _, Result, ensure};
-use engine::{Config, Engine, PagedModel};
+use engine::{Adapters, Config, Engine, PagedModel};
 use kernels::BLOCK_TOKENS;
 use model::Model;
-use serve::{ChatPrompt, Detokenize, Local, LocalOptions, SystemClock, TextFault, TextModel};
+use serve::{
+    AdaptedModel, ChatPrompt, Detokenize, Local, LocalOptions, SystemClock, TextFault, TextModel,
+};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -56,6 +59,24 @@ impl Names {
             names.extend([file.trim_end_matches(".gguf").to_owned(), file]);
         }
         names.push(typed.to_owned());
+        Names::from_list(names)
+    }
+
+    /// Those of a model with its adapter, as they were typed: the model's names, each with `+` and
+    /// the last part of the adapter's path without `.gguf`.
+    pub(crate) fn of_found(typed: &str, found: &Found<'_>, alias: Option<&str>) -> Names {
+        let Some(adapter) = &found.adapter else { return Names::of(typed, &found.path, alias) };
+        let name = adapter.file_name().map_or(String::new(), |name| name.to_string_lossy().into());
+        let name = name.trim_end_matches(".gguf");
+        let Names { id, aliases } = Names::of(found.model, &found.path, None);
+        let mut names: Vec<String> = alias.map(str::to_owned).into_iter().collect();
+        names.extend(std::iter::once(id).chain(aliases).map(|base| format!("{base}+{name}")));
+        names.push(typed.to_owned());
+        Names::from_list(names)
+    }
+
+    /// The first is what lists show.
+    fn from_list(mut names: Vec<String>) -> Names {
         let id = names.remove(0);
         names.retain(|name| *name != id);
         names.dedup();
@@ -63,9 +84,10 @@ impl Names {
     }
 }
 
-/// Loads the model at `path` and starts an engine over it.
+/// Loads a model, and its adapter, and starts an engine over it. Where there is an adapter, the
+/// names are those of the model with it, and the model alone is served beside it.
 pub(crate) fn start(
-    path: &Path,
+    found: &Found<'_>,
     names: Names,
     compute: &Compute,
     packed: PackedUse<'_>,
@@ -73,10 +95,10 @@ pub(crate) fn start(
 ) -> Result<Local> {
     // The tokenizer is built while the weights are packed.
     let (text, loaded) = std::thread::scope(|scope| {
-        let text = scope.spawn(|| Texts::open(path));
+        let text = scope.spawn(|| Texts::open(&found.path));
         let numerics = Numerics { kv: compute.kv, activations: compute.activations };
         let loaded =
-            compute::load(path, &compute::pool(compute.threads), &numerics.options(), packed);
+            compute::load(found, &compute::pool(compute.threads), &numerics.options(), packed);
         (text.join(), loaded)
     });
     let loaded = loaded?;
@@ -84,7 +106,9 @@ pub(crate) fn start(
     let sampling = text.sampling.clone();
     let blocks = blocks(&loaded.model, compute, room.parallel)?;
     let context = compute.context.map_or(usize::MAX, |context| context as usize);
+    let adapters = Adapters::default();
     let paged = PagedModel::new(Arc::new(loaded.model), blocks, context);
+    let paged = paged.with_adapters(adapters.clone());
     let config = Config {
         step_tokens: STEP_TOKENS.max(room.parallel + 1),
         running_max: room.parallel,
@@ -93,9 +117,19 @@ pub(crate) fn start(
     };
     let engine = Engine::new(paged, config)?;
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let adapter = loaded.adapter.map(|adapter| adapters.insert(adapter));
+    let (names, adapted) = match adapter {
+        None => (names, Vec::new()),
+        Some(adapter) => {
+            let Names { id, aliases } = names;
+            let base = Names::of(found.model, &found.path, None);
+            (base, vec![AdaptedModel { id, aliases, adapter }])
+        }
+    };
     let options = LocalOptions {
         id: names.id,
         aliases: names.aliases,
+        adapters: adapted,
         created,
         queue_max: room.queue,
         sampling,
@@ -187,8 +221,26 @@ impl Detokenize for Stream {
 
 #[cfg(test)]
 mod tests {
-    use super::Names;
+    use super::{Found, Names};
     use std::path::Path;
+
+    #[test]
+    fn an_adapter_is_named_beside_its_model() {
+        let found = Found {
+            model: "qwen3:0.6b",
+            path: "files/x.gguf".into(),
+            adapter: Some("lora/mine.gguf".into()),
+        };
+        let typed = "qwen3:0.6b+lora/mine.gguf";
+        let names = Names::of_found(typed, &found, None);
+        assert_eq!(
+            (names.id.as_str(), names.aliases.as_slice()),
+            ("qwen3:0.6b+mine", &[typed.to_owned()][..])
+        );
+        let names = Names::of_found(typed, &found, Some("support"));
+        assert_eq!(names.id, "support");
+        assert_eq!(names.aliases, ["qwen3:0.6b+mine", typed]);
+    }
 
     #[test]
     fn a_path_is_named_by_its_last_part_and_understood_in_every_form() {

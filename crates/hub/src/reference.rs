@@ -64,9 +64,9 @@ pub enum RefError {
         /// How many bytes were given.
         bytes: usize,
     },
-    /// `MODEL+adapter`.
+    /// `MODEL+adapter` where a model alone is looked for.
     #[error(
-        "adapters are not supported yet: {adapter:?} was asked for on top of {model:?}; ask for {model:?} alone"
+        "{adapter:?} on top of {model:?} is no adapter that can be used here: an adapter is a path that exists, and only run, serve, bench and trace take one"
     )]
     AdapterNotSupported {
         /// The model before the `+`.

@@ -83,7 +83,13 @@ fn measure(pool: &Pool, tensor: &Tensor, tokens: usize) {
             .map(|_| {
                 let start = Instant::now();
                 for matrix in matrices {
-                    let part = Linear { matrix, bias: None, write: Write::Set, out: &mut out };
+                    let part = Linear {
+                        matrix,
+                        bias: None,
+                        updates: &[],
+                        write: Write::Set,
+                        out: &mut out,
+                    };
                     linear(pool, &input, &mut [part]);
                 }
                 start.elapsed().as_secs_f64() / matrices.len() as f64

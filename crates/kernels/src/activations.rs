@@ -118,7 +118,30 @@ impl Activations {
         }
     }
 
+    /// Takes the rows `rows` of `x` (rows, cols), in this order and unchanged, for weights that
+    /// take f32 inputs.
+    ///
+    /// # Panics
+    /// If `x` is not whole columns or has no such row.
+    pub fn gather(&mut self, pool: &Pool, x: &[f32], cols: usize, rows: &[usize]) {
+        assert!(cols > 0 && x.len().is_multiple_of(cols), "activations are whole columns");
+        assert!(rows.iter().all(|&row| row < x.len() / cols), "rows of the input");
+        (self.tokens, self.cols) = (rows.len(), cols);
+        self.present = [false; 3];
+        self.fill_from(pool, x, ActivationFormat::F32, |token| rows[token]);
+    }
+
     fn fill(&mut self, pool: &Pool, x: &[f32], format: ActivationFormat) {
+        self.fill_from(pool, x, format, |token| token);
+    }
+
+    fn fill_from(
+        &mut self,
+        pool: &Pool,
+        x: &[f32],
+        format: ActivationFormat,
+        row_of: impl Fn(usize) -> usize + Sync,
+    ) {
         let (cols, stride) = (self.cols, format.stride(self.cols));
         let buffer = &mut self.formats[format as usize];
         buffer.grow(self.tokens * stride);
@@ -128,7 +151,7 @@ impl Activations {
         let grain = (16_384 / cols).max(1);
         pool.ranges(self.tokens, grain, |tokens| {
             for t in tokens {
-                let x = &x[t * cols..(t + 1) * cols];
+                let x = &x[row_of(t) * cols..][..cols];
                 // SAFETY: column `t` is `stride` bytes of the buffer, written by this
                 // task alone; the kernel is the one of the CPU's instruction set.
                 unsafe { quantize(format, x, out.at(t * stride)) };

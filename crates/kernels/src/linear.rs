@@ -4,6 +4,7 @@ use crate::activations::Activations;
 use crate::aligned::SharedMut;
 use crate::dispatch::kernels;
 use crate::layout::PANEL_ROWS;
+use crate::low_rank::{Prepared, Update};
 use crate::matrix::Matrix;
 use crate::pool::Pool;
 use std::cell::RefCell;
@@ -24,6 +25,8 @@ pub struct Linear<'a> {
     pub matrix: &'a Matrix,
     /// A value for each row.
     pub bias: Option<&'a [f32]>,
+    /// Products of low rank that some rows of the output get as well.
+    pub updates: &'a [Update<'a>],
     /// Replace or add.
     pub write: Write,
     /// (tokens, rows)
@@ -40,6 +43,8 @@ pub struct Gated<'a> {
     pub gate_bias: Option<&'a [f32]>,
     /// A value for each row of `up`.
     pub up_bias: Option<&'a [f32]>,
+    /// Products of low rank that some rows of `gate`'s and of `up`'s product get as well.
+    pub updates: [&'a [Update<'a>]; 2],
     /// (tokens, rows)
     pub out: &'a mut [f32],
 }
@@ -144,13 +149,16 @@ pub fn linear(pool: &Pool, x: &Activations, parts: &mut [Linear<'_>]) {
         assert!(part.bias.is_none_or(|b| b.len() == part.matrix.rows()), "a bias for each row");
     }
     let columns: Vec<_> = parts.iter().map(|p| Columns::all(x, p.matrix)).collect();
+    let updates = parts.iter().map(|p| Prepared::all(p.updates, p.matrix.rows(), x.tokens()));
+    let updates: Vec<_> = updates.collect();
     let outs: Vec<_> = parts.iter_mut().map(|p| SharedMut(p.out.as_mut_ptr())).collect();
     let parts: &[Linear<'_>] = parts;
     let sizes = parts.iter().map(|p| (p.matrix.panels(), p.matrix.panel_bytes(), x.tokens()));
     let tasks = stretches(pool, sizes);
     pool.run(tasks.len(), |task| {
         let Stretch { part, panels } = &tasks[task];
-        let (part, columns, out) = (&parts[*part], &columns[*part], outs[*part]);
+        let (updates, columns, out) = (&updates[*part], &columns[*part], outs[*part]);
+        let part = &parts[*part];
         for (first, columns) in columns.passes(part.matrix) {
             let at_once = panels_at_once(columns.len());
             with_sums(at_once * columns.len() * PANEL_ROWS, |sums, _| {
@@ -159,9 +167,9 @@ pub fn linear(pool: &Pool, x: &Activations, parts: &mut [Linear<'_>]) {
                     // output belong to this task.
                     unsafe {
                         part.matrix.product(panels.clone(), columns, sums);
+                        add_others(part.bias, updates, panels.clone(), first, columns.len(), sums);
                         for (panel, sums) in panels.zip(sums.chunks_mut(columns.len() * PANEL_ROWS))
                         {
-                            add_bias(part.bias, panel, sums);
                             let rows = part.matrix.rows();
                             write_panel(sums, panel, rows, first.., part.write, out);
                         }
@@ -177,12 +185,13 @@ pub fn linear(pool: &Pool, x: &Activations, parts: &mut [Linear<'_>]) {
 /// # Panics
 /// As [`linear`].
 pub fn gated(pool: &Pool, x: &Activations, part: Gated<'_>) {
-    let Gated { gate, up, gate_bias, up_bias, out } = part;
+    let Gated { gate, up, gate_bias, up_bias, updates, out } = part;
     assert!(gate.cols() == x.cols() && up.cols() == x.cols(), "columns of weights and input");
     assert_eq!(gate.rows(), up.rows(), "gate and up have the same rows");
     assert_eq!(out.len(), x.tokens() * gate.rows(), "room for the output");
     let columns = [Columns::all(x, gate), Columns::all(x, up)];
     let rows = gate.rows();
+    let updates = updates.map(|updates| Prepared::all(updates, rows, x.tokens()));
     let out = SharedMut(out.as_mut_ptr());
     let bytes = gate.panel_bytes() + up.panel_bytes();
     let tasks = stretches(pool, std::iter::once((gate.panels(), bytes, x.tokens())));
@@ -197,10 +206,11 @@ pub fn gated(pool: &Pool, x: &Activations, part: Gated<'_>) {
                     unsafe {
                         gate.product(panels.clone(), gate_columns, gates);
                         up.product(panels.clone(), up_columns, ups);
+                        let n = up_columns.len();
+                        add_others(gate_bias, &updates[0], panels.clone(), first, n, gates);
+                        add_others(up_bias, &updates[1], panels.clone(), first, n, ups);
                         let sums = gates.chunks_mut(len).zip(ups.chunks_mut(len));
                         for (panel, (gates, ups)) in panels.zip(sums) {
-                            add_bias(gate_bias, panel, gates);
-                            add_bias(up_bias, panel, ups);
                             (kernels().silu_mul)(gates, ups);
                             write_panel(gates, panel, rows, first.., Write::Set, out);
                         }
@@ -209,6 +219,24 @@ pub fn gated(pool: &Pool, x: &Activations, part: Gated<'_>) {
             });
         }
     });
+}
+
+/// Adds bias and updates to the sums (panels, columns, 16) of a product, whose first column is
+/// row `first` of the batch.
+fn add_others(
+    bias: Option<&[f32]>,
+    updates: &[Prepared<'_>],
+    panels: Range<usize>,
+    first: usize,
+    columns: usize,
+    sums: &mut [f32],
+) {
+    for (panel, sums) in panels.clone().zip(sums.chunks_mut(columns * PANEL_ROWS)) {
+        add_bias(bias, panel, sums);
+    }
+    for update in updates {
+        update.add(panels.clone(), first, columns, sums);
+    }
 }
 
 fn add_bias(bias: Option<&[f32]>, panel: usize, sums: &mut [f32]) {

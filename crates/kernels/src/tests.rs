@@ -300,7 +300,13 @@ fn linear_adds_biases_and_residuals_in_any_company() {
         let mut input = Activations::new();
         input.set(&pool, &x[..tokens * cols], cols, &[&matrix]);
         let mut out = start[..tokens * rows].to_vec();
-        let part = Linear { matrix: &matrix, bias: Some(&bias), write: Write::Add, out: &mut out };
+        let part = Linear {
+            matrix: &matrix,
+            bias: Some(&bias),
+            updates: &[],
+            write: Write::Add,
+            out: &mut out,
+        };
         linear(&pool, &input, &mut [part]);
         out
     };
@@ -325,12 +331,19 @@ fn gated_is_silu_of_gate_times_up() {
     input.set(&pool, &x, cols, &[&gate, &up]);
     let product = |matrix: &Matrix| {
         let mut out = vec![0f32; tokens * rows];
-        let part = Linear { matrix, bias: None, write: Write::Set, out: &mut out };
+        let part = Linear { matrix, bias: None, updates: &[], write: Write::Set, out: &mut out };
         linear(&pool, &input, &mut [part]);
         out
     };
     let mut out = vec![0f32; tokens * rows];
-    let part = Gated { gate: &gate, up: &up, gate_bias: None, up_bias: None, out: &mut out };
+    let part = Gated {
+        gate: &gate,
+        up: &up,
+        gate_bias: None,
+        up_bias: None,
+        updates: [&[]; 2],
+        out: &mut out,
+    };
     gated(&pool, &input, part);
     for ((o, g), u) in out.iter().zip(product(&gate)).zip(product(&up)) {
         let expected = f64::from(g) / (1.0 + (-f64::from(g)).exp()) * f64::from(u);
@@ -425,11 +438,19 @@ fn expert_oracle(pool: &Pool, experts: &Experts, x: &[f32], routes: &Routes) -> 
         input.set(pool, x, x.len(), &[&experts.gate[e], &experts.up[e]]);
         let mut inner = vec![0f32; experts.gate[e].rows()];
         let (gate, up) = (&experts.gate[e], &experts.up[e]);
-        gated(pool, &input, Gated { gate, up, gate_bias: None, up_bias: None, out: &mut inner });
+        gated(
+            pool,
+            &input,
+            Gated { gate, up, gate_bias: None, up_bias: None, updates: [&[]; 2], out: &mut inner },
+        );
         input.set(pool, &inner, inner.len(), &[&experts.down[e]]);
         let mut y = vec![0f32; x.len()];
         let matrix = &experts.down[e];
-        linear(pool, &input, &mut [Linear { matrix, bias: None, write: Write::Set, out: &mut y }]);
+        linear(
+            pool,
+            &input,
+            &mut [Linear { matrix, bias: None, updates: &[], write: Write::Set, out: &mut y }],
+        );
         out.iter_mut().zip(y).for_each(|(o, y)| *o += weight * y);
     }
     out
@@ -504,6 +525,7 @@ fn a_tensor_that_is_no_matrix_is_refused() {
 
 mod attention;
 mod hostile;
+mod low_rank;
 mod packed;
 
 proptest! {

@@ -97,7 +97,8 @@ impl Bench {
 
     fn product(&mut self) {
         let out = &mut self.out[..self.input.tokens() * ROWS];
-        let part = Linear { matrix: &self.matrix, bias: None, write: Write::Set, out };
+        let part =
+            Linear { matrix: &self.matrix, bias: None, updates: &[], write: Write::Set, out };
         linear(&self.pool, &self.input, &mut [part]);
     }
 

@@ -99,7 +99,7 @@ impl<'m> Run<'m> {
         let mut position = range.start;
         for tokens in tokens[range].chunks(chunk) {
             let blocks = &self.blocks;
-            let chunk = Chunk { tokens, position, blocks, logits: LogitRows::All };
+            let chunk = Chunk { tokens, position, blocks, logits: LogitRows::All, adapter: None };
             let batch = Batch { chunks: &[chunk] };
             self.model.forward(&mut self.cache, &mut self.scratch, &batch, &mut logits)?;
             rows.extend(digests(self.model, &logits));
@@ -149,7 +149,7 @@ fn together(model: &Model, sequences: &[Vec<u32>]) -> Result<Vec<Vec<u64>>> {
                 let end = tokens.len() - BATCH_DECODED + step;
                 let position = if step == 0 { 0 } else { end - 1 };
                 let tokens = &tokens[position..end];
-                Chunk { tokens, position, blocks, logits: LogitRows::Last }
+                Chunk { tokens, position, blocks, logits: LogitRows::Last, adapter: None }
             })
             .collect();
         let batch = Batch { chunks: &chunks };

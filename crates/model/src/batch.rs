@@ -1,5 +1,6 @@
 //! What one forward pass computes: pieces of sequences, each with its place in the KV cache.
 
+use crate::adapter::{LoadedAdapter, ModelId};
 use crate::cache::KvCache;
 use crate::error::ForwardError;
 use crate::spec::Spec;
@@ -17,6 +18,9 @@ pub struct Chunk<'a> {
     pub blocks: &'a [u32],
     /// For which of its tokens logits are wanted.
     pub logits: LogitRows,
+    /// What changes the model for these tokens. The keys and values of the sequence's earlier
+    /// positions are to have been computed with the same.
+    pub adapter: Option<&'a LoadedAdapter>,
 }
 
 /// Rows of a chunk for which logits are computed.
@@ -60,6 +64,7 @@ impl Batch<'_> {
         &self,
         spec: &Spec,
         cache: &KvCache,
+        model: ModelId,
         written: &mut Vec<u32>,
     ) -> Result<(), ForwardError> {
         if cache.layers.len() != spec.layers.len() {
@@ -69,6 +74,9 @@ impl Batch<'_> {
         written.clear();
         for (i, chunk) in self.chunks.iter().enumerate() {
             chunk.check(i, spec, cache)?;
+            if chunk.adapter.is_some_and(|adapter| adapter.model() != model) {
+                return Err(ForwardError::AdapterOfAnotherModel { chunk: i });
+            }
             let end = chunk.position + chunk.tokens.len();
             let blocks = chunk.position / BLOCK_TOKENS..end.div_ceil(BLOCK_TOKENS);
             written.extend_from_slice(&chunk.blocks[blocks]);

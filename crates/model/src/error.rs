@@ -218,6 +218,12 @@ pub enum ForwardError {
         /// The block's number.
         block: u32,
     },
+    /// An adapter that was loaded for another model.
+    #[error("chunk {chunk}: its adapter was loaded for another model")]
+    AdapterOfAnotherModel {
+        /// Index of the chunk.
+        chunk: usize,
+    },
     /// The cache was made for a model of another shape.
     #[error("the KV cache has {got} layers, the model has {expected}")]
     CacheMismatch {

@@ -1,8 +1,9 @@
 //! The one decoder layer: every family goes through here.
 
-use kernels::{AttentionShape, Gated, Linear, Pool, RopeTable, Span, Write};
+use kernels::{AttentionShape, Gated, Linear, Pool, RopeTable, Span, Update, Write};
 
 use crate::Resident;
+use crate::adapter::{Adapted, AdapterScratch, Site};
 use crate::cache::LayerState;
 use crate::route::route;
 use crate::scratch::Buffers;
@@ -21,12 +22,16 @@ pub(crate) struct Step<'a> {
     pub(crate) hidden_size: usize,
     /// The chunks with their block tables.
     pub(crate) spans: &'a [Span<'a>],
+    /// The rows that have adapters.
+    pub(crate) adapted: &'a Adapted<'a>,
 }
 
 impl Step<'_> {
-    /// `buffers.hidden` in, `buffers.hidden` out; keys and values are stored in `state`.
+    /// `buffers.hidden` in, `buffers.hidden` out; keys and values are stored in `state`. `index`
+    /// is the layer's.
     pub(crate) fn layer(
         &self,
+        index: usize,
         stage: &LayerStage<Resident>,
         state: &mut LayerState,
         buffers: &mut Buffers,
@@ -37,12 +42,12 @@ impl Step<'_> {
         self.norm(&stage.mixer_norm, buffers);
         match (&stage.mixer, state) {
             (MixerStage::Attention(attention), LayerState::KeyValue(kv)) => {
-                self.attention(attention, kv, buffers);
+                self.attention(index, attention, kv, buffers);
             }
         }
         self.norm(&stage.ffn_norm, buffers);
         match &stage.ffn {
-            FfnStage::Dense(dense) => self.dense(dense, buffers),
+            FfnStage::Dense(dense) => self.dense(index, dense, buffers),
             FfnStage::Moe(moe) => self.moe(moe, buffers),
         }
     }
@@ -56,6 +61,7 @@ impl Step<'_> {
     /// Adds attention over `input` to `hidden`.
     fn attention(
         &self,
+        index: usize,
         stage: &AttentionStage<Resident>,
         kv: &mut kernels::KvLayer,
         buffers: &mut Buffers,
@@ -67,14 +73,17 @@ impl Step<'_> {
         let value = &mut buffers.value[..self.tokens * spec.kv_heads * head_dim];
         let hidden = &mut buffers.hidden[..self.tokens * self.hidden_size];
         let activations = &mut buffers.activations;
+        let adapters = &mut buffers.adapters;
 
         let matrices = [&stage.query.matrix, &stage.key.matrix, &stage.value.matrix];
         let normed = &buffers.input[..self.tokens * self.hidden_size];
         activations.set(pool, normed, self.hidden_size, &matrices);
+        let [of_query, of_key, of_value] =
+            self.updates(index, |layer| layer.qkv.as_ref(), normed, self.hidden_size, adapters);
         let mut parts = [
-            set(&stage.query, &mut *query),
-            set(&stage.key, &mut *key),
-            set(&stage.value, &mut *value),
+            set(&stage.query, &of_query, &mut *query),
+            set(&stage.key, &of_key, &mut *key),
+            set(&stage.value, &of_value, &mut *value),
         ];
         kernels::linear(pool, activations, &mut parts);
         if let Some([query_norm, key_norm]) = &stage.qk_norm {
@@ -98,24 +107,27 @@ impl Step<'_> {
         let attended = &mut buffers.input[..self.tokens * spec.heads * head_dim];
         let sinks = stage.sinks.as_deref();
         kernels::attention(pool, &shape, query, sinks, kv, self.spans, attended);
-        let output = &stage.output;
-        activations.set(pool, attended, spec.heads * head_dim, &[&output.matrix]);
-        let bias = output.bias.as_deref();
-        let sum = Linear { matrix: &output.matrix, bias, write: Write::Add, out: hidden };
-        kernels::linear(pool, activations, &mut [sum]);
+        let width = spec.heads * head_dim;
+        activations.set(pool, attended, width, &[&stage.output.matrix]);
+        let [updates] =
+            self.updates(index, |layer| layer.output.as_ref(), attended, width, adapters);
+        kernels::linear(pool, activations, &mut [add(&stage.output, &updates, hidden)]);
     }
 
     /// Adds the network over `input` to `hidden`.
-    fn dense(&self, stage: &DenseStage<Resident>, buffers: &mut Buffers) {
+    fn dense(&self, index: usize, stage: &DenseStage<Resident>, buffers: &mut Buffers) {
         let pool = self.pool;
         let width = stage.spec.width;
         let normed = &buffers.input[..self.tokens * self.hidden_size];
         let wide = &mut buffers.wide[..self.tokens * width];
         let hidden = &mut buffers.hidden[..self.tokens * self.hidden_size];
         let activations = &mut buffers.activations;
+        let adapters = &mut buffers.adapters;
 
         let (gate, up, down) = (&stage.gate, &stage.up, &stage.down);
         activations.set(pool, normed, self.hidden_size, &[&gate.matrix, &up.matrix]);
+        let updates =
+            self.updates(index, |layer| layer.gate_up.as_ref(), normed, self.hidden_size, adapters);
         match stage.spec.form {
             FfnForm::SwiGlu => {
                 let part = Gated {
@@ -123,15 +135,27 @@ impl Step<'_> {
                     up: &up.matrix,
                     gate_bias: gate.bias.as_deref(),
                     up_bias: up.bias.as_deref(),
+                    updates: updates.each_ref().map(Vec::as_slice),
                     out: wide,
                 };
                 kernels::gated(pool, activations, part);
             }
         }
         activations.set(pool, wide, width, &[&down.matrix]);
-        let bias = down.bias.as_deref();
-        let sum = Linear { matrix: &down.matrix, bias, write: Write::Add, out: hidden };
-        kernels::linear(pool, activations, &mut [sum]);
+        let [updates] = self.updates(index, |layer| layer.down.as_ref(), wide, width, adapters);
+        kernels::linear(pool, activations, &mut [add(down, &updates, hidden)]);
+    }
+
+    /// What the adapters of the batch add to the products of one input `x` (tokens, cols).
+    fn updates<'s, const N: usize>(
+        &'s self,
+        layer: usize,
+        site: Site<N>,
+        x: &[f32],
+        cols: usize,
+        scratch: &'s mut AdapterScratch,
+    ) -> [Vec<Update<'s>>; N] {
+        self.adapted.updates(self.pool, layer, site, x, cols, scratch)
     }
 
     /// Adds the chosen experts over `input` to `hidden`.
@@ -143,7 +167,13 @@ impl Step<'_> {
         let hidden = &mut buffers.hidden[..self.tokens * self.hidden_size];
 
         buffers.activations.set(pool, normed, self.hidden_size, &[&stage.router]);
-        let logits = Linear { matrix: &stage.router, bias: None, write: Write::Set, out: router };
+        let logits = Linear {
+            matrix: &stage.router,
+            bias: None,
+            updates: &[],
+            write: Write::Set,
+            out: router,
+        };
         kernels::linear(pool, &buffers.activations, &mut [logits]);
         route(&stage.spec, router, &mut buffers.routes);
         let (routes, scratch) = (&buffers.routes, &mut buffers.visits);
@@ -153,9 +183,22 @@ impl Step<'_> {
 }
 
 /// A projection into `out`.
-fn set<'a>(affine: &'a Affine<Resident>, out: &'a mut [f32]) -> Linear<'a> {
+fn set<'a>(
+    affine: &'a Affine<Resident>,
+    updates: &'a [Update<'a>],
+    out: &'a mut [f32],
+) -> Linear<'a> {
     let bias = affine.bias.as_deref();
-    Linear { matrix: &affine.matrix, bias, write: Write::Set, out }
+    Linear { matrix: &affine.matrix, bias, updates, write: Write::Set, out }
+}
+
+/// A projection that is added to `out`.
+fn add<'a>(
+    affine: &'a Affine<Resident>,
+    updates: &'a [Update<'a>],
+    out: &'a mut [f32],
+) -> Linear<'a> {
+    Linear { write: Write::Add, ..set(affine, updates, out) }
 }
 
 /// Normalises every row of `x` into `out`, both (rows, weight's length).

@@ -9,7 +9,7 @@
 //! let model = Model::load(&checkpoint, pool, &LoadOptions::default())?;
 //! let mut cache = model.new_cache(4);
 //! let prompt =
-//!     Chunk { tokens: &[1, 2, 3], position: 0, blocks: &[0], logits: LogitRows::Last };
+//!     Chunk { tokens: &[1, 2, 3], position: 0, blocks: &[0], logits: LogitRows::Last, adapter: None };
 //! let mut logits = Vec::new();
 //! let batch = Batch { chunks: &[prompt] };
 //! model.forward(&mut cache, &mut Scratch::new(), &batch, &mut logits)?;
@@ -22,6 +22,7 @@
 //! computes it. There is one layer for all families, and one forward for every use.
 //! Not here: scheduling, sampling, text.
 
+mod adapter;
 mod batch;
 mod cache;
 mod error;
@@ -40,6 +41,7 @@ mod scratch;
 mod spec;
 mod stages;
 
+pub use adapter::{AdapterError, AdapterId, LoadedAdapter};
 pub use batch::{Batch, Chunk, LogitRows};
 pub use cache::KvCache;
 pub use error::{ForwardError, ModelError, PackError, SpecError};

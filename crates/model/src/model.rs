@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kernels::{Arena, Experts, KvType, Linear, Matrix, Pool, Precision, Rope, RopeTable, Span, Write};
 use weights::{Checkpoint, PackedFile, Tensor};
 
+use crate::adapter::{Adapted, ModelId};
 use crate::batch::{Batch, LogitRows};
 use crate::cache::KvCache;
 use crate::error::{ForwardError, ModelError};
@@ -35,10 +36,11 @@ impl Default for LoadOptions {
 /// A loaded model: immutable, shared between threads; what changes is in
 /// [`KvCache`] and [`Scratch`].
 pub struct Model {
+    pub(crate) id: ModelId,
     spec: Spec,
     options: LoadOptions,
     pool: Arc<Pool>,
-    stages: Stages<Resident>,
+    pub(crate) stages: Stages<Resident>,
     ropes: Vec<Rope>,
     widths: Widths,
     resident_bytes: u64,
@@ -113,7 +115,8 @@ impl Model {
         let ropes = stages.ropes.iter().map(|rope| rope.kernel()).collect();
         let widths = Widths::of(&spec);
         let options = *options;
-        Ok(Model { options, stages, ropes, widths, resident_bytes, mapped_bytes, spec, pool })
+        let id = ModelId::new();
+        Ok(Model { id, options, stages, ropes, widths, resident_bytes, mapped_bytes, spec, pool })
     }
 
     /// The architecture.
@@ -165,8 +168,9 @@ impl Model {
     /// Runs the batch: stores its keys and values in `cache` and replaces `out` by the logits
     /// of the asked rows, (asked rows in batch order, vocabulary).
     ///
-    /// A row's logits depend only on its own sequence, bit for bit: not on the other chunks,
-    /// the sizes of the chunks, the block numbers or the number of threads.
+    /// A row's logits depend only on its own sequence and adapter, bit for bit: not on the other
+    /// chunks and their adapters, the sizes of the chunks, the block numbers or the number of
+    /// threads.
     ///
     /// # Errors
     /// [`ForwardError`] for a batch that does not fit model or cache; nothing is changed then.
@@ -193,7 +197,7 @@ impl Model {
         out: &mut Vec<f32>,
         tap: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), ForwardError> {
-        batch.check(&self.spec, cache, &mut scratch.written)?;
+        batch.check(&self.spec, cache, self.id, &mut scratch.written)?;
         let tokens = batch.tokens();
         scratch.reserve(self.widths, tokens, batch.logit_rows());
         let mut spans = scratch.take_spans();
@@ -208,6 +212,7 @@ impl Model {
             tokens,
             hidden_size: self.spec.hidden_size,
             spans: &spans,
+            adapted: &Adapted::of(batch),
         };
         let buffers = &mut scratch.buffers;
         let stream = ..tokens * self.spec.hidden_size;
@@ -215,7 +220,7 @@ impl Model {
         tap(0, &buffers.hidden[stream]);
         for (index, (stage, state)) in self.stages.layers.iter().zip(&mut cache.layers).enumerate()
         {
-            step.layer(stage, state, buffers);
+            step.layer(index, stage, state, buffers);
             tap(index + 1, &buffers.hidden[stream]);
         }
         scratch.return_spans(spans);
@@ -267,7 +272,7 @@ impl Model {
             Vocabulary::Untied { head, .. } => head,
         };
         buffers.activations.set(&self.pool, normed, hidden_size, &[head]);
-        let part = Linear { matrix: head, bias: None, write: Write::Set, out };
+        let part = Linear { matrix: head, bias: None, updates: &[], write: Write::Set, out };
         kernels::linear(&self.pool, &buffers.activations, &mut [part]);
     }
 }

@@ -3,6 +3,7 @@
 use kernels::{Activations, Matrix, MoeScratch, Precision, RopeTable, Routes, Span};
 use weights::DType;
 
+use crate::adapter::AdapterScratch;
 use crate::rope::RopeSpec;
 use crate::spec::{Ffn, Mixer, Spec};
 
@@ -47,6 +48,8 @@ pub(crate) struct Buffers {
     pub(crate) asked_normed: Vec<f32>,
     /// The input of a matrix product, in the formats that its matrices take.
     pub(crate) activations: Activations,
+    /// Empty in steps without adapters.
+    pub(crate) adapters: AdapterScratch,
 }
 
 /// The widths that the layers of a model need.
@@ -140,6 +143,7 @@ impl Scratch {
                 asked: Vec::new(),
                 asked_normed: Vec::new(),
                 activations: Activations::new(),
+                adapters: AdapterScratch::default(),
             },
             positions: Vec::new(),
             ropes: Vec::new(),
@@ -156,7 +160,7 @@ impl Scratch {
         let floats: usize = floats.into_iter().chain(others).map(Vec::len).sum();
         let integers = self.positions.len() + b.routes.expert.len();
         let ropes: usize = self.ropes.iter().map(RopeTable::held_bytes).sum();
-        let inputs = b.activations.held_bytes() + b.visits.held_bytes();
+        let inputs = b.activations.held_bytes() + b.visits.held_bytes() + b.adapters.held_bytes();
         (4 * (floats + integers) + ropes + inputs) as u64
     }
 

@@ -8,7 +8,7 @@ use kernels::Pool;
 use model::{
     Activations, BLOCK_TOKENS, Batch, Chunk, KvType, LoadOptions, LogitRows, Model, Scratch,
 };
-use weights::Checkpoint;
+use weights::{Adapter, Checkpoint};
 
 /// Largest difference in relation to the largest expected value, logits and hidden states.
 const TOLERANCE: f32 = 2e-4;
@@ -19,12 +19,22 @@ struct Run {
     hidden: Vec<Vec<f32>>,
 }
 
-fn run(checkpoint: &Checkpoint, tokens: &[u32]) -> Run {
+fn run(checkpoint: &Checkpoint, tokens: &[u32], adapter: Option<&Path>) -> Run {
     let options = LoadOptions { activations: Activations::F32, kv: KvType::F32 };
     let model = Model::load(checkpoint, Arc::new(Pool::new(2)), &options).expect("loads");
+    let adapter = adapter.map(|path| {
+        let adapter = Adapter::open(path).expect("the adapter opens");
+        model.load_adapter(&adapter).expect("the adapter fits")
+    });
     let blocks: Vec<u32> = (0..tokens.len().div_ceil(BLOCK_TOKENS) as u32).collect();
     let mut cache = model.new_cache(blocks.len());
-    let chunk = Chunk { tokens, position: 0, blocks: &blocks, logits: LogitRows::All };
+    let chunk = Chunk {
+        tokens,
+        position: 0,
+        blocks: &blocks,
+        logits: LogitRows::All,
+        adapter: adapter.as_deref(),
+    };
     let mut run = Run { logits: Vec::new(), hidden: Vec::new() };
     let mut tap = |index: usize, hidden: &[f32]| {
         assert_eq!(index, run.hidden.len());
@@ -54,13 +64,13 @@ fn argmax(row: &[f32]) -> usize {
     (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
 }
 
-fn compare(name: &str, checkpoint: &Path, expected: &Path) -> f32 {
+fn compare(name: &str, checkpoint: &Path, adapter: Option<&Path>, expected: &Path) -> f32 {
     let expected = Checkpoint::open(expected).expect("expected.safetensors opens");
     let tensor = |name: &str| expected.tensor(name).unwrap_or_else(|| panic!("{name} is there"));
     let words = tensor("tokens").data.chunks_exact(4);
     let tokens: Vec<u32> = words.map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
     let checkpoint = Checkpoint::open(checkpoint).expect("the checkpoint opens");
-    let got = run(&checkpoint, &tokens);
+    let got = run(&checkpoint, &tokens, adapter);
 
     let logits = tensor("logits").to_f32().expect("f32");
     let vocab = logits.len() / tokens.len();
@@ -84,14 +94,43 @@ fn every_golden_agrees_with_the_reference() {
     for folder in folders {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let expected = folder.join("expected.safetensors");
-        let error = compare(&name, &folder, &expected);
+        let error = compare(&name, &folder, None, &expected);
         println!("{name}: {error:.1e}");
         let gguf = folder.join("model.gguf");
         if gguf.exists() {
-            let error = compare(&format!("{name} (gguf)"), &gguf, &expected);
+            let error = compare(&format!("{name} (gguf)"), &gguf, None, &expected);
             println!("{name} (gguf): {error:.1e}");
         }
     }
+}
+
+#[test]
+fn every_adapter_agrees_with_peft() {
+    let folders = testkit::golden_adapters();
+    assert!(folders.len() >= 8, "the repository carries {} adapters", folders.len());
+    let mut compared = 0;
+    for folder in folders {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let peft = Adapter::open(&folder).expect("opens");
+        let base = peft.base().expect("the generator names the base");
+        let base =
+            folder.parent().and_then(Path::parent).expect("in testdata").join("models").join(base);
+        let expected = folder.join("expected.safetensors");
+        // Adapter and base in either form: rows of queries and keys are in different orders.
+        for adapter in [folder.clone(), folder.join("adapter.gguf")] {
+            for base in [base.clone(), base.join("model.gguf")] {
+                if !adapter.exists() || !base.exists() {
+                    continue;
+                }
+                let form = |path: &Path| if path.is_dir() { "folder" } else { "gguf" };
+                let name = format!("{name} ({} over {})", form(&adapter), form(&base));
+                let error = compare(&name, &base, Some(&adapter), &expected);
+                println!("{name}: {error:.1e}");
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared >= 20, "only {compared} pairs of files were compared");
 }
 
 #[test]

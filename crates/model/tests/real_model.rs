@@ -38,6 +38,7 @@ fn logits_in_company(model: &Model, tokens: &[u32], chunk: usize, company: usize
                 position,
                 blocks,
                 logits: LogitRows::None,
+                adapter: None,
             })
             .collect();
         chunks.push(Chunk {
@@ -45,6 +46,7 @@ fn logits_in_company(model: &Model, tokens: &[u32], chunk: usize, company: usize
             position,
             blocks: &tables[0],
             logits: LogitRows::All,
+            adapter: None,
         });
         let batch = Batch { chunks: &chunks };
         model.forward(&mut cache, &mut scratch, &batch, &mut logits).expect("runs");
@@ -131,6 +133,7 @@ fn the_capital_of_france_is_paris() {
             position,
             blocks: &blocks,
             logits: LogitRows::Last,
+            adapter: None,
         };
         let batch = Batch { chunks: &[chunk] };
         model.forward(&mut cache, &mut scratch, &batch, &mut logits).expect("runs");

@@ -90,6 +90,7 @@ impl From<engine::RequestError> for Error {
             E::OutOfRange { name, .. } | E::TooMany { name, .. } | E::UnknownToken { name, .. } => {
                 Self::invalid(name, error.to_string())
             }
+            E::UnknownAdapter(_) => Self::invalid("model", error.to_string()),
             E::EmptyPrompt => Self::invalid("prompt", error.to_string()),
             other => Self::invalid("", other.to_string()),
         }

@@ -26,7 +26,7 @@ pub use clock::{Clock, SystemClock};
 pub use error::Error;
 pub use event::{Alternative, Delta, Event, FinishReason, ScoredToken, Timings, Usage};
 pub use generate::{Generate, ModelCard};
-pub use local::{Local, LocalOptions};
+pub use local::{AdaptedModel, Local, LocalOptions};
 pub use message::{Message, Part, Role, Tool, ToolCall, ToolChoice, ToolResult};
 pub use reply::{Choice, Reply};
 pub use request::{Chat, Input, Request, ResponseFormat, Stop};

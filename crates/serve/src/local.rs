@@ -7,7 +7,7 @@ use std::sync::mpsc::{Sender, channel as command_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use engine::{Engine, Limits, Priority, StepModel, Tenant};
+use engine::{AdapterId, Engine, Limits, Priority, StepModel, Tenant};
 use text::StopMatcher;
 
 use crate::answer::{Answer, Plan};
@@ -34,12 +34,25 @@ pub struct LocalOptions {
     pub id: String,
     /// Further names that requests may use.
     pub aliases: Vec<String>,
+    /// The same model under other names, changed by adapters.
+    pub adapters: Vec<AdaptedModel>,
     /// Unix time in seconds since when it is here.
     pub created: u64,
     /// Most requests that wait for the engine.
     pub queue_max: usize,
     /// Used where a request says nothing; what is `None` here too is neutral, temperature 1.
     pub sampling: Sampling,
+}
+
+/// The model with an adapter, as a model of its own.
+#[derive(Debug, Clone)]
+pub struct AdaptedModel {
+    /// The name that requests use.
+    pub id: String,
+    /// Further names that requests may use.
+    pub aliases: Vec<String>,
+    /// The adapter, as the engine knows it.
+    pub adapter: AdapterId,
 }
 
 /// A model that answers requests from a thread of its own.
@@ -101,10 +114,7 @@ impl Local {
 
     fn accept(&self, request: Request) -> Result<Events, Error> {
         let arrived = self.clock.now();
-        if request.model != self.options.id && !self.options.aliases.contains(&request.model) {
-            let available = self.options.id.clone();
-            return Err(Error::UnknownModel { model: request.model, available });
-        }
+        let adapter = self.adapter(&request.model)?;
         check_supported(&request)?;
         let ticket = self.enqueue()?;
         let stops = StopMatcher::new(&request.stop.strings)
@@ -114,6 +124,7 @@ impl Local {
         let seed = request.sampling.seed.unwrap_or_else(draw_seed);
         let prompt_tokens = prompt.len();
         let asked = self.engine_request(&request, prompt, seed)?;
+        let asked = engine::Request { adapter, ..asked };
         self.limits.check(&asked)?;
         let (sender, events) = channel();
         let answer = Answer::new(Plan {
@@ -135,6 +146,25 @@ impl Local {
         let command = Command::Submit(Box::new(Accepted { sequences, answer }));
         self.commands.send(command).map_err(|_| Error::Stopping)?;
         Ok(events)
+    }
+
+    /// Which adapter a model's name means.
+    fn adapter(&self, model: &str) -> Result<Option<AdapterId>, Error> {
+        let is = |id: &str, aliases: &[String]| id == model || aliases.iter().any(|a| a == model);
+        if is(&self.options.id, &self.options.aliases) {
+            return Ok(None);
+        }
+        let found = self.options.adapters.iter().find(|other| is(&other.id, &other.aliases));
+        found.map(|other| Some(other.adapter)).ok_or_else(|| Error::UnknownModel {
+            model: model.to_owned(),
+            available: self.names().collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// The names that lists show.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let adapted = self.options.adapters.iter().map(|other| other.id.as_str());
+        std::iter::once(self.options.id.as_str()).chain(adapted)
     }
 
     fn enqueue(&self) -> Result<Ticket, Error> {
@@ -193,17 +223,19 @@ impl Local {
             sampling: request.sampling.over(&self.options.sampling, seed, &self.breakers)?,
             logprobs: request.logprobs,
             prompt_logprobs: request.prompt_logprobs,
+            adapter: None,
         })
     }
 }
 
 impl Generate for Local {
     fn models(&self) -> Vec<ModelCard> {
-        vec![ModelCard {
-            id: self.options.id.clone(),
+        let card = |id: &str| ModelCard {
+            id: id.to_owned(),
             created: self.options.created,
             context_length: self.limits.context_length,
-        }]
+        };
+        self.names().map(card).collect()
     }
 
     fn submit(&self, request: Request) -> Result<Events, Error> {

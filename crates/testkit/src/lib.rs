@@ -6,4 +6,6 @@ pub mod isolate;
 pub mod places;
 pub mod process;
 
-pub use places::{golden_models, note, repository_root, shared_data, skipped, smollm2};
+pub use places::{
+    golden_adapters, golden_models, note, repository_root, shared_data, skipped, smollm2,
+};

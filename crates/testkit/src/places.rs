@@ -24,12 +24,22 @@ pub fn shared_data() -> Option<PathBuf> {
 
 /// The tiny checkpoints with reference logits that the repository carries, in name order.
 pub fn golden_models() -> Vec<PathBuf> {
-    let folder = repository_root().join("testdata/models");
+    folders("models")
+}
+
+/// The tiny adapters over them with what PEFT computes, in name order.
+pub fn golden_adapters() -> Vec<PathBuf> {
+    folders("adapters")
+}
+
+/// The folders in a folder of `testdata`.
+fn folders(name: &str) -> Vec<PathBuf> {
+    let folder = repository_root().join("testdata").join(name);
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut models: Vec<PathBuf> =
+    let mut folders: Vec<PathBuf> =
         entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
-    models.sort();
-    models
+    folders.sort();
+    folders
 }
 
 /// The data folder that `freehold` itself uses: `$FREEHOLD_HOME`, else the platform's own.

@@ -14,6 +14,7 @@
 //! Every count, length and offset of a file is checked against the file's size before anything is allocated for it.
 //! Not here: network, arithmetic for speed, the meaning of a tensor.
 
+pub mod adapter;
 mod bytes;
 mod checkpoint;
 mod codec;
@@ -27,6 +28,7 @@ pub mod safetensors;
 mod tensor;
 mod write;
 
+pub use adapter::{Adapter, AdapterError, AdapterForm, LowRank};
 pub use bytes::Bytes;
 pub use checkpoint::Checkpoint;
 pub use codec::{dequantize, quantize};

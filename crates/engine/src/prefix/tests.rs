@@ -6,7 +6,7 @@ use super::{BLOCK_TOKENS, Freed, NodeId, Parent, PrefixTree};
 use crate::request::{Scope, Tenant};
 use proptest::prelude::*;
 
-const SCOPE: Scope = Scope { tenant: Tenant(0) };
+const SCOPE: Scope = Scope { tenant: Tenant(0), adapter: None };
 
 fn block(token: u32) -> [u32; BLOCK_TOKENS] {
     [token; BLOCK_TOKENS]
@@ -49,7 +49,7 @@ fn a_block_computed_twice_is_kept_once() {
 fn scopes_do_not_see_each_other() {
     let mut tree = PrefixTree::default();
     tree.insert(Parent::Root(SCOPE), &block(1), 0);
-    assert_eq!(tree.lookup(Scope { tenant: Tenant(1) }, &block(1)), []);
+    assert_eq!(tree.lookup(Scope { tenant: Tenant(1), ..SCOPE }, &block(1)), []);
     assert_eq!(tree.lookup(SCOPE, &block(1)).len(), 1);
     assert_eq!(tree.lookup(SCOPE, &block(1)[1..]).len(), 0, "not a whole block");
 }

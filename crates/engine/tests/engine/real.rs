@@ -4,7 +4,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::{BLOCK_TOKENS, Config, Engine, Event, PagedModel, Request, SamplingParams};
+use engine::{
+    Adapters, BLOCK_TOKENS, Config, Engine, Event, PagedModel, Request, RequestError,
+    SamplingParams,
+};
 use kernels::Pool;
 use model::{LoadOptions, Model};
 
@@ -16,6 +19,15 @@ fn load(path: &Path) -> Arc<Model> {
 
 /// Every event of each request, in the order of the requests, with prompt reports joined.
 fn run(model: &Arc<Model>, requests: &[Request], step_tokens: usize) -> Vec<Vec<String>> {
+    run_with(model, &Adapters::default(), requests, step_tokens)
+}
+
+fn run_with(
+    model: &Arc<Model>,
+    adapters: &Adapters,
+    requests: &[Request],
+    step_tokens: usize,
+) -> Vec<Vec<String>> {
     let longest = requests.iter().map(|r| r.prompt.len() + r.max_tokens).max().unwrap_or(1);
     let blocks = longest.div_ceil(BLOCK_TOKENS) * requests.len();
     let config = Config {
@@ -24,8 +36,8 @@ fn run(model: &Arc<Model>, requests: &[Request], step_tokens: usize) -> Vec<Vec<
         waiting_max: requests.len(),
         ..Config::default()
     };
-    let mut engine =
-        Engine::new(PagedModel::new(Arc::clone(model), blocks, usize::MAX), config).unwrap();
+    let paged = PagedModel::new(Arc::clone(model), blocks, usize::MAX);
+    let mut engine = Engine::new(paged.with_adapters(adapters.clone()), config).unwrap();
     let ids: Vec<_> =
         requests.iter().map(|request| engine.submit(request.clone()).unwrap()).collect();
     let mut events = Vec::new();
@@ -95,4 +107,60 @@ fn company_changes_nothing_on_smollm2() {
         Some(path) => company_changes_nothing(&path),
         None => testkit::skipped("SmolLM2 is not here"),
     }
+}
+
+#[test]
+fn adapters_of_others_change_nothing() {
+    let folders = testkit::golden_adapters();
+    assert!(!folders.is_empty(), "the golden adapters are part of the repository");
+    for path in folders {
+        let adapter = weights::Adapter::open(&path).unwrap();
+        let base = adapter.base().unwrap();
+        let model = load(&path.ancestors().nth(2).unwrap().join("models").join(base));
+        let adapters = Adapters::default();
+        let ids = [(); 2].map(|()| adapters.insert(model.load_adapter(&adapter).unwrap()));
+        let spec = model.spec();
+        let mut requests = requests(spec.vocab_size, spec.context_length);
+        for (i, request) in requests.iter_mut().enumerate() {
+            request.adapter = [None, Some(ids[0]), Some(ids[1])][i % 3];
+        }
+        let together = run_with(&model, &adapters, &requests, 512);
+        let cut = run_with(&model, &adapters, &requests, 9);
+        assert_eq!(together, cut, "small steps differ: {}", path.display());
+        for (request, expect) in requests.iter().zip(&together) {
+            let alone = run_with(&model, &adapters, std::slice::from_ref(request), 64);
+            assert_eq!(&alone[0], expect, "alone differs: {}", path.display());
+            let plain = Request { adapter: None, ..request.clone() };
+            let changed = run(&model, &[plain], 64)[0] != *expect;
+            assert_eq!(changed, request.adapter.is_some(), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_dropped_adapter_ends_with_its_sequences() {
+    let path = testkit::golden_adapters().remove(0);
+    let adapter = weights::Adapter::open(&path).unwrap();
+    let base = adapter.base().unwrap();
+    let model = load(&path.ancestors().nth(2).unwrap().join("models").join(base));
+    let adapters = Adapters::default();
+    let loaded = model.load_adapter(&adapter).unwrap();
+    let (weak, bytes) = (Arc::downgrade(&loaded), loaded.bytes());
+    let id = adapters.insert(loaded);
+    assert_eq!(adapters.bytes(), bytes);
+    let paged = PagedModel::new(Arc::clone(&model), 4, usize::MAX);
+    let mut engine = Engine::new(paged.with_adapters(adapters.clone()), Config::default()).unwrap();
+    let request =
+        Request { prompt: vec![1, 2], max_tokens: 3, adapter: Some(id), ..Default::default() };
+    engine.submit(request.clone()).unwrap();
+    assert!(adapters.remove(id) && !adapters.remove(id));
+    assert_eq!(engine.submit(request.clone()), Err(RequestError::UnknownAdapter(id)));
+    let mut events = Vec::new();
+    while !engine.is_idle() {
+        assert!(weak.upgrade().is_some());
+        engine.step(&mut events);
+    }
+    assert!(events.iter().all(|event| !matches!(event, Event::Failed { .. })), "{events:?}");
+    assert!(weak.upgrade().is_none(), "nobody holds it any more");
+    assert_eq!(adapters.bytes(), 0);
 }

@@ -59,6 +59,7 @@ fn random_request(dice: &mut Dice) -> Request {
         sampling,
         logprobs: (dice.below(4) == 0).then_some(2),
         prompt_logprobs: (dice.below(6) == 0).then_some(1),
+        adapter: None,
     }
 }
 

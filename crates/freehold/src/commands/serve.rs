@@ -12,17 +12,17 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 
 pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
-    let path = locator.path_or_pull(&args.model, &Bars::new())?;
+    let found = locator.find_or_pull(&args.model, &Bars::new())?;
     let config =
         Config { address: address(args)?, allow_open: args.allow_open, ..Config::default() };
     // Before the model is loaded, so that a port in use is known at once.
     let bound = gateway::bind(config)?;
     let address = bound.address();
-    let names = Names::of(&args.model, &path, args.alias.as_deref());
+    let names = Names::of_found(&args.model, &found, args.alias.as_deref());
     let id = names.id.clone();
     let room = Room { parallel: usize::from(args.parallel.max(1)), queue: usize::from(args.queue) };
-    let packed = PackedUse::new(locator, &args.model, args.compute.packed);
-    let local = wiring::start(&path, names, &args.compute, packed, room)?;
+    let packed = PackedUse::new(locator, found.model, args.compute.packed);
+    let local = wiring::start(&found, names, &args.compute, packed, room)?;
     say(format_args!("{id} is ready on http://{address}/v1 (Ctrl-C stops it)"));
     bound.serve_until_signal(Arc::new(local))?;
     Ok(())

@@ -1,6 +1,7 @@
 //! The built binary from outside: every command on tiny checkpoints, and on a real model
 //! where one is there.
 
+mod adapters;
 mod bad_input;
 mod bench;
 mod data;

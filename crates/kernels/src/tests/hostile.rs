@@ -13,7 +13,11 @@ fn product(pool: &Pool, matrix: &Matrix, x: &[f32]) -> Vec<f32> {
     let mut input = Activations::new();
     input.set(pool, x, matrix.cols(), &[matrix]);
     let mut out = vec![0f32; x.len() / matrix.cols() * matrix.rows()];
-    linear(pool, &input, &mut [Linear { matrix, bias: None, write: Write::Set, out: &mut out }]);
+    linear(
+        pool,
+        &input,
+        &mut [Linear { matrix, bias: None, updates: &[], write: Write::Set, out: &mut out }],
+    );
     out
 }
 
@@ -51,7 +55,11 @@ fn no_tokens_are_no_work() {
     assert!(product(&pool, &a, &[]).is_empty());
     let mut input = Activations::new();
     input.set(&pool, &[], 32, &[&a, &b]);
-    gated(&pool, &input, Gated { gate: &a, up: &b, gate_bias: None, up_bias: None, out: &mut [] });
+    gated(
+        &pool,
+        &input,
+        Gated { gate: &a, up: &b, gate_bias: None, up_bias: None, updates: [&[]; 2], out: &mut [] },
+    );
     let experts = Experts { gate: vec![a], up: vec![b], down: vec![pack()] };
     let routes = Routes { experts_per_token: 1, expert: vec![], weight: vec![] };
     moe(&pool, &mut MoeScratch::new(), &[], &routes, &experts, &mut []);

@@ -32,7 +32,11 @@ fn product(pool: &Pool, matrix: &Matrix, x: &[f32]) -> Vec<f32> {
     let mut input = Activations::new();
     input.set(pool, x, matrix.cols(), &[matrix]);
     let mut out = vec![0f32; x.len() / matrix.cols() * matrix.rows()];
-    linear(pool, &input, &mut [Linear { matrix, bias: None, write: Write::Set, out: &mut out }]);
+    linear(
+        pool,
+        &input,
+        &mut [Linear { matrix, bias: None, updates: &[], write: Write::Set, out: &mut out }],
+    );
     out
 }
 

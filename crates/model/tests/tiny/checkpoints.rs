@@ -205,7 +205,7 @@ pub(crate) fn logits_in_chunks(
     while position < tokens.len() {
         let end = (position + chunk(position).max(1)).min(tokens.len());
         let tokens = &tokens[position..end];
-        let chunk = Chunk { tokens, position, blocks, logits: LogitRows::All };
+        let chunk = Chunk { tokens, position, blocks, logits: LogitRows::All, adapter: None };
         let batch = Batch { chunks: &[chunk] };
         model.forward(cache, &mut scratch, &batch, &mut logits).expect("runs");
         all.extend_from_slice(&logits);

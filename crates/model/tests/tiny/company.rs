@@ -97,6 +97,7 @@ fn together(model: &Model, sequences: &[Vec<u32>], decode: usize) -> Vec<Vec<f32
                 position: *position,
                 blocks,
                 logits: LogitRows::Last,
+                adapter: None,
             })
             .collect();
         model
@@ -174,7 +175,7 @@ fn asking_for_fewer_rows_changes_none_of_them() {
     let (mut scratch, mut logits) = (Scratch::new(), vec![1.0; 7]);
     let mut run = |range: std::ops::Range<usize>, rows: LogitRows| {
         let (tokens, position) = (&tokens[range.clone()], range.start);
-        let chunk = Chunk { tokens, position, blocks: &blocks, logits: rows };
+        let chunk = Chunk { tokens, position, blocks: &blocks, logits: rows, adapter: None };
         model
             .forward(&mut cache, &mut scratch, &Batch { chunks: &[chunk] }, &mut logits)
             .expect("runs");

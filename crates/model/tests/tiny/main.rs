@@ -1,5 +1,6 @@
 //! Tests on tiny random checkpoints that are made as they are needed.
 
+mod adapters;
 mod checkpoints;
 mod company;
 mod packed;

@@ -169,7 +169,13 @@ fn the_memory_plan_is_what_loading_takes() {
                 assert_eq!(cache.bytes() as u64, expected);
                 let (mut scratch, mut logits) = (Scratch::new(), Vec::new());
                 let last = LogitRows::Last;
-                let chunk = Chunk { tokens: &[1; 64], position: 0, blocks: &[0, 1], logits: last };
+                let chunk = Chunk {
+                    tokens: &[1; 64],
+                    position: 0,
+                    blocks: &[0, 1],
+                    logits: last,
+                    adapter: None,
+                };
                 let batch = Batch { chunks: &[chunk] };
                 model.forward(&mut cache, &mut scratch, &batch, &mut logits).expect("runs");
                 let held = scratch.held_bytes() + 4 * logits.len() as u64;
@@ -186,7 +192,7 @@ fn batches_that_do_not_fit_are_refused() {
     let model = shape.load(1, &LoadOptions::default());
     let mut cache = model.new_cache(3);
     let mut run = |tokens: &[u32], position: usize, blocks: &[u32]| {
-        let chunk = Chunk { tokens, position, blocks, logits: LogitRows::Last };
+        let chunk = Chunk { tokens, position, blocks, logits: LogitRows::Last, adapter: None };
         let batch = Batch { chunks: &[chunk] };
         model.forward(&mut cache, &mut Scratch::new(), &batch, &mut Vec::new())
     };
@@ -210,8 +216,13 @@ fn batches_that_do_not_fit_are_refused() {
     ));
     assert_eq!(run(&[1, 2], 31, &[2, 0]), Ok(()));
     let twice = |a: usize, b: usize| {
-        let chunk =
-            |position, blocks| Chunk { tokens: &[1, 2], position, blocks, logits: LogitRows::None };
+        let chunk = |position, blocks| Chunk {
+            tokens: &[1, 2],
+            position,
+            blocks,
+            logits: LogitRows::None,
+            adapter: None,
+        };
         let chunks = [chunk(a, &[1, 2]), chunk(b, &[1, 0])];
         let mut cache = model.new_cache(3);
         model.forward(&mut cache, &mut Scratch::new(), &Batch { chunks: &chunks }, &mut Vec::new())
@@ -219,7 +230,8 @@ fn batches_that_do_not_fit_are_refused() {
     assert_eq!(twice(4, 9), Err(ForwardError::BlockWrittenTwice { block: 1 }));
     assert_eq!(twice(32, 34), Ok(()), "a block that is only read may be shared");
     let other = Tiny { layers: 1, ..Tiny::llama() }.load(1, &LoadOptions::default());
-    let chunk = Chunk { tokens: &[1], position: 0, blocks: &[0], logits: LogitRows::Last };
+    let chunk =
+        Chunk { tokens: &[1], position: 0, blocks: &[0], logits: LogitRows::Last, adapter: None };
     let batch = Batch { chunks: &[chunk] };
     let mismatch = other.forward(&mut cache, &mut Scratch::new(), &batch, &mut Vec::new());
     assert_eq!(mismatch, Err(ForwardError::CacheMismatch { expected: 1, got: 2 }));

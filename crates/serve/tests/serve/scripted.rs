@@ -206,6 +206,7 @@ fn start(model: Scripted, clock: Arc<dyn Clock>, queue_max: usize) -> Local {
     let engine = Engine::new(model, config).unwrap();
     let options = LocalOptions {
         id: "script".into(),
+        adapters: Vec::new(),
         aliases: Vec::new(),
         created: 1,
         queue_max,

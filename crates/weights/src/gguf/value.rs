@@ -175,7 +175,7 @@ impl Value {
     }
 
     /// A short name of what this is, for errors: the type, and the value where it is a number.
-    pub(super) fn described(&self) -> String {
+    pub(crate) fn described(&self) -> String {
         match self {
             Value::String(text) if text.as_str().is_none() => "a string that is not UTF-8".into(),
             Value::Array(array) => format!("array of {} {}", array.len(), array.type_name()),

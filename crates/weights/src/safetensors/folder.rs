@@ -205,7 +205,7 @@ fn read_json(folder: &Path, name: &str) -> Result<Option<Value>, WeightsError> {
 }
 
 /// The content of the file `name`, or none if there is no such file.
-pub(super) fn read_text(
+pub(crate) fn read_text(
     folder: &Path,
     name: &str,
     limit: u64,

@@ -12,6 +12,7 @@ mod tests;
 mod write;
 
 pub use folder::HfFolder;
+pub(crate) use folder::read_text;
 pub use write::{write_safetensors, write_safetensors_typed};
 
 use crate::fingerprint::Part;
@@ -27,7 +28,7 @@ pub fn from_bytes(bytes: &Bytes) -> Result<Vec<Tensor>, SafetensorsError> {
 }
 
 /// Maps a safetensors file; also returns its header and content.
-fn open_file(path: &Path) -> Result<(Vec<Tensor>, Part), WeightsError> {
+pub(crate) fn open_file(path: &Path) -> Result<(Vec<Tensor>, Part), WeightsError> {
     let map = FileMap::open(path).map_err(|e| WeightsError::io("open", path, e))?;
     let file = Bytes::from_map(map);
     let (table, header_bytes) = header::read(&file)

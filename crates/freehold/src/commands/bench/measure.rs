@@ -2,11 +2,11 @@
 
 use super::roof::{PeakRoof, Peaks, ReadRoof, handoff_seconds};
 use crate::cli::Bench;
-use crate::compute::Sequences;
+use crate::compute::{Loaded, Sequences};
 use crate::machine;
 use anyhow::{Context as _, Result};
 use kernels::Pool;
-use model::{LogitRows, Model};
+use model::LogitRows;
 use std::time::Instant;
 
 /// What was measured; speeds and roofs are one value for each repeat.
@@ -35,7 +35,7 @@ pub(super) struct Measured {
 /// A measurement under way.
 pub(super) struct Run<'a> {
     args: &'a Bench,
-    model: &'a Model,
+    loaded: &'a Loaded,
     peak_roof: PeakRoof<'a>,
     /// Takes memory of its own, so not before the peak of memory is known.
     read_roof: Option<ReadRoof>,
@@ -45,10 +45,10 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(args: &'a Bench, model: &'a Model, pool: &'a Pool) -> Run<'a> {
+    pub(super) fn new(args: &'a Bench, loaded: &'a Loaded, pool: &'a Pool) -> Run<'a> {
         Run {
             args,
-            model,
+            loaded,
             peak_roof: PeakRoof::new(pool),
             read_roof: None,
             threads: pool.threads(),
@@ -107,7 +107,7 @@ impl<'a> Run<'a> {
         if prompt == 0 {
             return Ok(None);
         }
-        let started = Prefill::start(self.model, depth, prompt);
+        let started = Prefill::start(self.loaded, depth, prompt);
         Ok(Some(started.context("while measuring prefill")?))
     }
 
@@ -124,7 +124,7 @@ impl<'a> Run<'a> {
             return Ok(None);
         }
         let batch = self.args.batch as usize;
-        let started = Decode::start(self.model, batch, depth, generate);
+        let started = Decode::start(self.loaded, batch, depth, generate);
         let decode = started.context("while measuring decode")?;
         let middle = depth as f64 + generate as f64 / 2.0;
         self.measured.kv_bytes = batch as f64 * middle * decode.sequences.token_bytes();
@@ -161,10 +161,10 @@ struct Prefill<'m> {
 
 impl<'m> Prefill<'m> {
     /// With one prefill that warms up.
-    fn start(model: &'m Model, depth: usize, prompt: usize) -> Result<Prefill<'m>> {
-        let tokens = tokens(depth + prompt, model.spec().vocab_size);
+    fn start(loaded: &'m Loaded, depth: usize, prompt: usize) -> Result<Prefill<'m>> {
+        let tokens = tokens(depth + prompt, loaded.model.spec().vocab_size);
         let mut logits = Vec::new();
-        let mut sequence = Sequences::new(model, 1, tokens.len())?;
+        let mut sequence = Sequences::new(loaded, 1, tokens.len())?;
         sequence.extend(&tokens[..depth], LogitRows::None, &mut logits)?;
         let mut prefill = Prefill { sequence, tokens, depth, logits };
         prefill.once()?;
@@ -192,10 +192,15 @@ struct Decode<'m> {
 
 impl<'m> Decode<'m> {
     /// With one step that warms up.
-    fn start(model: &'m Model, batch: usize, depth: usize, generate: usize) -> Result<Decode<'m>> {
-        let tokens = tokens(depth + generate, model.spec().vocab_size);
+    fn start(
+        loaded: &'m Loaded,
+        batch: usize,
+        depth: usize,
+        generate: usize,
+    ) -> Result<Decode<'m>> {
+        let tokens = tokens(depth + generate, loaded.model.spec().vocab_size);
         let mut logits = Vec::new();
-        let mut sequences = Sequences::new(model, batch, tokens.len())?;
+        let mut sequences = Sequences::new(loaded, batch, tokens.len())?;
         sequences.extend(&tokens[..depth], LogitRows::None, &mut logits)?;
         let mut decode = Decode { sequences, batch, tokens, depth, logits };
         decode.once(1)?;

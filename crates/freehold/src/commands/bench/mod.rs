@@ -9,23 +9,22 @@ mod roof;
 
 use crate::cli::Bench;
 use crate::compute::{self, Numerics};
-use crate::locate::Locator;
+use crate::locate::{Found, Locator};
 use crate::output::stdout;
 use crate::packed::PackedUse;
 use anyhow::{Context as _, Result};
 use compare::Rival;
 use measure::{Measured, Run};
-use model::{Model, MultiplyAdds, Products};
+use model::{LoadedAdapter, Model, MultiplyAdds, Products};
 use std::io::Write as _;
-use std::path::Path;
 use weights::Checkpoint;
 
 pub(crate) fn run(args: &Bench, locator: &Locator) -> Result<()> {
     // A command line that makes no sense is refused before anything is loaded.
     let rivals = args.compare.iter().map(|line| Rival::parse(line)).collect::<Result<Vec<_>>>()?;
-    let path = locator.path(&args.model)?;
-    let packed = PackedUse::new(locator, &args.model, args.compute.packed);
-    let (report, rivals) = measure(args, &path, packed, rivals)?;
+    let found = locator.find(&args.model)?;
+    let packed = PackedUse::new(locator, found.model, args.compute.packed);
+    let (report, rivals) = measure(args, &found, packed, rivals)?;
     let mut out = stdout();
     if args.json {
         writeln!(out, "{}", print::json(args, &report, &rivals))?;
@@ -46,7 +45,9 @@ struct Report {
     weights_bytes: u64,
     /// Of them, what lies in a packed file's map.
     mapped_bytes: u64,
-    /// Of them what one step of the decode reads, at most.
+    /// Of the adapter, which every step reads.
+    adapter_bytes: u64,
+    /// Of weights and adapter what one step of the decode reads, at most.
     step_weights_bytes: u64,
     /// Of the products of weights in one prefill.
     multiply_adds: MultiplyAdds,
@@ -55,23 +56,26 @@ struct Report {
 
 fn measure(
     args: &Bench,
-    path: &Path,
+    found: &Found<'_>,
     packed: PackedUse<'_>,
     mut rivals: Vec<Rival>,
 ) -> Result<(Report, Vec<Rival>)> {
     let pool = compute::pool(args.compute.threads);
     let numerics = Numerics { kv: args.compute.kv, activations: args.compute.activations };
-    let loaded = compute::load(path, &pool, &numerics.options(), packed)?;
+    let loaded = compute::load(found, &pool, &numerics.options(), packed)?;
     check_context(args, &loaded.model)?;
     for rival in &mut rivals {
-        rival.fill_in(args, path, pool.threads())?;
+        rival.fill_in(args, &found.path, pool.threads())?;
     }
-    let products = Products::count(
-        &Checkpoint::open(path)?,
+    let mut products = Products::count(
+        &Checkpoint::open(&found.path)?,
         loaded.model.spec(),
         numerics.options().activations,
     )?;
-    let mut run = Run::new(args, &loaded.model, &pool);
+    let adapter = loaded.adapter.as_deref();
+    let adapter_bytes = adapter.map_or(0, LoadedAdapter::bytes);
+    products.token.f32 += adapter.map_or(0, LoadedAdapter::multiply_adds);
+    let mut run = Run::new(args, &loaded, &pool);
     if rivals.is_empty() {
         run.one_after_another()?;
     } else {
@@ -86,7 +90,8 @@ fn measure(
         threads: pool.threads(),
         weights_bytes: loaded.model.resident_bytes(),
         mapped_bytes: loaded.model.mapped_bytes(),
-        step_weights_bytes: loaded.model.step_bytes(args.batch as usize),
+        adapter_bytes,
+        step_weights_bytes: loaded.model.step_bytes(args.batch as usize) + adapter_bytes,
         multiply_adds: products.of_forward(u64::from(args.prompt), 1),
         measured: run.finish(),
     };
@@ -196,6 +201,7 @@ mod tests {
             threads: 1,
             weights_bytes: 0,
             mapped_bytes: 0,
+            adapter_bytes: 0,
             step_weights_bytes: 0,
             multiply_adds,
             measured,

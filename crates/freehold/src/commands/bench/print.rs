@@ -29,6 +29,7 @@ pub(super) fn json(args: &Bench, report: &Report, rivals: &[Rival]) -> Value {
         "activations": numerics.activations_name(),
         "weights_bytes": report.weights_bytes,
         "mapped_bytes": report.mapped_bytes,
+        "adapter_bytes": report.adapter_bytes,
         "decode_read_bytes_per_second": report.read_bytes_per_second(args.batch),
         "memory_read_bytes_per_second": median(&measured.reads),
         "decode_share_of_memory_read": report.share_of_memory(args.batch),

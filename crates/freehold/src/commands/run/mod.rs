@@ -24,10 +24,10 @@ const ROOM: Room = Room { parallel: 1, queue: 1 };
 
 pub(crate) fn run(args: &Run, locator: &Locator) -> Result<()> {
     let piped = Piped::begin();
-    let path = locator.path_or_pull(&args.model, &Bars::new())?;
-    let packed = PackedUse::new(locator, &args.model, args.compute.packed).with_hint();
-    let names = Names::of(&args.model, &path, None);
-    let local = wiring::start(&path, names, &args.compute, packed, ROOM)?;
+    let found = locator.find_or_pull(&args.model, &Bars::new())?;
+    let packed = PackedUse::new(locator, found.model, args.compute.packed).with_hint();
+    let names = Names::of_found(&args.model, &found, None);
+    let local = wiring::start(&found, names, &args.compute, packed, ROOM)?;
     let question = piped.question(args.prompt.as_deref())?;
     let mut conversation = Conversation {
         generate: &local,

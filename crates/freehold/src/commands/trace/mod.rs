@@ -56,8 +56,9 @@ fn load(args: &Trace, name: &str, locator: &Locator, pool: &Arc<Pool>) -> Result
         // States are looked at beside a reference's: what can be exact at no loss is.
         options.activations = Precision::ExactFloats;
     }
-    let packed = PackedUse::new(locator, name, args.packed);
-    compute::load(&locator.path(name)?, pool, &options, packed)
+    let found = locator.find(name)?;
+    let packed = PackedUse::new(locator, found.model, args.packed);
+    compute::load(&found, pool, &options, packed)
 }
 
 /// What one run over some tokens computed.
@@ -82,7 +83,7 @@ fn states(loaded: &Loaded, tokens: &[u32], keep_layers: bool) -> Result<States> 
     if keep_layers {
         states.hidden = vec![Vec::new(); spec.layers.len() + 1];
     }
-    let mut sequence = Sequences::new(&loaded.model, 1, tokens.len())?;
+    let mut sequence = Sequences::new(loaded, 1, tokens.len())?;
     let mut logits = Vec::new();
     for part in tokens.chunks(CHUNK_TOKENS) {
         sequence.extend_traced(part, &mut logits, &mut |index, rows| {

@@ -4,7 +4,7 @@
 use super::divergence::{Divergence, divergence, negative_log_likelihood};
 use crate::cli::Trace;
 use crate::compute::{self, EXACT, Loaded, Numerics, Sequences};
-use crate::locate::Locator;
+use crate::locate::{Found, Locator};
 use crate::output::{Table, stdout};
 use crate::packed::PackedUse;
 use crate::progress;
@@ -44,8 +44,8 @@ impl Totals {
 }
 
 pub(super) fn run(args: &Trace, text: &Path, locator: &Locator, pool: &Arc<Pool>) -> Result<()> {
-    let path = locator.path(&args.model)?;
-    let (tokens, begin) = tokens(&path, text)?;
+    let found = locator.find(&args.model)?;
+    let (tokens, begin) = tokens(&found.path, text)?;
     let context = args.context as usize;
     let available = tokens.len() / context;
     ensure!(
@@ -55,15 +55,15 @@ pub(super) fn run(args: &Trace, text: &Path, locator: &Locator, pool: &Arc<Pool>
         tokens.len()
     );
     let count = args.chunks.map_or(available, |chunks| available.min(chunks as usize));
-    let load = |path: &Path, model: &str, numerics: Numerics| {
-        let packed = PackedUse::new(locator, model, args.packed);
-        compute::load(path, pool, &numerics.options(), packed)
+    let load = |found: &Found<'_>, numerics: Numerics| {
+        let packed = PackedUse::new(locator, found.model, args.packed);
+        compute::load(found, pool, &numerics.options(), packed)
     };
     let numerics = Numerics { kv: args.kv, activations: args.activations };
-    let tested = load(&path, &args.model, numerics)?;
+    let tested = load(&found, numerics)?;
     let reference = match &args.against {
-        Some(other) => load(&locator.path(other)?, other, EXACT)?,
-        None => load(&path, &args.model, EXACT)?,
+        Some(other) => load(&locator.find(other)?, EXACT)?,
+        None => load(&found, EXACT)?,
     };
     ensure!(
         tested.model.spec().vocab_size == reference.model.spec().vocab_size,
@@ -108,8 +108,8 @@ fn score(tested: &Loaded, reference: &Loaded, chunk: &[u32], totals: &mut Totals
     let vocab_size = tested.model.spec().vocab_size;
     let half = chunk.len() / 2;
     let (mut a, mut b) = (Vec::new(), Vec::new());
-    let mut left = Sequences::new(&tested.model, 1, chunk.len())?;
-    let mut right = Sequences::new(&reference.model, 1, chunk.len())?;
+    let mut left = Sequences::new(tested, 1, chunk.len())?;
+    let mut right = Sequences::new(reference, 1, chunk.len())?;
     left.extend(&chunk[..half], LogitRows::None, &mut a)?;
     right.extend(&chunk[..half], LogitRows::None, &mut b)?;
     // The last token has no successor to be scored on.
