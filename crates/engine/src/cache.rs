@@ -136,6 +136,14 @@ impl Cache {
         end.min(memory.blocks.len() * BLOCK_TOKENS)
     }
 
+    /// The same with blocks that hold nothing, so that nothing is given up for a guess.
+    pub(crate) fn grow_free(&mut self, memory: &mut Memory, end: usize) -> usize {
+        let n_more = end.div_ceil(BLOCK_TOKENS).saturating_sub(memory.blocks.len());
+        let blocks = self.blocks.allocate(n_more.min(self.blocks.available()));
+        memory.blocks.extend(blocks.into_iter().flatten());
+        end.min(memory.blocks.len() * BLOCK_TOKENS)
+    }
+
     fn take_block(&mut self) -> Option<u32> {
         if self.blocks.available() == 0 {
             self.evict()?;

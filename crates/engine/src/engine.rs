@@ -1,6 +1,8 @@
 //! The engine: admit, schedule, forward, sample, retire; one call to [`Engine::step`] each time.
 
 use crate::cache::Cache;
+use crate::constraint::ConstraintFault;
+use crate::draft::Speculation;
 use crate::logprobs::{LogSoftmax, TokenLogprobs};
 use crate::math::Candidate;
 use crate::queue::Queue;
@@ -10,11 +12,12 @@ use crate::request::{
 use crate::sampler::{SampleError, Sampler};
 use crate::schedule::{Planner, Scheduled};
 use crate::sequence::{Life, Sequence};
+use crate::speculate::{StepCosts, verify};
 use crate::step_model::StepModel;
 use model::{BLOCK_TOKENS, Batch, Chunk, LogitRows};
 
 /// The engine's limits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Most tokens that one step computes, decodes and prefill together.
     pub step_tokens: usize,
@@ -28,6 +31,9 @@ pub struct Config {
     /// Whether blocks of ended sequences stay for others with the same prefix, until they are
     /// needed. Sequences that run share theirs in any case.
     pub keep_prefixes: bool,
+    /// What steps of a few tokens cost on this machine: with it the engine drafts tokens where
+    /// that pays. The text is the same with and without.
+    pub costs: Option<StepCosts>,
 }
 
 impl Default for Config {
@@ -38,6 +44,7 @@ impl Default for Config {
             running_max: 64,
             waiting_max: 256,
             keep_prefixes: true,
+            costs: None,
         }
     }
 }
@@ -89,6 +96,10 @@ pub struct Stats {
     pub decode_tokens: u64,
     /// Prompt tokens that came from the prefix cache.
     pub cached_tokens: u64,
+    /// Tokens that were drafted, and those of them that were right.
+    pub drafted_tokens: u64,
+    /// See above.
+    pub accepted_tokens: u64,
     /// Blocks that the prefix cache gave up.
     pub evicted_blocks: u64,
 }
@@ -139,6 +150,8 @@ struct Scratch {
     candidates: Vec<Candidate>,
     /// A row as the model gave it.
     raw: Vec<f32>,
+    /// Tokens that a form allows.
+    mask: Vec<u32>,
 }
 
 impl<M: StepModel> Engine<M> {
@@ -242,8 +255,11 @@ impl<M: StepModel> Engine<M> {
         let adapter = request.adapter.map(adapter).transpose()?;
         let id = SequenceId(self.next_id);
         self.next_id += 1;
+        // A state that a wrong guess has moved cannot be moved back.
+        let drafts = self.config.costs.is_some() && !self.cache.is_recurrent();
+        let speculation = drafts.then(|| Speculation::new(&request.prompt));
         let sequence = Sequence::new(id, request, self.limits.context_length, self.now);
-        self.enqueue(Sequence { adapter, ..sequence });
+        self.enqueue(Sequence { adapter, speculation, ..sequence });
         Ok(id)
     }
 
@@ -373,7 +389,7 @@ impl<M: StepModel> Engine<M> {
                 let sequence = &self.running[scheduled.running_idx];
                 let position = sequence.tokens.n_computed;
                 Chunk {
-                    tokens: &sequence.tokens.all[position..position + scheduled.n_tokens],
+                    tokens: sequence.step_tokens(scheduled.n_tokens, scheduled.is_draft),
                     position,
                     blocks: &sequence.memory.blocks,
                     logits: scheduled.logits,
@@ -401,33 +417,24 @@ impl<M: StepModel> Engine<M> {
                 std::mem::take(&mut logits).split_at_mut(scheduled.rows() * vocab_size);
             logits = rest;
             let sequence = &mut self.running[scheduled.running_idx];
-            let first = sequence.tokens.n_computed;
-            sequence.tokens.n_computed += scheduled.n_tokens;
-            self.cache.keep(sequence, &mut self.model);
-            let outcome = if scheduled.logits == LogitRows::All {
-                let candidates = &mut self.scratch.candidates;
-                score_prompt(sequence, first, rows, vocab_size, candidates, events)
+            let (scratch, stats) = (&mut self.scratch, &mut self.stats);
+            let outcome = if scheduled.is_draft {
+                check_draft(sequence, rows, vocab_size, scratch, events).map(|n_accepted| {
+                    stats.drafted_tokens += scheduled.n_tokens as u64 - 1;
+                    stats.accepted_tokens += n_accepted as u64;
+                    n_accepted
+                })
             } else {
-                Ok(())
+                take_rows(sequence, scheduled, rows, vocab_size, scratch, stats, events).map(|()| 0)
             };
-            let outcome = outcome.and_then(|()| {
-                if sequence.tokens.pending() > 0 {
-                    return Ok(());
+            match (outcome, &self.config.costs, &mut sequence.speculation) {
+                (Err(error), ..) => fail(sequence, error, events),
+                (Ok(n_accepted), Some(costs), Some(speculation)) if scheduled.is_decode => {
+                    speculation.observe(costs, n_accepted);
                 }
-                if !scheduled.is_decode {
-                    self.stats.cached_tokens += begin(sequence, events);
-                }
-                if sequence.is_full() {
-                    finish(sequence, sequence.length_reason(), events);
-                    return Ok(());
-                }
-                let row = &mut rows[(scheduled.rows() - 1) * vocab_size..];
-                draw(sequence, row, &mut self.scratch, events)
-            });
-            if let Err(source) = outcome {
-                let position = sequence.tokens.n_computed;
-                fail(sequence, SequenceError::Sample { position, source }, events);
+                _ => {}
             }
+            self.cache.keep(sequence, &mut self.model);
         }
     }
 
@@ -450,6 +457,52 @@ impl<M: StepModel> Engine<M> {
             self.enqueue(sequence);
         }
     }
+}
+
+/// Takes the rows of tokens that are certain: scores a prompt, draws the next token.
+fn take_rows(
+    sequence: &mut Sequence,
+    scheduled: &Scheduled,
+    rows: &mut [f32],
+    vocab_size: usize,
+    scratch: &mut Scratch,
+    stats: &mut Stats,
+    events: &mut Vec<Event>,
+) -> Result<(), SequenceError> {
+    let first = sequence.tokens.n_computed;
+    sequence.tokens.n_computed += scheduled.n_tokens;
+    if scheduled.logits == LogitRows::All {
+        let position = sequence.tokens.n_computed;
+        score_prompt(sequence, first, rows, vocab_size, &mut scratch.candidates, events)
+            .map_err(|source| SequenceError::Sample { position, source })?;
+    }
+    if sequence.tokens.pending() > 0 {
+        return Ok(());
+    }
+    if !scheduled.is_decode {
+        stats.cached_tokens += begin(sequence, events);
+    }
+    if sequence.is_full() {
+        finish(sequence, sequence.length_reason(), events);
+        return Ok(());
+    }
+    let row = &mut rows[(scheduled.rows() - 1) * vocab_size..];
+    draw(sequence, row, scratch, events).map(|_| ())
+}
+
+/// Takes the rows of a draft as far as it says what would have been drawn; returns how far.
+fn check_draft(
+    sequence: &mut Sequence,
+    rows: &mut [f32],
+    vocab_size: usize,
+    scratch: &mut Scratch,
+    events: &mut Vec<Event>,
+) -> Result<usize, SequenceError> {
+    let draft = sequence.speculation.as_ref().map(|s| s.draft().to_vec()).unwrap_or_default();
+    let n_accepted =
+        verify(&draft, rows, vocab_size, |row| draw(sequence, row, scratch, events))?;
+    sequence.tokens.n_computed += 1 + n_accepted;
+    Ok(n_accepted)
 }
 
 /// A prompt is computed for the first time; returns how much of it came from the cache.
@@ -491,44 +544,78 @@ fn score_prompt(
     Ok(())
 }
 
-/// Draws the next token and ends the sequence where it should.
+/// Draws the next token and ends the sequence where it should; `None` where it has ended.
 fn draw(
     sequence: &mut Sequence,
     row: &mut [f32],
     scratch: &mut Scratch,
     events: &mut Vec<Event>,
-) -> Result<(), SampleError> {
-    let key = sequence.draw_key();
+) -> Result<Option<u32>, SequenceError> {
+    let position = sequence.tokens.all.len();
+    let of_sample = |source| SequenceError::Sample { position, source };
     let reported = sequence.reports.generated;
     if reported.is_some() {
         // The report is of the model's own distribution, and the draw changes the row.
         scratch.raw.clear();
         scratch.raw.extend_from_slice(row);
     }
-    for &token in sequence.barred() {
-        if let Some(logit) = row.get_mut(token as usize) {
-            *logit = f32::NEG_INFINITY;
-        }
-    }
-    let sampling = &sequence.sampling;
-    let token = scratch.sampler.sample(row, &sampling.params, &sampling.history, key, None)?;
+    let token = choose(sequence, row, scratch)?;
     if sequence.is_stop(token) {
         finish(sequence, FinishReason::StopToken(token), events);
-        return Ok(());
+        return Ok(None);
     }
     let logprobs = match reported {
         Some(count) => {
-            let softmax = LogSoftmax::new(&scratch.raw)?;
+            let softmax = LogSoftmax::new(&scratch.raw).map_err(of_sample)?;
             Some(Box::new(softmax.report(token, count, &mut scratch.candidates)))
         }
         None => None,
     };
     sequence.push(token);
     events.push(Event::Token { id: sequence.id, token, logprobs });
+    if sequence.sampling.form.as_ref().is_some_and(|form| form.0.is_complete()) {
+        finish(sequence, FinishReason::FormComplete, events);
+        return Ok(None);
+    }
     if sequence.is_full() {
         finish(sequence, sequence.length_reason(), events);
+        return Ok(None);
     }
-    Ok(())
+    Ok(Some(token))
+}
+
+/// The token that a row gives, within the form that the answer must have.
+fn choose(
+    sequence: &mut Sequence,
+    row: &mut [f32],
+    scratch: &mut Scratch,
+) -> Result<u32, SequenceError> {
+    let key = sequence.draw_key();
+    for &token in sequence.barred() {
+        if let Some(logit) = row.get_mut(token as usize) {
+            *logit = f32::NEG_INFINITY;
+        }
+    }
+    let is_stop = |token| sequence.limits.is_stop(token);
+    let sampling = &mut sequence.sampling;
+    let of_form = |fault: ConstraintFault| SequenceError::Form(fault.to_string());
+    let mask = match &mut sampling.form {
+        Some(form) => {
+            scratch.mask.clear();
+            scratch.mask.resize(row.len().div_ceil(u32::BITS as usize), 0);
+            form.0.mask(&mut scratch.mask).map_err(of_form)?;
+            Some(scratch.mask.as_slice())
+        }
+        None => None,
+    };
+    let drawn = scratch.sampler.sample(row, &sampling.params, &sampling.history, key, mask);
+    let position = key.position;
+    let token = drawn.map_err(|source| SequenceError::Sample { position, source })?;
+    match &mut sampling.form {
+        Some(form) if !is_stop(token) => form.0.accept(token).map_err(of_form)?,
+        _ => {}
+    }
+    Ok(token)
 }
 
 fn finish(sequence: &mut Sequence, reason: FinishReason, events: &mut Vec<Event>) {

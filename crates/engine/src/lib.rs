@@ -6,10 +6,13 @@
 //! `blocks`, `prefix` and `cache` (its memory, and what it shares) →
 //! `schedule` (which tokens the next step computes) → `step_model` (the forward) →
 //! `sampler` and `logprobs` (one row of logits to one token) → `engine` (the loop's body).
-//! `speculate` has the parts of speculation that need no engine.
+//! `constraint` is what holds an answer to a form; `speculate` has the parts of speculation that
+//! need no engine, and `draft` what a sequence has of them.
 
 mod blocks;
 mod cache;
+mod constraint;
+mod draft;
 mod engine;
 mod logprobs;
 mod math;
@@ -25,6 +28,7 @@ mod sequence;
 pub mod speculate;
 mod step_model;
 
+pub use constraint::{Constraint, ConstraintFault, Form};
 pub use engine::{Blocks, Config, ConfigError, Engine, Stats, StepReport};
 pub use logprobs::{TokenLogprob, TokenLogprobs};
 pub use model::{AdapterId, BLOCK_TOKENS, Batch, Chunk, LogitRows};

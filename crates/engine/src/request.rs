@@ -1,5 +1,6 @@
 //! What a caller asks of the engine and what it hears back.
 
+use crate::constraint::Form;
 use crate::logprobs::TokenLogprobs;
 use crate::params::SamplingParams;
 use crate::sampler::SampleError;
@@ -31,7 +32,7 @@ pub(crate) struct Scope {
 }
 
 /// One sequence to generate.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Request {
     /// Prompt tokens; at least one.
     pub prompt: Vec<u32>,
@@ -49,6 +50,8 @@ pub struct Request {
     pub priority: Priority,
     /// How tokens are drawn.
     pub sampling: SamplingParams,
+    /// The form that the answer must have.
+    pub form: Option<Form>,
     /// Report the log-probability of each generated token and of this many alternatives.
     pub logprobs: Option<usize>,
     /// The same for the tokens of the prompt.
@@ -170,6 +173,9 @@ pub enum SequenceError {
         /// What was wrong.
         source: SampleError,
     },
+    /// The form that it must have cannot be followed.
+    #[error("the form of the answer: {0}")]
+    Form(String),
     /// The forward of a batch that held it failed.
     #[error("the model failed: {0}")]
     Forward(String),
@@ -195,6 +201,8 @@ pub enum FinishReason {
     MaxTokens,
     /// The context is full.
     ContextLength,
+    /// The form that the answer must have is complete.
+    FormComplete,
 }
 
 /// What happened to a sequence in a step, in order.

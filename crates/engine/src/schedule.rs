@@ -17,6 +17,8 @@ pub(crate) struct Scheduled {
     pub(crate) n_tokens: usize,
     pub(crate) logits: LogitRows,
     pub(crate) is_decode: bool,
+    /// Whether its tokens are the sequence's last one and a draft.
+    pub(crate) is_draft: bool,
 }
 
 impl Scheduled {
@@ -54,12 +56,17 @@ impl Planner<'_> {
     pub(crate) fn run(&mut self) -> bool {
         self.plan.clear();
         self.decodes();
-        let left = self.config.step_tokens - self.plan.len();
+        let n_planned: usize = self.plan.iter().map(|scheduled| scheduled.n_tokens).sum();
+        let left = self.config.step_tokens.saturating_sub(n_planned);
         let tokens = if self.plan.is_empty() { left } else { left.min(self.config.prefill_tokens) };
         self.prompts(Room { tokens, rows: PROMPT_LOGIT_ROWS_MAX })
     }
 
     fn decodes(&mut self) {
+        let n_decodes = self.running.iter().filter(|s| s.tokens.is_decode()).count();
+        // Beside a prompt a step is so long that a draft is never worth it.
+        let may_draft = n_decodes == self.running.len();
+        let mut n_drafted = 0;
         for running_idx in 0..self.running.len() {
             let sequence = &self.running[running_idx];
             if !sequence.tokens.is_decode() || self.plan.len() == self.config.step_tokens {
@@ -69,11 +76,33 @@ impl Planner<'_> {
             while self.is_going(running_idx) && self.grow(running_idx, end) < end {
                 self.park(self.last_behind(running_idx, |_| true).unwrap_or(running_idx));
             }
-            if self.is_going(running_idx) {
-                let (n_tokens, logits, is_decode) = (1, LogitRows::Last, true);
-                self.plan.push(Scheduled { running_idx, n_tokens, logits, is_decode });
+            if !self.is_going(running_idx) {
+                continue;
             }
+            let n_draft =
+                if may_draft { self.draft(running_idx, n_decodes - 1 + n_drafted) } else { 0 };
+            n_drafted += n_draft;
+            let is_draft = n_draft > 0;
+            let logits = if is_draft { LogitRows::All } else { LogitRows::Last };
+            let n_tokens = 1 + n_draft;
+            self.plan.push(Scheduled { running_idx, n_tokens, logits, is_decode: true, is_draft });
         }
+    }
+
+    /// Plans a draft for a sequence beside `n_others` tokens of others, as long as blocks are
+    /// free for it; returns its length.
+    fn draft(&mut self, running_idx: usize, n_others: usize) -> usize {
+        let Some(costs) = &self.config.costs else { return 0 };
+        let sequence = &mut self.running[running_idx];
+        let left = sequence.left_after_next();
+        let (len, Some(&last)) = (sequence.tokens.all.len(), sequence.tokens.all.last()) else {
+            return 0;
+        };
+        let Some(speculation) = &mut sequence.speculation else { return 0 };
+        let n_draft = speculation.plan(costs, last, n_others, left);
+        let has_room = self.cache.grow_free(&mut sequence.memory, len + n_draft) - len;
+        speculation.cut(has_room);
+        n_draft.min(has_room)
     }
 
     fn prompts(&mut self, mut room: Room) -> bool {
@@ -99,7 +128,8 @@ impl Planner<'_> {
                 (false, true) => LogitRows::Last,
                 (false, false) => LogitRows::None,
             };
-            self.plan.push(Scheduled { running_idx, n_tokens, logits, is_decode: false });
+            let (is_decode, is_draft) = (false, false);
+            self.plan.push(Scheduled { running_idx, n_tokens, logits, is_decode, is_draft });
             room.tokens -= n_tokens;
             room.rows -= if scores { n_tokens } else { 0 };
         }

@@ -1,6 +1,8 @@
 //! One sequence's state: tokens, limits, its place in memory, sampling.
 
 use crate::cache::Cache;
+use crate::constraint::Form;
+use crate::draft::Speculation;
 use crate::params::SamplingParams;
 use crate::prefix::{NodeId, Parent};
 use crate::queue::aged;
@@ -51,6 +53,12 @@ pub(crate) struct Limits {
     stop_from: usize,
 }
 
+impl Limits {
+    pub(crate) fn is_stop(&self, token: u32) -> bool {
+        self.stop_tokens.contains(&token)
+    }
+}
+
 /// What the sequence has of the model's memory; nothing while it waits.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -67,6 +75,7 @@ pub(crate) struct Memory {
 pub(crate) struct Sampling {
     pub(crate) params: SamplingParams,
     pub(crate) history: History,
+    pub(crate) form: Option<Form>,
     choice: u32,
 }
 
@@ -107,6 +116,7 @@ pub(crate) struct Sequence {
     pub(crate) adapter: Option<Arc<LoadedAdapter>>,
     pub(crate) sampling: Sampling,
     pub(crate) reports: Reports,
+    pub(crate) speculation: Option<Speculation>,
     pub(crate) life: Life,
 }
 
@@ -138,8 +148,14 @@ impl Sequence {
             },
             memory: Memory::default(),
             adapter: None,
-            sampling: Sampling { params: request.sampling, history, choice: request.choice },
+            sampling: Sampling {
+                params: request.sampling,
+                history,
+                form: request.form,
+                choice: request.choice,
+            },
             reports: Reports { generated: request.logprobs, prompt: request.prompt_logprobs },
+            speculation: None,
             life: Life::Goes,
         }
     }
@@ -182,6 +198,19 @@ impl Sequence {
         self.memory.path.last().map_or(Parent::Root(self.scope), |&node| Parent::Node(node))
     }
 
+    /// Tokens that may still be generated after the next one.
+    pub(crate) fn left_after_next(&self) -> usize {
+        self.limits.length.saturating_sub(self.tokens.all.len() + 1)
+    }
+
+    /// The tokens of a step of `n_tokens`: the planned draft, or those that come next.
+    pub(crate) fn step_tokens(&self, n_tokens: usize, is_draft: bool) -> &[u32] {
+        match &self.speculation {
+            Some(speculation) if is_draft => speculation.step(),
+            _ => &self.tokens.all[self.tokens.n_computed..][..n_tokens],
+        }
+    }
+
     /// Whether a prompt alone was to be computed.
     pub(crate) fn is_full(&self) -> bool {
         self.tokens.all.len() >= self.limits.length
@@ -198,7 +227,7 @@ impl Sequence {
 
     /// Whether `token` ends the answer.
     pub(crate) fn is_stop(&self, token: u32) -> bool {
-        self.limits.stop_tokens.contains(&token)
+        self.limits.is_stop(token)
     }
 
     /// Tokens that may not be drawn next: the stop tokens while the answer is too short.
@@ -211,6 +240,9 @@ impl Sequence {
     pub(crate) fn push(&mut self, token: u32) {
         self.tokens.all.push(token);
         self.sampling.history.push(token);
+        if let Some(speculation) = &mut self.speculation {
+            speculation.push(token);
+        }
     }
 
     /// The reason that a full sequence is complete.

@@ -115,6 +115,7 @@ impl ChoiceText {
                     FinishReason::EndOfTurn
                 }
             }
+            (None, engine::FinishReason::FormComplete) => FinishReason::EndOfTurn,
             (None, engine::FinishReason::MaxTokens) => FinishReason::MaxTokens,
             (None, engine::FinishReason::ContextLength) => FinishReason::ContextLength,
         };
