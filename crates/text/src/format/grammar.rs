@@ -160,11 +160,11 @@ impl Writer<'_> {
             let inside = self.lark.until(ANY, marks.close)?;
             return self.lark.rule(
                 "reasoning",
-                &format!("/[ \\n]{{1,2}}/? {} {inside}", self.lark.exact(open)),
+                &format!("/[ \\n]{{1,4}}/? {} {inside}", self.lark.exact(open)),
             );
         }
         // One terminal, so that it is told apart from text without looking ahead.
-        let body = format!("/[ \\n]{{0,2}}/ {} {ANY}", literal(open));
+        let body = format!("/[ \\n]{{0,4}}/ {} {ANY}", literal(open));
         self.lark.until(&body, marks.close)
     }
 
@@ -191,7 +191,7 @@ impl Writer<'_> {
         })?;
         let Some((marked, calls)) = calls else { return Ok(text) };
         if marked.bare {
-            let first = format!("/[ \\n]{{1,2}}/? {}", calls.rest);
+            let first = format!("/[ \\n]{{1,4}}/? {}", calls.rest);
             return Ok(if self.must_call() { first } else { format!("{text} | {first}") });
         }
         let rest = &calls.rest;
@@ -206,22 +206,28 @@ impl Writer<'_> {
     /// Calls, from after the marker that begins them to the end of the answer.
     fn calls(&mut self, marked: Marked, tools: &[&Tool]) -> Result<Calls, FormatError> {
         let mut schemas = Schemas::new(self.format, self.options.strict);
-        let mut bodies = Vec::new();
-        for tool in tools {
-            let body = self.call(&marked, tool, &mut schemas)?;
-            bodies.push(self.lark.rule("call", &body)?);
-        }
-        let one = self.lark.rule("body", &bodies.join(" | "))?;
+        let one = self.calls_after("", &marked, tools, &mut schemas)?;
         let close = self.lark.layout(marked.close);
         let whole = format!("{} {one} {close}", self.lark.layout(marked.open));
-        let many = |separator: &str, call: &str| match self.several() {
+        let several = self.several();
+        let many = |separator: &str, call: &str| match several {
             true => format!("({separator} {call})*"),
             false => String::new(),
         };
-        let end = "/[ \\n]{1,2}/?";
+        let end = "/[ \\n]{1,4}/?";
         let rest = match (marked.section, marked.list) {
             (Some((open, section_close)), false) => {
-                let between = many(&self.lark.layout(marked.between), &whole);
+                let between = match (marked.open, marked.body) {
+                    // Tags after a gap are one with it, to be told from the closing tag.
+                    ("", Form::Tagged(_)) => {
+                        let again = self.calls_after(marked.between, &marked, tools, &mut schemas)?;
+                        many("", &again)
+                    }
+                    _ => {
+                        let open = format!("{}{}", marked.between, marked.open);
+                        many(&self.lark.layout(&open), &format!("{one} {close}"))
+                    }
+                };
                 let open = self.lark.layout(after_trigger(open));
                 let close = self.lark.layout(section_close);
                 format!("{open} {whole} {between} {close} {end}")
@@ -230,12 +236,12 @@ impl Writer<'_> {
                 let close = self.lark.layout(section.map_or("", |(_, close)| close));
                 let between = many("/,[ \\n]{0,16}/", &one);
                 // The bracket is a part of each call where it tells calls from text.
-                let open = if marked.bare { "" } else { "/[ \\n]{0,2}\\[[ \\n]{0,2}/" };
+                let open = if marked.bare { "" } else { "/[ \\n]{0,4}\\[[ \\n]{0,4}/" };
                 let first = match marked.bare {
-                    true => self.bare_list(&marked, tools, &mut schemas)?,
+                    true => self.calls_after("[", &marked, tools, &mut schemas)?,
                     false => one,
                 };
-                format!("{open} {first} {between} /[ \\n]{{0,2}}\\]/ {close} {end}")
+                format!("{open} {first} {between} /[ \\n]{{0,4}}\\]/ {close} {end}")
             }
             (None, false) if marked.bare => {
                 let opener = match self.lark.has_special(marked.open) {
@@ -255,35 +261,27 @@ impl Writer<'_> {
         Ok(Calls { rest: self.lark.rule("calls", &rest)? })
     }
 
-    /// The first calls of a list without marker, with the bracket.
-    fn bare_list(
+    /// A call of any tool, with this text before it.
+    fn calls_after(
         &mut self,
+        prefix: &str,
         marked: &Marked,
         tools: &[&Tool],
         schemas: &mut Schemas<'_>,
     ) -> Result<String, FormatError> {
-        let mut firsts = Vec::new();
+        let mut calls = Vec::new();
         for tool in tools {
-            let body = self.call_after(marked, "[", tool, schemas)?;
-            firsts.push(self.lark.rule("first", &body)?);
+            let body = self.call(prefix, marked, tool, schemas)?;
+            calls.push(self.lark.rule("call", &body)?);
         }
-        self.lark.rule("first", &firsts.join(" | "))
-    }
-
-    fn call(
-        &mut self,
-        marked: &Marked,
-        tool: &Tool,
-        schemas: &mut Schemas<'_>,
-    ) -> Result<String, FormatError> {
-        self.call_after(marked, "", tool, schemas)
+        self.lark.rule("body", &calls.join(" | "))
     }
 
     /// A call from its name to the end of its arguments, after this text.
-    fn call_after(
+    fn call(
         &mut self,
-        marked: &Marked,
         prefix: &str,
+        marked: &Marked,
         tool: &Tool,
         schemas: &mut Schemas<'_>,
     ) -> Result<String, FormatError> {
@@ -326,7 +324,7 @@ impl Writer<'_> {
                 Ok(format!("{head} {arguments}"))
             }
             Form::Tagged(tags) => {
-                let head = self.lark.layout(&format!("{}{name}{}\n", tags.before_name, tags.after_name));
+                let head = self.lark.layout(&format!("{prefix}{}{name}{}\n", tags.before_name, tags.after_name));
                 let parameters = schemas.parameters(tool, &tags, &mut self.lark)?;
                 Ok(format!("{head} {parameters} {}", self.lark.exact(tags.end)))
             }

@@ -5,7 +5,7 @@ use crate::error::FormatError;
 /// Most rules of one grammar.
 const MAX_RULES: usize = 20_000;
 /// Whitespace where a template has some: any or none, and never without end.
-const GAP: &str = "[ \\n]{0,2}";
+const GAP: &str = "[ \\n]{0,4}";
 
 /// A grammar while it is written.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl<'a> Lark<'a> {
     /// A text in rules, with whitespace as in [`GAP`].
     pub(super) fn layout(&self, text: &str) -> String {
         let pieces = self.pieces(text).into_iter().map(|piece| match piece {
-            Piece::Text(text) if text.trim_ascii().is_empty() => "/[ \\n]{1,2}/?".to_owned(),
+            Piece::Text(text) if text.trim_ascii().is_empty() => "/[ \\n]{1,4}/?".to_owned(),
             Piece::Text(text) => format!("/{}/", spaced(text)),
             Piece::Special(id) => format!("<[{id}]>"),
         });

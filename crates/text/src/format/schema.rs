@@ -305,7 +305,7 @@ impl Schemas<'_> {
         let open = lark.exact(tags.key_open);
         let pad = if tags.padded { "\n" } else { "" };
         let close = format!("{pad}{}", tags.value_close);
-        let end = "/[ \\n]{1,2}/?";
+        let end = "/[ \\n]{1,4}/?";
         let marker = match tags.key_close {
             KeyClose::Plain(marker) => marker,
             KeyClose::StringAttribute => {

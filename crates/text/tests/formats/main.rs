@@ -3,5 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+mod generation;
 mod grammars;
+mod streams;
 mod templates;
