@@ -199,7 +199,9 @@ pub enum FormatError {
         got: String,
     },
     /// A parameter's schema says what this format cannot be held to.
-    #[error("tool \"{tool}\", schema at \"{pointer}\": {what} is not supported with output format \"{format}\"")]
+    #[error(
+        "tool \"{tool}\", schema at \"{pointer}\": {what} is not supported with output format \"{format}\""
+    )]
     Schema {
         /// The format.
         format: &'static str,

@@ -130,6 +130,11 @@ impl Body {
         }
     }
 
+    /// Whether a code fence is open around the call.
+    pub(super) fn is_fenced(&self) -> bool {
+        matches!(self, Body::Object(call) if call.fenced)
+    }
+
     /// The answer ends here; true when the arguments are whole.
     pub(super) fn finish(&mut self, end: End, sink: &mut Sink<'_>) -> bool {
         match self {
@@ -228,6 +233,7 @@ pub(super) struct ObjectCall {
     /// Arguments that came before the name.
     early: Option<String>,
     has_args: bool,
+    fenced: bool,
     stage: ObjectStage,
 }
 
@@ -250,6 +256,7 @@ impl ObjectCall {
             id: None,
             early: None,
             has_args: false,
+            fenced: false,
             stage: ObjectStage::Open,
         }
     }
@@ -276,6 +283,10 @@ impl ObjectCall {
                 return self.end_text(sink);
             }
             _ if space => return Scan::More,
+            // A fence within the markers.
+            ObjectStage::Open if c == '`' || (self.fenced && c.is_ascii_alphabetic()) => {
+                self.fenced = true;
+            }
             ObjectStage::Open if c == '{' => {
                 self.stage = ObjectStage::KeyOrEnd { after_comma: false }
             }
@@ -599,11 +610,10 @@ impl TaggedCall {
                 }
                 other => return other,
             },
-            TaggedStage::Value(value) => {
-                if value.push(c, &self.tags, sink) {
-                    self.next_parameter();
-                }
-            }
+            TaggedStage::Value(value) => match value.push(c, &self.tags, sink) {
+                Scan::Done => self.next_parameter(),
+                other => return other,
+            },
         }
         Scan::More
     }
@@ -651,8 +661,13 @@ impl TaggedCall {
         if streams {
             sink.arguments("\"");
         }
-        self.stage =
-            TaggedStage::Value(TagValue { types, streams, fresh: true, held: String::new() });
+        self.stage = TaggedStage::Value(TagValue {
+            types,
+            streams,
+            json: if types.string { None } else { Some(Scanner::new(Dialect::Json)) },
+            fresh: true,
+            held: String::new(),
+        });
     }
 
     /// Between parameters, only closing tags may be missing.
@@ -671,18 +686,38 @@ struct TagValue {
     types: Types,
     /// Whether it is a string, whose characters go out as they come.
     streams: bool,
+    /// The reader of a value that is no string, to its end: in it, the closing tag is text.
+    json: Option<Scanner>,
     fresh: bool,
     /// What may still belong to the closing tag; all of the value where it does not stream.
     held: String,
 }
 
 impl TagValue {
-    /// Takes a character; true when it ends the closing tag.
-    fn push(&mut self, c: char, tags: &Tagged, sink: &mut Sink<'_>) -> bool {
-        if std::mem::take(&mut self.fresh) && tags.padded && c == '\n' {
-            return false;
+    /// Takes a character; done when it ends the closing tag.
+    fn push(&mut self, c: char, tags: &Tagged, sink: &mut Sink<'_>) -> Scan {
+        if std::mem::take(&mut self.fresh) {
+            if tags.padded && c == '\n' {
+                return Scan::More;
+            }
+            // Among what may be a string too, brackets tell lists and objects.
+            let types = self.types;
+            let brackets = (types.array && c == '[') || (types.object && c == '{');
+            if brackets && types != Types::ANY {
+                self.json = Some(Scanner::new(Dialect::Json));
+            }
         }
         self.held.push(c);
+        if let Some(json) = &mut self.json {
+            match json.push(c, &mut String::new()) {
+                Scan::More if json.is_inside() => return Scan::More,
+                Scan::More => {}
+                Scan::Done | Scan::DoneBefore => self.json = None,
+                // It is something else, up to its closing tag, if that is still to come.
+                Scan::Bad if self.held.contains(tags.value_close) => return Scan::Bad,
+                Scan::Bad => self.json = None,
+            }
+        }
         if let Some(value) = self.held.strip_suffix(tags.value_close) {
             let value = match tags.padded {
                 true => value.strip_suffix('\n').unwrap_or(value),
@@ -693,14 +728,22 @@ impl TagValue {
                 false => value_json(value, self.types, tags.python_scalars),
             };
             sink.arguments(&json);
-            return true;
+            return Scan::Done;
         }
-        // One more for the line end that may belong to the tag.
-        while self.streams && self.held.len() > tags.value_close.len() + 1 {
+        while self.streams && !self.held.is_empty() && !self.may_close(tags) {
             let first = self.held.remove(0);
             sink.arguments(&escaped(first.encode_utf8(&mut [0; 4])));
         }
-        false
+        Scan::More
+    }
+
+    /// Whether what is held may be the beginning of the closing tag, with its line end.
+    fn may_close(&self, tags: &Tagged) -> bool {
+        let tag = match self.held.strip_prefix('\n') {
+            Some(tag) if tags.padded => tag,
+            _ => &self.held,
+        };
+        tags.value_close.starts_with(tag)
     }
 }
 
@@ -720,7 +763,9 @@ fn value_json(text: &str, types: Types, python_scalars: bool) -> String {
         || (python_scalars && matches!(trimmed, "True" | "False" | "None"))
         || serde_json::from_str::<serde::de::IgnoredAny>(trimmed).is_ok();
     match json {
-        Some(json) if is_exact && types.admit(&json) && !(types.string && json.starts_with('"')) => {
+        Some(json)
+            if is_exact && types.admit(&json) && !(types.string && json.starts_with('"')) =>
+        {
             json
         }
         Some(json) if !types.string => json,

@@ -213,11 +213,7 @@ pub(super) const FORMATS: &[Format] = &[
             open: "<｜tool▁call▁begin｜>",
             close: "<｜tool▁call▁end｜>",
             between: "",
-            body: Form::Named {
-                before: "",
-                after: "<｜tool▁sep｜>",
-                dialect: Dialect::Json,
-            },
+            body: Form::Named { before: "", after: "<｜tool▁sep｜>", dialect: Dialect::Json },
             ..NO_MARKS
         }),
         reasoning: THINK,
@@ -346,12 +342,7 @@ pub(super) const FORMATS: &[Format] = &[
     },
     Format {
         name: "pythonic",
-        layout: Layout::Marked(Marked {
-            list: true,
-            bare: true,
-            body: Form::Python,
-            ..NO_MARKS
-        }),
+        layout: Layout::Marked(Marked { list: true, bare: true, body: Form::Python, ..NO_MARKS }),
         reasoning: None,
         ids: Ids::Made,
         ends: &["<|eot|>", "<|eom|>"],
@@ -417,13 +408,7 @@ pub(super) const FORMATS: &[Format] = &[
         ids: Ids::Made,
         ends: &["<turn|>", "<|tool_response>"],
     },
-    Format {
-        name: "think",
-        layout: Layout::Text,
-        reasoning: THINK,
-        ids: Ids::Made,
-        ends: &[],
-    },
+    Format { name: "think", layout: Layout::Text, reasoning: THINK, ids: Ids::Made, ends: &[] },
     Format {
         name: "bracket-think",
         layout: Layout::Text,

@@ -124,11 +124,7 @@ impl Writer<'_> {
     }
 
     /// Reasoning, text and calls between markers.
-    fn answer(
-        &mut self,
-        marked: Option<Marked>,
-        tools: &[&Tool],
-    ) -> Result<String, FormatError> {
+    fn answer(&mut self, marked: Option<Marked>, tools: &[&Tool]) -> Result<String, FormatError> {
         let calls = match marked {
             Some(marked) if !tools.is_empty() => Some((marked, self.calls(marked, tools)?)),
             _ => None,
@@ -140,12 +136,13 @@ impl Writer<'_> {
         match self.options.reasoning {
             ReasoningStart::None => self.body(marked, calls.as_ref(), Some(open), tools),
             ReasoningStart::Open => {
-                let reasoning = self.lark.until(ANY, marks.close)?;
+                let inside = self.thought(marks, marked);
+                let reasoning = self.lark.until(&inside, marks.close)?;
                 let body = self.body(marked, calls.as_ref(), None, tools)?;
                 Ok(format!("{reasoning} ({body})"))
             }
             ReasoningStart::Allowed => {
-                let reasoning = self.reasoning(marks)?;
+                let reasoning = self.reasoning(marks, marked)?;
                 let after = self.body(marked, calls.as_ref(), None, tools)?;
                 let alone = self.body(marked, calls.as_ref(), Some(open), tools)?;
                 Ok(format!("{reasoning} ({after}) | {alone}"))
@@ -153,18 +150,31 @@ impl Writer<'_> {
         }
     }
 
+    /// Terminals for the text of reasoning.
+    fn thought(&self, marks: Reasoning, marked: Option<Marked>) -> String {
+        match marked {
+            Some(marked) if marks.ends_at_call => self.lark.without(trigger(&marked)),
+            _ => ANY.to_owned(),
+        }
+    }
+
     /// Reasoning with both of its markers.
-    fn reasoning(&mut self, marks: Reasoning) -> Result<String, FormatError> {
+    fn reasoning(
+        &mut self,
+        marks: Reasoning,
+        marked: Option<Marked>,
+    ) -> Result<String, FormatError> {
+        let inside = self.thought(marks, marked);
         let open = marks.open.trim_end();
         if self.lark.has_special(open) {
-            let inside = self.lark.until(ANY, marks.close)?;
+            let inside = self.lark.until(&inside, marks.close)?;
             return self.lark.rule(
                 "reasoning",
                 &format!("/[ \\n]{{1,4}}/? {} {inside}", self.lark.exact(open)),
             );
         }
         // One terminal, so that it is told apart from text without looking ahead.
-        let body = format!("/[ \\n]{{0,4}}/ {} {ANY}", literal(open));
+        let body = format!("/[ \\n]{{0,4}}/ {} {inside}", literal(open));
         self.lark.until(&body, marks.close)
     }
 
@@ -186,7 +196,9 @@ impl Writer<'_> {
             None => begins.clone(),
         };
         let text = self.lark.terminal(&match marked {
-            Some(marked) if !marked.bare => text_not(&text_begins, &self.lark.without(trigger(&marked))),
+            Some(marked) if !marked.bare => {
+                text_not(&text_begins, &self.lark.without(trigger(&marked)))
+            }
             _ => text_not(&text_begins, ANY),
         })?;
         let Some((marked, calls)) = calls else { return Ok(text) };
@@ -220,7 +232,8 @@ impl Writer<'_> {
                 let between = match (marked.open, marked.body) {
                     // Tags after a gap are one with it, to be told from the closing tag.
                     ("", Form::Tagged(_)) => {
-                        let again = self.calls_after(marked.between, &marked, tools, &mut schemas)?;
+                        let again =
+                            self.calls_after(marked.between, &marked, tools, &mut schemas)?;
                         many("", &again)
                     }
                     _ => {
@@ -324,7 +337,9 @@ impl Writer<'_> {
                 Ok(format!("{head} {arguments}"))
             }
             Form::Tagged(tags) => {
-                let head = self.lark.layout(&format!("{prefix}{}{name}{}\n", tags.before_name, tags.after_name));
+                let head = self
+                    .lark
+                    .layout(&format!("{prefix}{}{name}{}\n", tags.before_name, tags.after_name));
                 let parameters = schemas.parameters(tool, &tags, &mut self.lark)?;
                 Ok(format!("{head} {parameters} {}", self.lark.exact(tags.end)))
             }

@@ -47,6 +47,11 @@ impl Harmony {
     /// Takes a character.
     pub(super) fn push(&mut self, c: char, sink: &mut Sink<'_>) {
         let mut part = std::mem::replace(&mut self.part, Part::Between);
+        if matches!(part, Part::Call(..)) {
+            // Within arguments, markers are text.
+            self.part = self.plain(part, c, sink);
+            return;
+        }
         let mut released = Vec::new();
         let found = slide(&mut self.markers, c, &mut |c| released.push(c));
         for c in released {
@@ -55,10 +60,7 @@ impl Harmony {
         self.part = match (found, part) {
             (None, part) => part,
             (Some(0), Part::Header(header)) => self.begin_message(header, sink),
-            (Some(end), part) => {
-                if let Part::Call(_, raw) = part {
-                    sink.broken(raw);
-                }
+            (Some(end), _) => {
                 if ENDS[end] == START {
                     self.markers = Choice::new([MESSAGE]);
                     Part::Header(START.to_owned())

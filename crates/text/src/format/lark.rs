@@ -4,7 +4,7 @@ use crate::error::FormatError;
 
 /// Most rules of one grammar.
 const MAX_RULES: usize = 20_000;
-/// Whitespace where a template has some: any or none, and never without end.
+/// Whitespace where a template has line ends: any or none, and never without end.
 const GAP: &str = "[ \\n]{0,4}";
 
 /// A grammar while it is written.
@@ -102,7 +102,7 @@ impl<'a> Lark<'a> {
         self.pieces(text).iter().any(|piece| matches!(piece, Piece::Special(_)))
     }
 
-    /// A text in rules, with whitespace as in [`GAP`].
+    /// A text in rules, with line ends as in [`GAP`].
     pub(super) fn layout(&self, text: &str) -> String {
         let pieces = self.pieces(text).into_iter().map(|piece| match piece {
             Piece::Text(text) if text.trim_ascii().is_empty() => "/[ \\n]{1,4}/?".to_owned(),
@@ -161,26 +161,22 @@ pub(super) fn literal(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// A regular expression for a text, with whitespace as in [`GAP`].
+/// A regular expression for a text, with line ends as in [`GAP`].
 pub(super) fn spaced(text: &str) -> String {
     let mut pattern = String::new();
     let mut in_gap = false;
     for c in text.chars() {
-        if !c.is_ascii_whitespace() {
+        if c != '\n' {
             push_regex(c, &mut pattern);
         } else if !in_gap {
             pattern.push_str(GAP);
         }
-        in_gap = c.is_ascii_whitespace();
+        in_gap = c == '\n';
     }
     pattern
 }
 
 fn push_regex(c: char, pattern: &mut String) {
-    if c == '\n' {
-        pattern.push_str("\\n");
-        return;
-    }
     if "\\.+*?()|[]{}^$#&-~/".contains(c) {
         pattern.push('\\');
     }

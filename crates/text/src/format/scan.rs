@@ -113,6 +113,11 @@ impl Scanner {
         !self.frames.is_empty() || !matches!(self.token, Token::None)
     }
 
+    /// Whether the value is one in brackets or quotes that are still open.
+    pub(super) fn is_inside(&self) -> bool {
+        !self.frames.is_empty() || matches!(self.token, Token::Text(_) | Token::Quote(_))
+    }
+
     /// The text ends here; true when the value is whole.
     pub(super) fn finish(&mut self, out: &mut String) -> bool {
         self.frames.is_empty() && matches!(self.token, Token::Word(_)) && {

@@ -123,7 +123,11 @@ impl<'a> Schemas<'a> {
         }
         for key in required {
             if !members.iter().any(|member| member.key == key) {
-                members.push(Member { key: key.to_owned(), schema: &Value::Bool(true), required: true });
+                members.push(Member {
+                    key: key.to_owned(),
+                    schema: &Value::Bool(true),
+                    required: true,
+                });
             }
         }
         let others = match schema.get("additionalProperties") {
@@ -163,9 +167,7 @@ impl<'a> Schemas<'a> {
         place: &Place<'_>,
     ) -> Result<(), FormatError> {
         let all = [OBJECT_KEYS, ARRAY_KEYS, STRING_KEYS, NUMBER_KEYS, CHOICE_KEYS];
-        let ours = |key: &str| {
-            key == "type" || known.iter().any(|keys| keys.contains(&key))
-        };
+        let ours = |key: &str| key == "type" || known.iter().any(|keys| keys.contains(&key));
         // Keywords of other kinds of values say nothing about this one.
         let other = |key: &str| {
             let elsewhere = [OBJECT_KEYS, ARRAY_KEYS, STRING_KEYS, NUMBER_KEYS];
@@ -223,6 +225,23 @@ impl<'a> Schemas<'a> {
                 false => Ok(()),
             };
         }
+        let texts = types_of(schema, place.schema());
+        if let (Some(Value::Array(values)), true) =
+            (keys.get("enum"), texts.string && !texts.only_strings())
+        {
+            // Strings are one branch, and each other value is one.
+            let (texts, others): (Vec<&Value>, Vec<&Value>) =
+                values.iter().partition(|value| value.is_string());
+            for listed in std::iter::once(json!({"enum": texts}))
+                .chain(others.into_iter().map(|value| json!({"const": value})))
+            {
+                let mut branch = keys.clone();
+                branch.remove("enum");
+                branch.extend(listed.as_object().cloned().unwrap_or_default());
+                out.push((Value::Object(branch), place.clone()));
+            }
+            return Ok(());
+        }
         if let (Some(Value::Array(names)), false, false) =
             (keys.get("type"), keys.contains_key("enum"), keys.contains_key("const"))
         {
@@ -238,11 +257,7 @@ impl<'a> Schemas<'a> {
     }
 
     /// The values of `enum` or `const`, those of the schema's type.
-    fn listed(
-        &self,
-        schema: &Value,
-        place: &Place<'_>,
-    ) -> Result<Option<Vec<Value>>, FormatError> {
+    fn listed(&self, schema: &Value, place: &Place<'_>) -> Result<Option<Vec<Value>>, FormatError> {
         let Value::Object(keys) = schema else { return Ok(None) };
         let values = match (keys.get("enum").and_then(Value::as_array), keys.get("const")) {
             (Some(values), None) => values.clone(),
@@ -285,8 +300,7 @@ impl Schemas<'_> {
         }
         if let Some(schema) = others {
             let place = place.within("additionalProperties");
-            let one =
-                self.parameter("/[a-zA-Z0-9_\\-]{1,64}/", schema, &place, tags, lark)?;
+            let one = self.parameter("/[a-zA-Z0-9_\\-]{1,64}/", schema, &place, tags, lark)?;
             let one = lark.rule("parameter", &one)?;
             all.push(format!("{one}*"));
         }
@@ -394,12 +408,15 @@ impl Schemas<'_> {
         }
         let mut values = Vec::new();
         let other = lookalikes(types, tags);
+        let all = types;
         for (branch, place) in branches {
             let types = types_of(&branch, place.schema());
             values.push(if types.only_strings() {
                 self.tag_text(&branch, &place, &other, tags, close, lark)?
             } else if types.string {
                 return Err(self.error(&place, "strings and other values in one schema"));
+            } else if all == Types::ANY && (types.array || types.object) {
+                return Err(self.error(&place, "one of every kind of value"));
             } else if types.array || types.object {
                 self.tag_json(&branch, &place, close, lark)?
             } else {
@@ -601,8 +618,9 @@ impl Schemas<'_> {
             Value::Bool(true) => json!({}),
             _ => return Err(self.error(place, "a schema that lets nothing through")),
         };
+        let refers = schema.to_string().contains("\"$ref\"");
         if let Value::Object(keys) = &mut schema {
-            for key in ["$defs", "definitions"] {
+            for key in ["$defs", "definitions"].iter().copied().filter(|_| refers) {
                 if let Some(definitions) = place.schema().get(key) {
                     keys.entry(key).or_insert_with(|| definitions.clone());
                 }
@@ -720,7 +738,10 @@ impl Schemas<'_> {
                 return Err(self.error(&place, "this key"));
             }
             let value = self.value(member.schema, &place, Dialect::Python, lark)?;
-            all.push((format!("{} {value}", literal(&format!("{}=", member.key))), member.required));
+            all.push((
+                format!("{} {value}", literal(&format!("{}=", member.key))),
+                member.required,
+            ));
         }
         let other = match others {
             None => None,
@@ -840,7 +861,8 @@ impl Schemas<'_> {
             return Err(self.error(place, "a schema that lets nothing through"));
         };
         let implied = [("properties", "object"), ("items", "array")];
-        let implied = implied.iter().find(|(key, _)| keys.contains_key(*key)).map(|(_, kind)| *kind);
+        let implied =
+            implied.iter().find(|(key, _)| keys.contains_key(*key)).map(|(_, kind)| *kind);
         match keys.get("type").and_then(Value::as_str).or(implied) {
             Some("string") => self.text_value(keys, schema, place, dialect, lark),
             Some("number" | "integer") => {
@@ -883,9 +905,8 @@ impl Schemas<'_> {
         }
         let mut texts = Vec::new();
         for quote in ["'", "\\x22"] {
-            let unit = format!(
-                "/([^{quote}\\\\]|\\\\['\\x22\\\\nrtbf\\/]|\\\\u00[0-9a-fA-F]{{2}})/"
-            );
+            let unit =
+                format!("/([^{quote}\\\\]|\\\\['\\x22\\\\nrtbf\\/]|\\\\u00[0-9a-fA-F]{{2}})/");
             let body = self.length(keys, &unit, place)?.unwrap_or_else(|| format!("{unit}*"));
             let quote = if quote == "'" { "\"'\"" } else { "\"\\\"\"" };
             texts.push(lark.terminal(&format!("{quote} {body} {quote}"))?);
@@ -920,7 +941,10 @@ impl Schemas<'_> {
             return Ok(literal("[]"));
         }
         let more = most.map_or(String::new(), |most| (most - 1).to_string());
-        let items = format!("{item} ({COMMA} {item}){{{},{more}}}", least.saturating_sub(1));
+        let items = match most {
+            Some(1) => item,
+            _ => format!("{item} ({COMMA} {item}){{{},{more}}}", least.saturating_sub(1)),
+        };
         let items = if least == 0 { format!("({items})?") } else { items };
         lark.rule("array", &format!("\"[\" {items} \"]\""))
     }
@@ -1021,8 +1045,9 @@ fn constant(value: &Value, dialect: Dialect, lark: &Lark<'_>) -> String {
             let single = json[1..json.len() - 1].replace("\\\"", "\"").replace('\'', "\\'");
             let raw = !text.contains(['\'', '\\']);
             let plain = raw.then(|| literal(&format!("'{text}'")));
-            let spellings = [Some(literal(&json)), Some(literal(&format!("'{single}'"))), plain];
-            format!("({})", spellings.into_iter().flatten().collect::<Vec<_>>().join(" | "))
+            let mut spellings = vec![literal(&json), literal(&format!("'{single}'"))];
+            spellings.extend(plain.filter(|plain| !spellings.contains(plain)));
+            format!("({})", spellings.join(" | "))
         }
         Value::Array(items) => {
             let items = items.iter().map(|item| constant(item, dialect, lark)).collect();

@@ -4,7 +4,7 @@
 //! end, so that the pieces do not matter.
 
 use super::calls::{Body, Choice, Pick, slide};
-use super::data::{Format, Form, Layout, Marked};
+use super::data::{Form, Format, Layout, Marked};
 use super::harmony::Harmony;
 use super::scan::Scan;
 use super::sink::{Answer, Calls, Delta, End, Sink};
@@ -27,7 +27,10 @@ pub struct ParseOptions {
 #[derive(Clone, Debug)]
 enum State {
     /// Before anything; `after` reasoning or not.
-    Lead { choice: Choice, after: bool },
+    Lead {
+        choice: Choice,
+        after: bool,
+    },
     Reasoning(Choice),
     Content(Choice),
     /// Before the list of calls.
@@ -40,7 +43,11 @@ enum State {
     Between(String),
     Body(Box<Body>),
     /// Markers that close a call, a section; the last comes next.
-    Close { tokens: Vec<&'static str>, choice: Choice, section: bool },
+    Close {
+        tokens: Vec<&'static str>,
+        choice: Choice,
+        section: bool,
+    },
     Harmony(Box<Harmony>),
 }
 
@@ -174,7 +181,9 @@ impl StreamParser {
             Some(reasoning) if reasoning.ends_at_call => self.triggers(),
             _ => Vec::new(),
         };
-        State::Reasoning(Choice::new(reasoning.map(|marks| marks.close).into_iter().chain(triggers)))
+        State::Reasoning(Choice::new(
+            reasoning.map(|marks| marks.close).into_iter().chain(triggers),
+        ))
     }
 
     fn content_state(&self) -> State {
@@ -397,7 +406,7 @@ impl StreamParser {
             }
             ']' => {
                 let close = self.marked().and_then(|marked| marked.section);
-                self.state = self.close_state(close.map_or("", |(_, close)| close), true);
+                self.state = self.close_state(false, close.map_or("", |(_, close)| close), true);
             }
             c if c.is_ascii_whitespace() => self.state = State::Separator,
             _ => {
@@ -449,7 +458,7 @@ impl StreamParser {
                 self.raw.clear();
                 self.has_call = true;
                 self.state = match self.marked() {
-                    Some(marked) => self.close_state(marked.close, false),
+                    Some(marked) => self.close_state(body.is_fenced(), marked.close, false),
                     None => self.content_state(),
                 };
                 if scan == Scan::DoneBefore {
@@ -473,8 +482,10 @@ impl StreamParser {
         self.state = self.content_state();
     }
 
-    fn close_state(&mut self, marker: &'static str, section: bool) -> State {
-        let mut tokens: Vec<&str> = marker.split_ascii_whitespace().collect();
+    fn close_state(&mut self, fenced: bool, marker: &'static str, section: bool) -> State {
+        let fence = fenced.then_some("```");
+        let mut tokens: Vec<&str> =
+            fence.into_iter().chain(marker.split_ascii_whitespace()).collect();
         tokens.reverse();
         match tokens.last() {
             Some(token) => {

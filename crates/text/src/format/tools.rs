@@ -127,14 +127,8 @@ pub(super) struct Types {
 }
 
 impl Types {
-    pub(super) const ANY: Types = Types {
-        string: true,
-        number: true,
-        boolean: true,
-        null: true,
-        array: true,
-        object: true,
-    };
+    pub(super) const ANY: Types =
+        Types { string: true, number: true, boolean: true, null: true, array: true, object: true };
 
     /// Whether strings are all there is.
     pub(super) fn only_strings(self) -> bool {

@@ -12,12 +12,40 @@ use crate::templates;
 
 /// What ends texts, or leads on to calls. A walk at random would take long to spell them.
 const ENDINGS: &[&str] = &[
-    "\n</parameter>\n", "</parameter>", "</arg_value>", "</｜DSML｜parameter>", "<|\"|>", "</think>",
-    "</seed:think>", "[/THINK]", "<channel|>", "<tool_call>", "<tool_calls>", "<seed:tool_call>",
-    "<minimax:tool_call>", "<｜DSML｜function_calls>", "<｜tool▁calls▁begin｜>", "[TOOL_CALLS]",
-    "<|tool_calls_section_begin|>", "<|tool_call>", "<|tool_call_start|>", "<|end|><|start|>assistant",
-    "<|channel|>commentary to=functions.", "{\"name\": \"", "[ping(", "</function>", "</invoke>",
-    "</tool_call>", "</｜DSML｜invoke>", "\"}", "\"", "'", "}", "]", ")", "1",
+    "\n</parameter>\n",
+    "</parameter>",
+    "</arg_value>",
+    "</｜DSML｜parameter>",
+    "<|\"|>",
+    "</think>",
+    "</seed:think>",
+    "[/THINK]",
+    "<channel|>",
+    "<tool_call>",
+    "<tool_calls>",
+    "<seed:tool_call>",
+    "<minimax:tool_call>",
+    "<｜DSML｜function_calls>",
+    "<｜tool▁calls▁begin｜>",
+    "[TOOL_CALLS]",
+    "<|tool_calls_section_begin|>",
+    "<|tool_call>",
+    "<|tool_call_start|>",
+    "<|end|><|start|>assistant",
+    "<|channel|>commentary to=functions.",
+    "{\"name\": \"",
+    "[ping(",
+    "</function>",
+    "</invoke>",
+    "</tool_call>",
+    "</｜DSML｜invoke>",
+    "\"}",
+    "\"",
+    "'",
+    "}",
+    "]",
+    ")",
+    "1",
 ];
 
 /// Texts up to this length wander, then they make for the end.
@@ -113,11 +141,24 @@ fn specials(format: &str) -> &'static [&'static str] {
     match format {
         "hermes" | "qwen3-coder" => &["<tool_call>", "</tool_call>", "<think>", "</think>"],
         "deepseek-v3.2" => &["｜DSML｜", "<think>", "</think>"],
-        "glm" => &["<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"],
+        "glm" => &[
+            "<tool_call>",
+            "</tool_call>",
+            "<arg_key>",
+            "</arg_key>",
+            "<arg_value>",
+            "</arg_value>",
+        ],
         "gemma4" => &["<|tool_call>", "<tool_call|>", "<|\"|>", "<|channel>", "<channel|>"],
         "harmony" => &["<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|constrain|>"],
         "mistral-v13" => &["[TOOL_CALLS]", "[ARGS]", "[THINK]", "[/THINK]"],
-        "kimi-k2" => &["<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", "<|tool_call_begin|>", "<|tool_call_end|>", "<|tool_call_argument_begin|>"],
+        "kimi-k2" => &[
+            "<|tool_calls_section_begin|>",
+            "<|tool_calls_section_end|>",
+            "<|tool_call_begin|>",
+            "<|tool_call_end|>",
+            "<|tool_call_argument_begin|>",
+        ],
         "lfm2" => &["<|tool_call_start|>", "<|tool_call_end|>"],
         _ => &[],
     }
@@ -132,7 +173,9 @@ fn what_grammars_let_through_is_read_and_valid() {
         let validators: HashMap<&str, jsonschema::Validator> = (tools.iter())
             .map(|tool| (tool.name(), jsonschema::validator_for(tool.parameters()).unwrap()))
             .collect();
-        for format in Format::names().map(|name| Format::named(name).unwrap()).filter(Format::has_calls) {
+        for format in
+            Format::names().map(|name| Format::named(name).unwrap()).filter(Format::has_calls)
+        {
             for (case, (choice, reasoning)) in [
                 (ToolChoice::Auto, ReasoningStart::Allowed),
                 (ToolChoice::Auto, ReasoningStart::None),
@@ -140,10 +183,18 @@ fn what_grammars_let_through_is_read_and_valid() {
                 (ToolChoice::Required, ReasoningStart::Allowed),
                 (ToolChoice::Named(tools[0].name()), ReasoningStart::None),
                 (ToolChoice::None, ReasoningStart::Allowed),
-            ].into_iter().enumerate() {
-                let vocabulary = Vocabulary::new(if case % 2 == 0 { &[] } else { specials(format.name()) });
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                let vocabulary =
+                    Vocabulary::new(if case % 2 == 0 { &[] } else { specials(format.name()) });
                 let options = GrammarOptions {
-                    choice, reasoning, parallel: case != 2, strict: true, specials: &vocabulary.specials,
+                    choice,
+                    reasoning,
+                    parallel: case != 2,
+                    strict: true,
+                    specials: &vocabulary.specials,
                 };
                 let grammar = format.grammar(&tools, &options).unwrap();
                 for seed in 0..4 {
@@ -153,20 +204,39 @@ fn what_grammars_let_through_is_read_and_valid() {
                         continue;
                     };
                     n += 1;
-                    let options = ParseOptions { reasoning_open: reasoning == ReasoningStart::Open && format.name() != "harmony", id_seed: 0 };
+                    let options = ParseOptions {
+                        reasoning_open: reasoning == ReasoningStart::Open
+                            && format.name() != "harmony",
+                        id_seed: 0,
+                    };
                     let answer = StreamParser::parse(&format, &tools, options, &text, End::Turn);
                     n_calls += answer.calls.len();
                     let valid = |call: &text::format::Call| {
-                        serde_json::from_str(&call.arguments).is_ok_and(|value: Value| validators[call.name.as_str()].is_valid(&value))
+                        match serde_json::from_str::<Value>(&call.arguments) {
+                            Ok(value) => validators[call.name.as_str()].is_valid(&value),
+                            // JSON has numbers that no float can hold.
+                            Err(error) => error.to_string().contains("number out of range"),
+                        }
                     };
                     let enough = match choice {
                         ToolChoice::None => answer.calls.is_empty(),
                         ToolChoice::Auto => true,
-                        ToolChoice::Required => !answer.calls.is_empty() && answer.content.is_empty() && (case != 2 || answer.calls.len() == 1),
-                        ToolChoice::Named(name) => answer.calls.len() == 1 && answer.calls[0].name == name && answer.content.is_empty(),
+                        ToolChoice::Required => {
+                            !answer.calls.is_empty()
+                                && answer.content.is_empty()
+                                && (case != 2 || answer.calls.len() == 1)
+                        }
+                        ToolChoice::Named(name) => {
+                            answer.calls.len() == 1
+                                && answer.calls[0].name == name
+                                && answer.content.is_empty()
+                        }
                     };
                     if !enough || !answer.calls.iter().all(valid) {
-                        wrong.push(format!("{} {choice:?} {reasoning:?}: {text:?}\n  {answer:?}", format.name()));
+                        wrong.push(format!(
+                            "{} {choice:?} {reasoning:?}: {text:?}\n  {answer:?}",
+                            format.name()
+                        ));
                     }
                 }
             }
@@ -182,24 +252,50 @@ fn what_grammars_let_through_is_read_and_valid() {
 fn grammars_refuse_what_is_no_call() {
     let tools = Tool::list(&templates::tools()).unwrap();
     let sample = |name: &str| templates::samples().into_iter().find(|s| s.file == name);
-    for file in ["Qwen-Qwen3-0.6B", "Qwen3-Coder", "deepseek-ai-DeepSeek-V3.1", "deepseek-ai-DeepSeek-V3.2", "moonshotai-Kimi-K2", "GLM-4.6", "MiniMax-M2", "openai-gpt-oss-120b", "meta-llama-Llama-3.1-8B-Instruct", "LFM2.5-8B-A1B", "mistralai-Mistral-Nemo-Instruct-2407", "Mistral-Small-3.2-24B-Instruct-2506", "google-gemma-4-31B-it", "llama-cpp-deepseek-r1"] {
+    for file in [
+        "Qwen-Qwen3-0.6B",
+        "Qwen3-Coder",
+        "deepseek-ai-DeepSeek-V3.1",
+        "deepseek-ai-DeepSeek-V3.2",
+        "moonshotai-Kimi-K2",
+        "GLM-4.6",
+        "MiniMax-M2",
+        "openai-gpt-oss-120b",
+        "meta-llama-Llama-3.1-8B-Instruct",
+        "LFM2.5-8B-A1B",
+        "mistralai-Mistral-Nemo-Instruct-2407",
+        "Mistral-Small-3.2-24B-Instruct-2506",
+        "google-gemma-4-31B-it",
+        "llama-cpp-deepseek-r1",
+    ] {
         let Some(sample) = sample(file) else { return };
         let vocabulary = Vocabulary::new(&[]);
         let grammar = |choice, parallel| {
-            let options = GrammarOptions { choice, parallel, strict: true, reasoning: ReasoningStart::Allowed, specials: &[] };
+            let options = GrammarOptions {
+                choice,
+                parallel,
+                strict: true,
+                reasoning: ReasoningStart::Allowed,
+                specials: &[],
+            };
             sample.format.grammar(&tools, &options).unwrap()
         };
         let text = sample.text.as_str();
         let required = grammar(ToolChoice::Required, false);
         let open = templates::options_of(&sample).reasoning_open;
-        let text = if open { text.split_once("</think>").map_or(text, |(_, rest)| rest) } else { text };
+        let text =
+            if open { text.split_once("</think>").map_or(text, |(_, rest)| rest) } else { text };
         assert_eq!(vocabulary.accepts(&required, text), Ok(()), "{file} {text:?}");
         let refused = |grammar: &str, text: &str, what: &str| {
             assert!(vocabulary.accepts(grammar, text).is_err(), "{file}, {what}: {text:?}");
         };
         let auto = grammar(ToolChoice::Auto, false);
         for grammar in [&required, &auto] {
-            refused(grammar, &text.replace("get_weather", "get_whether"), "a name that is no tool's");
+            refused(
+                grammar,
+                &text.replace("get_weather", "get_whether"),
+                "a name that is no tool's",
+            );
             let at = text.find("Zürich").unwrap();
             let truncated = &text[..at];
             // Where calls have no marker, they may not begin and not end.
@@ -210,40 +306,73 @@ fn grammars_refuse_what_is_no_call() {
         refused(&grammar(ToolChoice::Named("ping"), false), text, "another tool");
         refused(&grammar(ToolChoice::None, false), text, "a call");
         refused(&required, "Some text.", "text");
-        assert_eq!(vocabulary.accepts(&grammar(ToolChoice::Named("get_weather"), true), text), Ok(()), "{file}");
+        assert_eq!(
+            vocabulary.accepts(&grammar(ToolChoice::Named("get_weather"), true), text),
+            Ok(()),
+            "{file}"
+        );
     }
 }
 
 #[test]
 fn what_a_format_cannot_be_held_to_is_said() {
-    let options = GrammarOptions { choice: ToolChoice::Auto, parallel: true, strict: true, reasoning: ReasoningStart::None, specials: &[] };
+    let options = GrammarOptions {
+        choice: ToolChoice::Auto,
+        parallel: true,
+        strict: true,
+        reasoning: ReasoningStart::None,
+        specials: &[],
+    };
     let grammar = |format: &str, schema: Value, options: &GrammarOptions<'_>| {
-        let parameters = json!({"type": "object", "properties": {"a/b": {"type": "integer"}, "p": schema}});
+        let parameters =
+            json!({"type": "object", "properties": {"a": {"type": "integer"}, "p": schema}});
         let tools = [Tool::new("f", Some(parameters)).unwrap()];
         Format::named(format).unwrap().grammar(&tools, options).map_err(|error| error.to_string())
     };
     for (format, schema, expected) in [
-        ("qwen3-coder", json!({"type": "string", "not": {}}), "tool \"f\", schema at \"/properties/p/not\": \"not\" is not supported with output format \"qwen3-coder\""),
-        ("glm", json!({"type": ["integer", "string"], "minimum": 3}), "\"minimum\" of a parameter that may be a string"),
+        (
+            "qwen3-coder",
+            json!({"type": "string", "not": {}}),
+            "tool \"f\", schema at \"/properties/p/not\": \"not\" is not supported with output format \"qwen3-coder\"",
+        ),
+        (
+            "glm",
+            json!({"type": ["integer", "string"], "minimum": 3}),
+            "\"minimum\" of a parameter that may be a string",
+        ),
         ("minimax-m2", json!({"enum": ["</parameter>"]}), "the value \"</parameter>\""),
         ("gemma4", json!({"type": "object", "patternProperties": {}}), "\"patternProperties\""),
         ("lfm2", json!({"type": "string", "pattern": "a"}), "\"pattern\""),
         ("gemma4", json!({"$ref": "#/$defs/none"}), "#/$defs/none"),
         ("lfm2", json!({"type": "array", "uniqueItems": true}), "\"uniqueItems\""),
-        ("gemma4", json!({"oneOf": [{"type": "string"}, {"type": "string", "maxLength": 2}]}), "\"oneOf\" of values of one kind"),
+        (
+            "gemma4",
+            json!({"oneOf": [{"type": "string"}, {"type": "string", "maxLength": 2}]}),
+            "\"oneOf\" of values of one kind",
+        ),
     ] {
         let error = grammar(format, schema, &options).unwrap_err();
         assert!(error.contains(expected), "{error}");
     }
     // Where arguments are JSON, the schema is llguidance's to judge.
     assert!(grammar("hermes", json!({"not": {}}), &options).is_ok());
-    assert!(grammar("glm", json!({"not": {}}), &GrammarOptions { strict: false, ..options }).is_ok());
+    assert!(
+        grammar("glm", json!({"not": {}}), &GrammarOptions { strict: false, ..options }).is_ok()
+    );
     let think = Format::named("think").unwrap();
     let tools = [Tool::new("f", None).unwrap()];
-    assert_eq!(think.grammar(&tools, &options).unwrap_err().to_string(), "output format \"think\" has no tool calls");
+    assert_eq!(
+        think.grammar(&tools, &options).unwrap_err().to_string(),
+        "output format \"think\" has no tool calls"
+    );
     let named = GrammarOptions { choice: ToolChoice::Named("g"), ..options };
     let hermes = Format::named("hermes").unwrap();
-    assert_eq!(hermes.grammar(&tools, &named).unwrap_err().to_string(), "tool \"g\" is not among the tools: f");
-    assert!(hermes.grammar(&[], &GrammarOptions { choice: ToolChoice::Required, ..options }).is_err());
+    assert_eq!(
+        hermes.grammar(&tools, &named).unwrap_err().to_string(),
+        "tool \"g\" is not among the tools: f"
+    );
+    assert!(
+        hermes.grammar(&[], &GrammarOptions { choice: ToolChoice::Required, ..options }).is_err()
+    );
     assert!(Format::named("nope").unwrap_err().to_string().contains("hermes"));
 }

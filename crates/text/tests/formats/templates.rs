@@ -27,30 +27,173 @@ struct Published {
 }
 
 const PUBLISHED: &[Published] = &[
-    Published { file: "Qwen-Qwen3-0.6B", format: "hermes", reasoning: Some("reasoning_content"), specials: &["<tool_call>", "</tool_call>", "<think>", "</think>"], ..BASE },
-    Published { file: "Qwen-Qwen2.5-7B-Instruct", format: "hermes", specials: &["<tool_call>", "</tool_call>"], ..BASE },
-    Published { file: "NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use", format: "hermes", content: false, ..BASE },
-    Published { file: "Qwen3-Coder", format: "qwen3-coder", specials: &["<tool_call>", "</tool_call>"], ..BASE },
-    Published { file: "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", format: "qwen3-coder", reasoning: Some("reasoning_content"), specials: &["<tool_call>", "</tool_call>", "<think>", "</think>"], ..BASE },
-    Published { file: "ByteDance-Seed-OSS", format: "seed-oss", reasoning: Some("reasoning_content"), specials: &["<seed:tool_call>", "</seed:tool_call>", "<seed:think>", "</seed:think>"], ..BASE },
-    Published { file: "llama-cpp-deepseek-r1", format: "deepseek-v3", content: false, specials: DEEPSEEK, ..BASE },
-    Published { file: "deepseek-ai-DeepSeek-V3.1", format: "deepseek-v3.1", specials: DEEPSEEK, ..BASE },
-    Published { file: "deepseek-ai-DeepSeek-V3.2", format: "deepseek-v3.2", reasoning: Some("reasoning_content"), kwargs: || json!({"thinking": true}), specials: &["｜DSML｜", "<think>", "</think>"], ..BASE },
+    Published {
+        file: "Qwen-Qwen3-0.6B",
+        format: "hermes",
+        reasoning: Some("reasoning_content"),
+        specials: &["<tool_call>", "</tool_call>", "<think>", "</think>"],
+        ..BASE
+    },
+    Published {
+        file: "Qwen-Qwen2.5-7B-Instruct",
+        format: "hermes",
+        specials: &["<tool_call>", "</tool_call>"],
+        ..BASE
+    },
+    Published {
+        file: "NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use",
+        format: "hermes",
+        content: false,
+        ..BASE
+    },
+    Published {
+        file: "Qwen3-Coder",
+        format: "qwen3-coder",
+        specials: &["<tool_call>", "</tool_call>"],
+        ..BASE
+    },
+    Published {
+        file: "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
+        format: "qwen3-coder",
+        reasoning: Some("reasoning_content"),
+        specials: &["<tool_call>", "</tool_call>", "<think>", "</think>"],
+        ..BASE
+    },
+    Published {
+        file: "ByteDance-Seed-OSS",
+        format: "seed-oss",
+        reasoning: Some("reasoning_content"),
+        specials: &["<seed:tool_call>", "</seed:tool_call>", "<seed:think>", "</seed:think>"],
+        ..BASE
+    },
+    Published {
+        file: "llama-cpp-deepseek-r1",
+        format: "deepseek-v3",
+        content: false,
+        specials: DEEPSEEK,
+        ..BASE
+    },
+    Published {
+        file: "deepseek-ai-DeepSeek-V3.1",
+        format: "deepseek-v3.1",
+        specials: DEEPSEEK,
+        ..BASE
+    },
+    Published {
+        file: "deepseek-ai-DeepSeek-V3.2",
+        format: "deepseek-v3.2",
+        reasoning: Some("reasoning_content"),
+        kwargs: || json!({"thinking": true}),
+        specials: &["｜DSML｜", "<think>", "</think>"],
+        ..BASE
+    },
     Published { file: "moonshotai-Kimi-K2", format: "kimi-k2", specials: KIMI, ..BASE },
-    Published { file: "Kimi-K2-Thinking", format: "kimi-k2", reasoning: Some("reasoning_content"), specials: KIMI, ..BASE },
-    Published { file: "GLM-4.6", format: "glm", reasoning: Some("reasoning_content"), specials: &["<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>", "<think>", "</think>"], ..BASE },
-    Published { file: "poolside-Laguna-XS.2", format: "glm", reasoning: Some("reasoning_content"), ..BASE },
-    Published { file: "poolside-Laguna-S-2.1", format: "glm", reasoning: Some("reasoning_content"), ..BASE },
-    Published { file: "MiniMax-M2", format: "minimax-m2", reasoning: Some("reasoning_content"), specials: &["<minimax:tool_call>", "</minimax:tool_call>", "<think>", "</think>"], ..BASE },
+    Published {
+        file: "Kimi-K2-Thinking",
+        format: "kimi-k2",
+        reasoning: Some("reasoning_content"),
+        specials: KIMI,
+        ..BASE
+    },
+    Published {
+        file: "GLM-4.6",
+        format: "glm",
+        reasoning: Some("reasoning_content"),
+        specials: &[
+            "<tool_call>",
+            "</tool_call>",
+            "<arg_key>",
+            "</arg_key>",
+            "<arg_value>",
+            "</arg_value>",
+            "<think>",
+            "</think>",
+        ],
+        ..BASE
+    },
+    Published {
+        file: "poolside-Laguna-XS.2",
+        format: "glm",
+        reasoning: Some("reasoning_content"),
+        ..BASE
+    },
+    Published {
+        file: "poolside-Laguna-S-2.1",
+        format: "glm",
+        reasoning: Some("reasoning_content"),
+        ..BASE
+    },
+    Published {
+        file: "MiniMax-M2",
+        format: "minimax-m2",
+        reasoning: Some("reasoning_content"),
+        specials: &["<minimax:tool_call>", "</minimax:tool_call>", "<think>", "</think>"],
+        ..BASE
+    },
     Published { file: "MiniMax-M1", format: "minimax-m1", content: false, ..BASE },
     Published { file: "unsloth-Apriel-1.5", format: "apriel", ..BASE },
-    Published { file: "openai-gpt-oss-120b", format: "harmony", reasoning: Some("thinking"), content: false, parallel: false, specials: &["<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|call|>", "<|return|>", "<|constrain|>"], ..BASE },
-    Published { file: "meta-llama-Llama-3.1-8B-Instruct", format: "llama3", content: false, parallel: false, specials: &["<|python_tag|>"], ..BASE },
-    Published { file: "meta-llama-Llama-3.2-3B-Instruct", format: "llama3", content: false, parallel: false, ..BASE },
-    Published { file: "LFM2.5-8B-A1B", format: "lfm2", reasoning: Some("thinking"), specials: &["<|tool_call_start|>", "<|tool_call_end|>"], ..BASE },
-    Published { file: "mistralai-Mistral-Nemo-Instruct-2407", format: "mistral", content: false, specials: &["[TOOL_CALLS]"], ..BASE },
-    Published { file: "Mistral-Small-3.2-24B-Instruct-2506", format: "mistral-v11", content: false, specials: &["[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"], ..BASE },
-    Published { file: "google-gemma-4-31B-it", format: "gemma4", reasoning: Some("reasoning_content"), kwargs: || json!({"enable_thinking": true}), content: false, specials: &["<|tool_call>", "<tool_call|>", "<|\"|>", "<|channel>", "<channel|>"], ..BASE },
+    Published {
+        file: "openai-gpt-oss-120b",
+        format: "harmony",
+        reasoning: Some("thinking"),
+        content: false,
+        parallel: false,
+        specials: &[
+            "<|channel|>",
+            "<|message|>",
+            "<|start|>",
+            "<|end|>",
+            "<|call|>",
+            "<|return|>",
+            "<|constrain|>",
+        ],
+        ..BASE
+    },
+    Published {
+        file: "meta-llama-Llama-3.1-8B-Instruct",
+        format: "llama3",
+        content: false,
+        parallel: false,
+        specials: &["<|python_tag|>"],
+        ..BASE
+    },
+    Published {
+        file: "meta-llama-Llama-3.2-3B-Instruct",
+        format: "llama3",
+        content: false,
+        parallel: false,
+        ..BASE
+    },
+    Published {
+        file: "LFM2.5-8B-A1B",
+        format: "lfm2",
+        reasoning: Some("thinking"),
+        specials: &["<|tool_call_start|>", "<|tool_call_end|>"],
+        ..BASE
+    },
+    Published {
+        file: "mistralai-Mistral-Nemo-Instruct-2407",
+        format: "mistral",
+        content: false,
+        specials: &["[TOOL_CALLS]"],
+        ..BASE
+    },
+    Published {
+        file: "Mistral-Small-3.2-24B-Instruct-2506",
+        format: "mistral-v11",
+        content: false,
+        specials: &["[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"],
+        ..BASE
+    },
+    Published {
+        file: "google-gemma-4-31B-it",
+        format: "gemma4",
+        reasoning: Some("reasoning_content"),
+        kwargs: || json!({"enable_thinking": true}),
+        content: false,
+        specials: &["<|tool_call>", "<tool_call|>", "<|\"|>", "<|channel>", "<channel|>"],
+        ..BASE
+    },
 ];
 
 const BASE: Published = Published {
@@ -85,28 +228,37 @@ pub(crate) fn tools() -> Value {
         }})
     };
     json!([
-        function("get_weather", json!({"type": "object", "properties": {
+        function(
+            "get_weather",
+            json!({"type": "object", "properties": {
             "city": {"type": "string"},
             "days": {"type": "integer"},
             "unit": {"type": "string", "enum": ["celsius", "fahrenheit"]},
-        }, "required": ["city"]})),
-        function("get_weather_now", json!({"type": "object", "properties": {
+        }, "required": ["city"]})
+        ),
+        function(
+            "get_weather_now",
+            json!({"type": "object", "properties": {
             "city": {"type": "string"},
-        }, "required": ["city"], "additionalProperties": false})),
+        }, "required": ["city"], "additionalProperties": false})
+        ),
         function("ping", json!({"type": "object", "properties": {}})),
-        function("everything", json!({"type": "object", "properties": {
-            "flag": {"type": "boolean"},
-            "list": {"type": "array", "items": {"type": "integer"}},
-            "maybe": {"anyOf": [{"type": "string"}, {"type": "null"}]},
-            "nested": {"type": "object", "properties": {
-                "a": {"type": "object", "properties": {
-                    "b": {"type": "array", "items": {"type": "string"}},
-                }, "required": ["b"]},
-                "c": {"type": ["number", "null"]},
-            }, "required": ["a"]},
-            "number": {"type": "number"},
-            "text": {"type": "string"},
-        }})),
+        function(
+            "everything",
+            json!({"type": "object", "properties": {
+                "flag": {"type": "boolean"},
+                "list": {"type": "array", "items": {"type": "integer"}},
+                "maybe": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+                "nested": {"type": "object", "properties": {
+                    "a": {"type": "object", "properties": {
+                        "b": {"type": "array", "items": {"type": "string"}},
+                    }, "required": ["b"]},
+                    "c": {"type": ["number", "null"]},
+                }, "required": ["a"]},
+                "number": {"type": "number"},
+                "text": {"type": "string"},
+            }})
+        ),
     ])
 }
 
@@ -117,13 +269,16 @@ fn shapes() -> Vec<(&'static str, Value)> {
         ("get_weather", json!({"city": "Zürich", "days": 3, "unit": "celsius"})),
         ("get_weather_now", json!({"city": "Paris"})),
         ("ping", json!({})),
-        ("everything", json!({
-            "flag": true,
-            "list": [1, -2, 3],
-            "nested": {"a": {"b": ["x", "y z"]}, "c": 1.5},
-            "number": -0.25,
-            "text": "plain",
-        })),
+        (
+            "everything",
+            json!({
+                "flag": true,
+                "list": [1, -2, 3],
+                "nested": {"a": {"b": ["x", "y z"]}, "c": 1.5},
+                "number": -0.25,
+                "text": "plain",
+            }),
+        ),
         ("everything", json!({"flag": false, "list": [], "maybe": "some", "number": 7})),
         ("everything", json!({"number": 1e20, "text": ""})),
         text("say \"hi\" to <them> & {others}, [all]"),
@@ -172,8 +327,14 @@ fn render(
         now: Some(LocalTime::from_unix(1_750_000_000, 0)),
         ..RenderInput::default()
     };
-    let prompt = template.render(&input(json!([user]), true)).unwrap_or_else(|e| panic!("{}: {e}", published.file)).text;
-    let whole = template.render(&input(json!([user, assistant]), false)).unwrap_or_else(|e| panic!("{}: {e}", published.file)).text;
+    let prompt = template
+        .render(&input(json!([user]), true))
+        .unwrap_or_else(|e| panic!("{}: {e}", published.file))
+        .text;
+    let whole = template
+        .render(&input(json!([user, assistant]), false))
+        .unwrap_or_else(|e| panic!("{}: {e}", published.file))
+        .text;
     let mut prompt = prompt.as_str();
     // Some templates open reasoning for the model and write turns of the past without it.
     for thought in ["<think></think>", "<think>\n", "<think>", "</think>", "\n"] {
@@ -189,7 +350,12 @@ fn render(
     (prompt.to_owned(), answer.to_owned())
 }
 
-fn assistant(published: &Published, content: &str, reasoning: &str, calls: &[(&str, Value)]) -> Value {
+fn assistant(
+    published: &Published,
+    content: &str,
+    reasoning: &str,
+    calls: &[(&str, Value)],
+) -> Value {
     let calls: Vec<Value> = (calls.iter().enumerate())
         .map(|(i, (name, arguments))| {
             json!({"id": format!("call0000{i}"), "type": "function",
@@ -227,7 +393,8 @@ pub(crate) fn samples() -> Vec<Sample> {
         let format = Format::detect(&source, is_special).unwrap();
         assert_eq!(format.name(), published.format, "{}", published.file);
         // Sandboxes, the reference's too, refuse to change lists; only tool results read this one.
-        let source = source.replace("{%- set _ = tool_response_queue.ids.append(formatted_id) -%}", "");
+        let source =
+            source.replace("{%- set _ = tool_response_queue.ids.append(formatted_id) -%}", "");
         let template = ChatTemplate::new(&source, &variables).unwrap();
         let shapes: Vec<_> =
             shapes().into_iter().filter(|(_, a)| !is_lossy(published.format, a)).collect();
@@ -270,8 +437,13 @@ fn what_templates_write_is_read_back() {
     let tools = Tool::list(&tools()).unwrap();
     let mut wrong = Vec::new();
     for sample in samples() {
-        let answer =
-            StreamParser::parse(&sample.format, &tools, options_of(&sample), &sample.text, End::Turn);
+        let answer = StreamParser::parse(
+            &sample.format,
+            &tools,
+            options_of(&sample),
+            &sample.text,
+            End::Turn,
+        );
         let calls: Vec<(&str, String)> = (answer.calls.iter())
             .map(|call| {
                 let value: Value = serde_json::from_str(&call.arguments)
@@ -317,10 +489,11 @@ fn grammars_accept_what_templates_write() {
         for specials in [&[][..], sample.specials] {
             let vocabulary = Vocabulary::new(specials);
             let open = options_of(&sample).reasoning_open;
-            let choice = match sample.content.is_empty() && !sample.text.starts_with("<think></think>\n") {
-                true => ToolChoice::Required,
-                false => ToolChoice::Auto,
-            };
+            let choice =
+                match sample.content.is_empty() && !sample.text.starts_with("<think></think>\n") {
+                    true => ToolChoice::Required,
+                    false => ToolChoice::Auto,
+                };
             for (choice, strict) in [(choice, true), (ToolChoice::Auto, true), (choice, false)] {
                 let options = GrammarOptions {
                     choice,
@@ -332,7 +505,12 @@ fn grammars_accept_what_templates_write() {
                 let grammar = sample.format.grammar(&tools, &options).unwrap();
                 n += 1;
                 if let Err(error) = vocabulary.accepts(&grammar, &sample.text) {
-                    wrong.push(format!("{} {choice:?} strict {strict} specials {}: {:?}\n  {error}", sample.file, specials.len(), sample.text));
+                    wrong.push(format!(
+                        "{} {choice:?} strict {strict} specials {}: {:?}\n  {error}",
+                        sample.file,
+                        specials.len(),
+                        sample.text
+                    ));
                 }
             }
         }
