@@ -1,4 +1,4 @@
-//! The errors of tokenizers and chat templates.
+//! The errors of tokenizers, chat templates and output formats.
 
 use std::path::PathBuf;
 
@@ -143,6 +143,76 @@ pub enum TemplateError {
         limit: u64,
     },
     /// A source, an input or a rendering is longer than its limit.
+    #[error("{what}: {got} is more than the limit of {limit}")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// The size found.
+        got: usize,
+        /// The named limit.
+        limit: usize,
+    },
+}
+
+/// Why tools cannot be used with an output format.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// There is no format of this name.
+    #[error("output format \"{name}\" is not known; there are: {names}")]
+    UnknownFormat {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        names: String,
+    },
+    /// The format has no tool calls, and some are asked for.
+    #[error("output format \"{format}\" has no tool calls")]
+    NoCalls {
+        /// The format.
+        format: &'static str,
+    },
+    /// A call is asked for, and there is no tool of that name, or none at all.
+    #[error("tool \"{name}\" is not among the tools: {names}")]
+    UnknownTool {
+        /// The name asked for, empty for any.
+        name: String,
+        /// The names there are.
+        names: String,
+    },
+    /// Two tools have one name, or a name has characters that a format cannot carry.
+    #[error("tool name \"{name}\": expected {expected}")]
+    ToolName {
+        /// The name.
+        name: String,
+        /// What is asked for.
+        expected: &'static str,
+    },
+    /// A definition of a tool is not in the form that is expected.
+    #[error("{place}: expected {expected}, got {got}")]
+    Malformed {
+        /// The tool and key.
+        place: String,
+        /// What is asked for.
+        expected: &'static str,
+        /// What was found.
+        got: String,
+    },
+    /// A parameter's schema says what this format cannot be held to.
+    #[error(
+        "tool \"{tool}\", schema at \"{pointer}\": {what} is not supported with output format \"{format}\""
+    )]
+    Schema {
+        /// The format.
+        format: &'static str,
+        /// The tool.
+        tool: String,
+        /// Where in its schema, as a JSON pointer.
+        pointer: String,
+        /// The keyword or combination.
+        what: String,
+    },
+    /// More or longer than a limit allows.
     #[error("{what}: {got} is more than the limit of {limit}")]
     TooLarge {
         /// What is too large.
