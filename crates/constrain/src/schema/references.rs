@@ -85,7 +85,7 @@ impl<'a> References<'a> {
         // A pointer into the document by its own name.
         let (base, pointer) = reference.split_once('#')?;
         let own = self.names.get(base)?.as_ref()?;
-        (own.is_empty()).then(|| self.at(&percent_decoded(pointer)?)).flatten()
+        if own.is_empty() { self.find(&format!("#{pointer}")) } else { None }
     }
 
     fn at(&self, pointer: &str) -> Option<Target<'a>> {
