@@ -52,7 +52,8 @@ pub enum GrammarError {
     Unsupported {
         /// The keyword as the schema writes it.
         keyword: String,
-        /// JSON pointer of the schema that has the keyword.
+        /// JSON pointer of the schema that has the keyword; empty for the root, and where it
+        /// shows only when all is taken together.
         pointer: String,
         /// What about it.
         reason: &'static str,
@@ -113,6 +114,9 @@ pub enum MatcherError {
         /// The library's words.
         message: String,
     },
+    /// The text can neither go on nor end: the vocabulary has no token for what must follow.
+    #[error("no token of the vocabulary may follow")]
+    NoToken,
     /// The mask has fewer bits than the vocabulary has tokens.
     #[error("a mask of {got} words is too short for {expected}")]
     ShortMask {

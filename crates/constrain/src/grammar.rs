@@ -57,9 +57,14 @@ pub(crate) fn compile(
 }
 
 fn compile_here(vocabulary: &Vocabulary, grammar: &Grammar) -> Result<Matcher, GrammarError> {
+    let mut open_one_of = None;
     let grammar = match grammar {
         Grammar::JsonObject => from_schema(json!({"type": "object"})),
-        Grammar::JsonSchema(schema) => from_schema(schema::lower(schema)?),
+        Grammar::JsonSchema(schema) => {
+            let lowered = schema::lower(schema)?;
+            open_one_of = lowered.open_one_of;
+            from_schema(lowered.schema)
+        }
         Grammar::Regex(pattern) => {
             check_bytes("regular expression, bytes", pattern.len())?;
             GrammarWithLexer::from_regex(&pattern::whole(pattern)?)
@@ -71,8 +76,10 @@ fn compile_here(vocabulary: &Vocabulary, grammar: &Grammar) -> Result<Matcher, G
         }
     };
     let grammar = TopLevelGrammar::from_grammar(grammar);
-    let parser =
-        vocabulary.factory().create_parser(grammar).map_err(|error| refusal(&error.to_string()))?;
+    let parser = vocabulary
+        .factory()
+        .create_parser(grammar)
+        .map_err(|error| refusal(&error.to_string(), open_one_of))?;
     Matcher::new(llguidance::Matcher::new(Ok(parser)), vocabulary)
 }
 
@@ -116,9 +123,23 @@ fn library(message: &str) -> GrammarError {
     GrammarError::Library { message: message.to_owned() }
 }
 
-/// The library's refusal with its kind, by the words it begins with.
-fn refusal(message: &str) -> GrammarError {
+/// What the library refuses in a schema: words of its message, the keyword, and why.
+const REFUSALS: &[(&str, &str, &str)] = &[
+    ("oneOf constraints are not supported", "oneOf", "two of its schemas may hold together"),
+    ("are not disjoint", "patternProperties", "a key may match two patterns"),
+    ("are disjoint", "patternProperties", "the patterns are too complex to compare"),
+    ("min/maxProperties only supported", "minProperties", "not every named key is required"),
+    ("circular references", "$ref", "a schema that refers to itself has other keywords beside it"),
+];
+
+/// The library's refusal with its kind, by the words of its message.
+fn refusal(message: &str, open_one_of: Option<String>) -> GrammarError {
     let first = message.lines().next().unwrap_or_default();
+    if let Some((_, keyword, reason)) = REFUSALS.iter().find(|(words, ..)| message.contains(words))
+    {
+        let pointer = open_one_of.filter(|_| *keyword == "oneOf").unwrap_or_default();
+        return GrammarError::Unsupported { keyword: (*keyword).to_owned(), pointer, reason };
+    }
     if message.contains("Unsatisfiable schema") {
         let detail = first.trim_start_matches("Unsatisfiable schema: ").to_owned();
         return GrammarError::Unsatisfiable { message: detail };

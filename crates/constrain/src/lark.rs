@@ -21,7 +21,7 @@ pub(crate) fn lower(text: &str) -> Result<String, GrammarError> {
                 None => return Err(malformed("%json without a schema")),
             };
             let length = SCHEMA.len() + values.byte_offset();
-            let lowered = grammar::with_options(schema::lower(&schema)?);
+            let lowered = grammar::with_options(schema::lower(&schema)?.schema);
             out.push_str(SCHEMA);
             out.push(' ');
             out.push_str(&lowered.to_string());

@@ -24,14 +24,14 @@ impl Matcher {
         let environment = vocabulary.environment().clone();
         let mut matcher = Matcher { inner, environment, n_accepted: 0, ended: false };
         let mut mask = vec![0; vocabulary.mask_words()];
-        matcher
-            .mask(&mut mask)
-            .map_err(|error| GrammarError::Unsatisfiable { message: error.to_string() })?;
-        if mask.iter().all(|word| *word == 0) {
-            let message = "no token of the vocabulary begins such a text".to_owned();
-            return Err(GrammarError::Unsatisfiable { message });
+        match matcher.mask(&mut mask) {
+            Ok(()) => Ok(matcher),
+            Err(MatcherError::NoToken) => {
+                let message = "no token of the vocabulary begins such a text".to_owned();
+                Err(GrammarError::Unsatisfiable { message })
+            }
+            Err(error) => Err(GrammarError::Library { message: error.to_string() }),
         }
-        Ok(matcher)
     }
 
     /// Says which tokens may come next: bit `t % 32` of word `t / 32` is set for each such
@@ -156,8 +156,14 @@ impl Matcher {
     }
 }
 
+/// The library's word for a text that can neither go on nor end.
+const NO_TOKEN: &str = "NoExtensionBias";
+
 /// The library's error in a line.
 fn failure(message: &str) -> MatcherError {
     let first = message.lines().next().unwrap_or_default();
+    if first == NO_TOKEN {
+        return MatcherError::NoToken;
+    }
     MatcherError::TooComplex { message: first.to_owned() }
 }

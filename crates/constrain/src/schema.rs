@@ -10,18 +10,20 @@
 //! - `format` is kept to, where it is one of [`formats`]; others are refused.
 //! - Integers are written without a fraction, and bounds beyond 2^53 become 2^53, the largest
 //!   number that every JSON reader takes exactly (RFC 8259, section 6).
+//! - Where the schemas of `oneOf` differ by the constants of one key, that key is required.
 //! - Strings have no control characters but those with an escape of their own.
 //!
 //! A keyword that is neither a constraint nor a known annotation is refused: it may be a
 //! misspelt constraint. Drafts 4 to 2020-12 are read alike, by the meaning of each keyword.
 
+mod alternatives;
 pub mod formats;
 mod keywords;
 mod lower;
 mod numbers;
 mod references;
 
-pub(crate) use lower::lower;
+pub(crate) use lower::{Lowered, lower};
 
 /// Deepest nesting of schemas, through references too.
 pub const SCHEMA_DEPTH_MAX: usize = 128;

@@ -29,7 +29,7 @@ fn survives(name: &str, grammar: &Grammar) -> Result<Matcher, GrammarError> {
                 break;
             }
             let allowed: Vec<u32> =
-                (0..300).filter(|t| mask[*t as usize / 32] >> (t % 32) & 1 == 1).collect();
+                (0..268).filter(|t| mask[*t as usize / 32] >> (t % 32) & 1 == 1).collect();
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let Some(&token) = allowed.get((state >> 33) as usize % allowed.len().max(1)) else {
                 break;

@@ -3,7 +3,7 @@
 use super::keywords::{self, Keyword};
 use super::numbers::{Bound, Divisors, EXACT_MAX};
 use super::references::{self, References};
-use super::{COUNT_MAX, SCHEMA_DEPTH_MAX, SCHEMA_NODES_MAX, formats};
+use super::{COUNT_MAX, SCHEMA_DEPTH_MAX, SCHEMA_NODES_MAX, alternatives, formats};
 use crate::error::{GrammarError, shortened};
 use crate::pattern;
 use serde_json::{Map, Value, json};
@@ -13,14 +13,24 @@ type Fields = Map<String, Value>;
 
 const TYPES: [&str; 7] = ["null", "boolean", "number", "integer", "string", "array", "object"];
 
+/// A schema in the library's reading.
+pub(crate) struct Lowered {
+    /// Always an object.
+    pub(crate) schema: Value,
+    /// JSON pointer of the first schema with a `oneOf` that only the library may show to be
+    /// exclusive.
+    pub(crate) open_one_of: Option<String>,
+}
+
 /// Rewrites a schema, so that the library's reading of the result allows valid values only.
-pub(crate) fn lower(schema: &Value) -> Result<Value, GrammarError> {
+pub(crate) fn lower(schema: &Value) -> Result<Lowered, GrammarError> {
     let mut lowering = Lowering {
         references: References::new(schema),
         n_nodes: 0,
         divisors: Divisors::default(),
         definitions: Vec::new(),
         definition_of: HashMap::new(),
+        open_one_of: None,
     };
     let root = Place { pointer: String::new(), depth: 0, embedded: false };
     let mut lowered = match lowering.schema(schema, &root)? {
@@ -35,7 +45,7 @@ pub(crate) fn lower(schema: &Value) -> Result<Value, GrammarError> {
     let numbered = lowering.definitions.into_iter().enumerate();
     let definitions: Fields = numbered.map(|(idx, schema)| (idx.to_string(), schema)).collect();
     lowered.insert("$defs".to_owned(), Value::Object(definitions));
-    Ok(Value::Object(lowered))
+    Ok(Lowered { schema: Value::Object(lowered), open_one_of: lowering.open_one_of })
 }
 
 /// Where a schema stands.
@@ -71,6 +81,7 @@ struct Lowering<'a> {
     definitions: Vec<Value>,
     /// JSON pointers of the definitions.
     definition_of: HashMap<String, usize>,
+    open_one_of: Option<String>,
 }
 
 /// One schema as it is rewritten: its own constraints, and others that hold beside them.
@@ -471,18 +482,24 @@ impl<'a> Lowering<'a> {
         place: &Place,
         out: &mut Out,
     ) -> Result<(), GrammarError> {
-        let schemas = array(keyword, value, place)?;
-        let lowered = if keyword == "oneOf" {
-            let outer = place.inner(keyword);
-            let inline = schemas.iter().enumerate();
-            let inline = inline.map(|(idx, s)| self.inlined(s, &outer.inner(&idx.to_string())));
-            inline.collect::<Result<Vec<_>, _>>()?
+        if keyword != "oneOf" {
+            let lowered = self.list(keyword, value, place)?;
+            match keyword {
+                "allOf" => out.all_of.extend(lowered),
+                _ => out.set(keyword, Value::Array(lowered)),
+            }
+            return Ok(());
+        }
+        let outer = place.inner(keyword);
+        let schemas = array(keyword, value, place)?.iter().enumerate();
+        let mut lowered = schemas
+            .map(|(idx, schema)| self.inlined(schema, &outer.inner(&idx.to_string())))
+            .collect::<Result<Vec<_>, _>>()?;
+        if alternatives::separate(&mut lowered, &self.definitions) {
+            // Beside an `anyOf` of the schema's own.
+            out.all_of.push(json!({"anyOf": lowered}));
         } else {
-            self.list(keyword, value, place)?
-        };
-        if keyword == "allOf" {
-            out.all_of.extend(lowered);
-        } else {
+            self.open_one_of.get_or_insert_with(|| place.pointer.clone());
             out.set(keyword, Value::Array(lowered));
         }
         Ok(())

@@ -1,5 +1,9 @@
 //! A vocabulary of bytes, and whether a matcher takes a JSON value in any of its written forms.
 
+#![allow(dead_code, reason = "no test uses all of it")]
+
+pub mod schemas;
+
 use constrain::{Matcher, Token, Vocabulary};
 use serde_json::Value;
 
@@ -8,14 +12,23 @@ pub const END: u32 = 256;
 /// A special token of [`bytes`], `<|tool_call|>`.
 pub const TOOL_CALL: u32 = 257;
 
+const LONGER: &[&str] =
+    &["\": ", "\", \"", "{\"", "\"}", "true", "null", "name", "\n  ", "12", "é", "ab"];
+
+/// The bytes of every token of [`bytes`]; none for the special ones.
+pub fn pieces() -> Vec<Vec<u8>> {
+    let mut pieces: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
+    pieces.extend([Vec::new(), Vec::new()]);
+    pieces.extend(LONGER.iter().map(|piece| piece.as_bytes().to_vec()));
+    pieces
+}
+
 /// 256 tokens of one byte each, an end token and a special one, and some longer pieces.
 pub fn bytes() -> Vocabulary {
-    let single: Vec<[u8; 1]> = (0..=255).map(|byte| [byte]).collect();
-    let mut tokens: Vec<Token<'_>> = single.iter().map(|byte| Token::Bytes(byte)).collect();
-    tokens.push(Token::Special("<|end|>"));
-    tokens.push(Token::Special("<|tool_call|>"));
-    let pieces = ["\": ", "\", \"", "{\"", "\"}", "true", "null", "name", "\n  ", "12", "é", "ab"];
-    tokens.extend(pieces.iter().map(|piece| Token::Bytes(piece.as_bytes())));
+    let pieces = pieces();
+    let mut tokens: Vec<Token<'_>> = pieces.iter().map(|piece| Token::Bytes(piece)).collect();
+    tokens[END as usize] = Token::Special("<|end|>");
+    tokens[TOOL_CALL as usize] = Token::Special("<|tool_call|>");
     Vocabulary::new(tokens, &[END], None).expect("the vocabulary is small")
 }
 
