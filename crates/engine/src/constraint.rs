@@ -28,16 +28,16 @@ pub trait Constraint: Send {
 }
 
 /// A constraint as a part of a request.
-pub struct Form(pub Box<dyn Constraint>);
+pub struct Constrained(pub Box<dyn Constraint>);
 
-impl Clone for Form {
+impl Clone for Constrained {
     fn clone(&self) -> Self {
         Self(self.0.fork())
     }
 }
 
-impl fmt::Debug for Form {
+impl fmt::Debug for Constrained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Form")
+        f.write_str("Constrained")
     }
 }

@@ -1,20 +1,17 @@
 //! The engine: admit, schedule, forward, sample, retire; one call to [`Engine::step`] each time.
 
+mod rows;
+
 use crate::cache::Cache;
-use crate::constraint::ConstraintFault;
 use crate::draft::Speculation;
-use crate::logprobs::{LogSoftmax, TokenLogprobs};
-use crate::math::Candidate;
 use crate::queue::Queue;
-use crate::request::{
-    Event, FinishReason, Limits, Priority, Request, RequestError, SequenceError, SequenceId,
-};
-use crate::sampler::{SampleError, Sampler};
+use crate::request::{Event, Limits, Priority, Request, RequestError, SequenceError, SequenceId};
 use crate::schedule::{Planner, Scheduled};
 use crate::sequence::{Life, Sequence};
-use crate::speculate::{StepCosts, verify};
+use crate::speculate::StepCosts;
 use crate::step_model::StepModel;
-use model::{BLOCK_TOKENS, Batch, Chunk, LogitRows};
+use model::{BLOCK_TOKENS, Batch, Chunk};
+use rows::{Scratch, check_draft, fail, take_rows};
 
 /// The engine's limits.
 #[derive(Debug, Clone, PartialEq)]
@@ -143,17 +140,6 @@ pub struct Engine<M> {
     scratch: Scratch,
 }
 
-/// Buffers reused from row to row.
-#[derive(Default)]
-struct Scratch {
-    sampler: Sampler,
-    candidates: Vec<Candidate>,
-    /// A row as the model gave it.
-    raw: Vec<f32>,
-    /// Tokens that a form allows.
-    mask: Vec<u32>,
-}
-
 impl<M: StepModel> Engine<M> {
     /// An engine with nothing to do.
     ///
@@ -258,8 +244,9 @@ impl<M: StepModel> Engine<M> {
         // A state that a wrong guess has moved cannot be moved back.
         let drafts = self.config.costs.is_some() && !self.cache.is_recurrent();
         let speculation = drafts.then(|| Speculation::new(&request.prompt));
-        let sequence = Sequence::new(id, request, self.limits.context_length, self.now);
-        self.enqueue(Sequence { adapter, speculation, ..sequence });
+        let mut sequence = Sequence::new(id, request, self.limits.context_length, self.now);
+        (sequence.adapter, sequence.speculation) = (adapter, speculation);
+        self.enqueue(sequence);
         Ok(id)
     }
 
@@ -457,173 +444,4 @@ impl<M: StepModel> Engine<M> {
             self.enqueue(sequence);
         }
     }
-}
-
-/// Takes the rows of tokens that are certain: scores a prompt, draws the next token.
-fn take_rows(
-    sequence: &mut Sequence,
-    scheduled: &Scheduled,
-    rows: &mut [f32],
-    vocab_size: usize,
-    scratch: &mut Scratch,
-    stats: &mut Stats,
-    events: &mut Vec<Event>,
-) -> Result<(), SequenceError> {
-    let first = sequence.tokens.n_computed;
-    sequence.tokens.n_computed += scheduled.n_tokens;
-    if scheduled.logits == LogitRows::All {
-        let position = sequence.tokens.n_computed;
-        score_prompt(sequence, first, rows, vocab_size, &mut scratch.candidates, events)
-            .map_err(|source| SequenceError::Sample { position, source })?;
-    }
-    if sequence.tokens.pending() > 0 {
-        return Ok(());
-    }
-    if !scheduled.is_decode {
-        stats.cached_tokens += begin(sequence, events);
-    }
-    if sequence.is_full() {
-        finish(sequence, sequence.length_reason(), events);
-        return Ok(());
-    }
-    let row = &mut rows[(scheduled.rows() - 1) * vocab_size..];
-    draw(sequence, row, scratch, events).map(|_| ())
-}
-
-/// Takes the rows of a draft as far as it says what would have been drawn; returns how far.
-fn check_draft(
-    sequence: &mut Sequence,
-    rows: &mut [f32],
-    vocab_size: usize,
-    scratch: &mut Scratch,
-    events: &mut Vec<Event>,
-) -> Result<usize, SequenceError> {
-    let draft = sequence.speculation.as_ref().map(|s| s.draft().to_vec()).unwrap_or_default();
-    let n_accepted =
-        verify(&draft, rows, vocab_size, |row| draw(sequence, row, scratch, events))?;
-    sequence.tokens.n_computed += 1 + n_accepted;
-    Ok(n_accepted)
-}
-
-/// A prompt is computed for the first time; returns how much of it came from the cache.
-fn begin(sequence: &mut Sequence, events: &mut Vec<Event>) -> u64 {
-    let n_cached = sequence.tokens.n_cached;
-    if sequence.has_begun {
-        return 0;
-    }
-    sequence.has_begun = true;
-    events.push(Event::Prefilled { id: sequence.id, cached_tokens: n_cached });
-    n_cached as u64
-}
-
-/// Reports the log-probabilities of the prompt tokens that the rows from position `first` predict.
-fn score_prompt(
-    sequence: &mut Sequence,
-    first: usize,
-    rows: &[f32],
-    vocab_size: usize,
-    candidates: &mut Vec<Candidate>,
-    events: &mut Vec<Event>,
-) -> Result<(), SampleError> {
-    let count = sequence.reports.prompt.unwrap_or(0);
-    let tokens = &mut sequence.tokens;
-    let mut logprobs = Vec::with_capacity(rows.len() / vocab_size + 1);
-    if tokens.n_scored == 0 {
-        logprobs.push(TokenLogprobs { token: tokens.all[0], logprob: None, top: Vec::new() });
-    }
-    let known = tokens.n_scored.max(1);
-    let prompt = tokens.all[..tokens.n_prompt].iter().enumerate().skip(first + 1);
-    for (row, (index, &token)) in rows.chunks_exact(vocab_size).zip(prompt) {
-        // After the sequence lost its blocks, some come a second time.
-        if index >= known {
-            logprobs.push(LogSoftmax::new(row)?.report(token, count, candidates));
-        }
-    }
-    tokens.n_scored += logprobs.len();
-    events.push(Event::Prompt { id: sequence.id, logprobs });
-    Ok(())
-}
-
-/// Draws the next token and ends the sequence where it should; `None` where it has ended.
-fn draw(
-    sequence: &mut Sequence,
-    row: &mut [f32],
-    scratch: &mut Scratch,
-    events: &mut Vec<Event>,
-) -> Result<Option<u32>, SequenceError> {
-    let position = sequence.tokens.all.len();
-    let of_sample = |source| SequenceError::Sample { position, source };
-    let reported = sequence.reports.generated;
-    if reported.is_some() {
-        // The report is of the model's own distribution, and the draw changes the row.
-        scratch.raw.clear();
-        scratch.raw.extend_from_slice(row);
-    }
-    let token = choose(sequence, row, scratch)?;
-    if sequence.is_stop(token) {
-        finish(sequence, FinishReason::StopToken(token), events);
-        return Ok(None);
-    }
-    let logprobs = match reported {
-        Some(count) => {
-            let softmax = LogSoftmax::new(&scratch.raw).map_err(of_sample)?;
-            Some(Box::new(softmax.report(token, count, &mut scratch.candidates)))
-        }
-        None => None,
-    };
-    sequence.push(token);
-    events.push(Event::Token { id: sequence.id, token, logprobs });
-    if sequence.sampling.form.as_ref().is_some_and(|form| form.0.is_complete()) {
-        finish(sequence, FinishReason::FormComplete, events);
-        return Ok(None);
-    }
-    if sequence.is_full() {
-        finish(sequence, sequence.length_reason(), events);
-        return Ok(None);
-    }
-    Ok(Some(token))
-}
-
-/// The token that a row gives, within the form that the answer must have.
-fn choose(
-    sequence: &mut Sequence,
-    row: &mut [f32],
-    scratch: &mut Scratch,
-) -> Result<u32, SequenceError> {
-    let key = sequence.draw_key();
-    for &token in sequence.barred() {
-        if let Some(logit) = row.get_mut(token as usize) {
-            *logit = f32::NEG_INFINITY;
-        }
-    }
-    let is_stop = |token| sequence.limits.is_stop(token);
-    let sampling = &mut sequence.sampling;
-    let of_form = |fault: ConstraintFault| SequenceError::Form(fault.to_string());
-    let mask = match &mut sampling.form {
-        Some(form) => {
-            scratch.mask.clear();
-            scratch.mask.resize(row.len().div_ceil(u32::BITS as usize), 0);
-            form.0.mask(&mut scratch.mask).map_err(of_form)?;
-            Some(scratch.mask.as_slice())
-        }
-        None => None,
-    };
-    let drawn = scratch.sampler.sample(row, &sampling.params, &sampling.history, key, mask);
-    let position = key.position;
-    let token = drawn.map_err(|source| SequenceError::Sample { position, source })?;
-    match &mut sampling.form {
-        Some(form) if !is_stop(token) => form.0.accept(token).map_err(of_form)?,
-        _ => {}
-    }
-    Ok(token)
-}
-
-fn finish(sequence: &mut Sequence, reason: FinishReason, events: &mut Vec<Event>) {
-    sequence.life = Life::Done;
-    events.push(Event::Finished { id: sequence.id, reason });
-}
-
-fn fail(sequence: &mut Sequence, error: SequenceError, events: &mut Vec<Event>) {
-    sequence.life = Life::Done;
-    events.push(Event::Failed { id: sequence.id, error });
 }

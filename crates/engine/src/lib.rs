@@ -28,7 +28,7 @@ mod sequence;
 pub mod speculate;
 mod step_model;
 
-pub use constraint::{Constraint, ConstraintFault, Form};
+pub use constraint::{Constrained, Constraint, ConstraintFault};
 pub use engine::{Blocks, Config, ConfigError, Engine, Stats, StepReport};
 pub use logprobs::{TokenLogprob, TokenLogprobs};
 pub use model::{AdapterId, BLOCK_TOKENS, Batch, Chunk, LogitRows};
@@ -36,8 +36,7 @@ pub use paged_model::{Adapters, PagedModel};
 pub use params::{Dry, LogitBias, SamplingParams, TOKEN_LIST_MAX};
 pub use philox::uniform;
 pub use request::{
-    Event, FinishReason, Limits, Priority, Request, RequestError, SequenceError, SequenceId,
-    Tenant,
+    Event, FinishReason, Limits, Priority, Request, RequestError, SequenceError, SequenceId, Tenant,
 };
 pub use sampler::{DrawKey, History, SampleError, Sampler};
 pub use step_model::{ForwardFault, StepModel};

@@ -1,6 +1,6 @@
 //! What a caller asks of the engine and what it hears back.
 
-use crate::constraint::Form;
+use crate::constraint::Constrained;
 use crate::logprobs::TokenLogprobs;
 use crate::params::SamplingParams;
 use crate::sampler::SampleError;
@@ -51,7 +51,7 @@ pub struct Request {
     /// How tokens are drawn.
     pub sampling: SamplingParams,
     /// The form that the answer must have.
-    pub form: Option<Form>,
+    pub constraint: Option<Constrained>,
     /// Report the log-probability of each generated token and of this many alternatives.
     pub logprobs: Option<usize>,
     /// The same for the tokens of the prompt.
@@ -175,7 +175,7 @@ pub enum SequenceError {
     },
     /// The form that it must have cannot be followed.
     #[error("the form of the answer: {0}")]
-    Form(String),
+    Constraint(String),
     /// The forward of a batch that held it failed.
     #[error("the model failed: {0}")]
     Forward(String),
@@ -202,7 +202,7 @@ pub enum FinishReason {
     /// The context is full.
     ContextLength,
     /// The form that the answer must have is complete.
-    FormComplete,
+    ConstraintComplete,
 }
 
 /// What happened to a sequence in a step, in order.

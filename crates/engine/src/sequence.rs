@@ -1,7 +1,7 @@
 //! One sequence's state: tokens, limits, its place in memory, sampling.
 
 use crate::cache::Cache;
-use crate::constraint::Form;
+use crate::constraint::Constrained;
 use crate::draft::Speculation;
 use crate::params::SamplingParams;
 use crate::prefix::{NodeId, Parent};
@@ -75,7 +75,7 @@ pub(crate) struct Memory {
 pub(crate) struct Sampling {
     pub(crate) params: SamplingParams,
     pub(crate) history: History,
-    pub(crate) form: Option<Form>,
+    pub(crate) constraint: Option<Constrained>,
     choice: u32,
 }
 
@@ -151,7 +151,7 @@ impl Sequence {
             sampling: Sampling {
                 params: request.sampling,
                 history,
-                form: request.form,
+                constraint: request.constraint,
                 choice: request.choice,
             },
             reports: Reports { generated: request.logprobs, prompt: request.prompt_logprobs },

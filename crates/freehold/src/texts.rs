@@ -2,11 +2,14 @@
 //! defaults, from a GGUF file or a folder. No weights are needed for any of them.
 
 use anyhow::{Context as _, Result};
+use constrain::{Token, Vocabulary};
 use serde_json::Value;
 use serve::Sampling;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
+use text::format::Format;
 use text::template::LocalTime;
 use text::{ChatTemplate, EncodeOptions, TemplateError, Tokenizer};
 use weights::{Checkpoint, Gguf, HfFolder};
@@ -73,6 +76,12 @@ pub(crate) struct Texts {
     pub(crate) tokenizer: Arc<Tokenizer>,
     /// Without a template there may be a reason: none at all, or what is wrong with it.
     pub(crate) template: Result<ChatTemplate, Option<String>>,
+    /// How the model writes tool calls and reasoning, where its template shows a known form.
+    pub(crate) format: Option<Format>,
+    /// Tokens that end an answer.
+    pub(crate) ends: Vec<u32>,
+    /// The tokens as grammars see them, from the first request that needs them on.
+    vocabulary: OnceLock<Result<Arc<Vocabulary>, String>>,
     /// The model's own defaults.
     pub(crate) sampling: Sampling,
 }
@@ -90,8 +99,51 @@ impl Texts {
             Err(error) => Err(Some(error.to_string())),
         };
         let sampling = source.sampling().unwrap_or_default();
-        Ok(Texts { tokenizer: Arc::new(tokenizer), template, sampling })
+        let format = template.as_ref().ok().and_then(|template| format_of(template, &tokenizer));
+        let ends = ends(&tokenizer, format.as_ref());
+        let (tokenizer, vocabulary) = (Arc::new(tokenizer), OnceLock::new());
+        Ok(Texts { tokenizer, template, format, ends, vocabulary, sampling })
     }
+
+    /// The tokens as grammars see them.
+    pub(crate) fn vocabulary(&self) -> Result<Arc<Vocabulary>, String> {
+        let made = || make_vocabulary(&self.tokenizer, &self.ends).map(Arc::new);
+        self.vocabulary.get_or_init(made).clone()
+    }
+}
+
+/// The format that the model's own template writes.
+fn format_of(template: &ChatTemplate, tokenizer: &Tokenizer) -> Option<Format> {
+    let specials = tokenizer.special_tokens();
+    let is_special = |text: &str| specials.iter().any(|&(_, special)| special == text);
+    // A template of its own for tools shows their form.
+    let sources = ["tool_use", "default"].into_iter().chain(template.names());
+    let mut sources = sources.filter_map(|name| template.source(name));
+    sources.find_map(|source| Format::detect(source, is_special))
+}
+
+/// The tokenizer's end tokens and those of the format.
+fn ends(tokenizer: &Tokenizer, format: Option<&Format>) -> Vec<u32> {
+    let mut ends = tokenizer.ends().to_vec();
+    for (id, text) in tokenizer.special_tokens() {
+        if format.is_some_and(|format| format.end_tokens().contains(&text)) && !ends.contains(&id) {
+            ends.push(id);
+        }
+    }
+    ends
+}
+
+fn make_vocabulary(tokenizer: &Tokenizer, ends: &[u32]) -> Result<Vocabulary, String> {
+    let specials: HashMap<u32, &str> = tokenizer.special_tokens().into_iter().collect();
+    let ids = 0..u32::try_from(tokenizer.vocab_size()).map_err(|error| error.to_string())?;
+    let token = |id| match specials.get(&id) {
+        Some(text) => Token::Special(text),
+        None if tokenizer.is_used(id) && !tokenizer.is_special(id) => {
+            Token::Bytes(tokenizer.token_bytes(id).unwrap_or_default())
+        }
+        None => Token::Bytes(&[]),
+    };
+    Vocabulary::new(ids.map(token), ends, None).map_err(|error| error.to_string())
 }
 
 /// The time that templates are told, in UTC.

@@ -3,20 +3,24 @@
 
 use crate::cli::Compute;
 use crate::compute::{self, Numerics};
+use crate::costs;
 use crate::locate::Found;
 use crate::machine;
 use crate::packed::PackedUse;
 use crate::texts::{self, Texts};
 use anyhow::{Context as _, Result, ensure};
+use constrain::Vocabulary;
 use engine::{Adapters, Config, Engine, PagedModel};
 use kernels::BLOCK_TOKENS;
 use model::Model;
 use serve::{
-    AdaptedModel, ChatPrompt, Detokenize, Local, LocalOptions, SystemClock, TextFault, TextModel,
+    AdaptedModel, ChatPrompt, ChatTokens, Detokenize, Local, LocalOptions, SystemClock, TextFault,
+    TextModel,
 };
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+use text::format::Format;
 use text::{Detokenizer, EncodeOptions, RenderInput};
 
 /// The share of the memory that is free at start which the KV cache may take by itself.
@@ -108,11 +112,13 @@ pub(crate) fn start(
     let context = compute.context.map_or(usize::MAX, |context| context as usize);
     let adapters = Adapters::default();
     let paged = PagedModel::new(Arc::new(loaded.model), blocks, context);
-    let paged = paged.with_adapters(adapters.clone());
+    let mut paged = paged.with_adapters(adapters.clone());
+    let costs = costs::measure(&mut paged);
     let config = Config {
         step_tokens: STEP_TOKENS.max(room.parallel + 1),
         running_max: room.parallel,
         waiting_max: usize::MAX,
+        costs,
         ..Config::default()
     };
     let engine = Engine::new(paged, config)?;
@@ -160,7 +166,7 @@ fn blocks(model: &Model, compute: &Compute, parallel: usize) -> Result<usize> {
 }
 
 impl TextModel for Texts {
-    fn chat(&self, prompt: &ChatPrompt<'_>) -> Result<Vec<u32>, TextFault> {
+    fn chat(&self, prompt: &ChatPrompt<'_>) -> Result<ChatTokens, TextFault> {
         let template = self.template.as_ref().map_err(|reason| match reason {
             None => TextFault::NoTemplate,
             Some(reason) => TextFault::Template(reason.clone()),
@@ -174,9 +180,24 @@ impl TextModel for Texts {
             ..RenderInput::default()
         };
         let rendered = template.render(&input).map_err(|e| TextFault::Template(e.to_string()))?;
-        self.tokenizer
-            .encode_rendered(&rendered)
-            .map_err(|error| TextFault::Tokenizer(error.to_string()))
+        let tokens = self.tokenizer.encode_rendered(&rendered);
+        let tokens = tokens.map_err(|error| TextFault::Tokenizer(error.to_string()))?;
+        let format = self.format.as_ref();
+        let opens_reasoning = format.is_some_and(|format| format.opens_reasoning(&rendered.text));
+        Ok(ChatTokens { tokens, opens_reasoning })
+    }
+
+    fn format(&self) -> Option<&Format> {
+        self.format.as_ref()
+    }
+
+    fn special_tokens(&self) -> Vec<(String, u32)> {
+        let tokens = self.tokenizer.special_tokens().into_iter();
+        tokens.map(|(id, text)| (text.to_owned(), id)).collect()
+    }
+
+    fn vocabulary(&self) -> Result<Arc<Vocabulary>, TextFault> {
+        Texts::vocabulary(self).map_err(TextFault::Vocabulary)
     }
 
     fn encode(&self, text: &str) -> Result<Vec<u32>, TextFault> {
@@ -186,8 +207,8 @@ impl TextModel for Texts {
             .map_err(|error| TextFault::Tokenizer(error.to_string()))
     }
 
-    fn detokenizer(&self) -> Box<dyn Detokenize> {
-        Box::new(Stream(Detokenizer::continuing(Arc::clone(&self.tokenizer), false)))
+    fn detokenizer(&self, shows_special: bool) -> Box<dyn Detokenize> {
+        Box::new(Stream(Detokenizer::continuing(Arc::clone(&self.tokenizer), shows_special)))
     }
 
     fn decode(&self, tokens: &[u32]) -> Result<String, TextFault> {
@@ -200,7 +221,7 @@ impl TextModel for Texts {
     }
 
     fn end_tokens(&self) -> &[u32] {
-        self.tokenizer.ends()
+        &self.ends
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use kernels::{Arena, Experts, KvType, Linear, Matrix, Pool, Precision, Rope, RopeTable, Span, Write};
+use kernels::{
+    Arena, Experts, KvType, Linear, Matrix, Pool, Precision, Rope, RopeTable, Span, Write,
+};
 use weights::{Checkpoint, PackedFile, Tensor};
 
 use crate::adapter::{Adapted, ModelId};

@@ -1,5 +1,7 @@
 //! One request on its way back: the engine's events of its sequences in, client events out.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use engine::TokenLogprobs;
@@ -20,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// Number of answers.
     pub(crate) choices: usize,
+    /// Nanoseconds spent on masks.
+    pub(crate) masks: Arc<AtomicU64>,
     /// Place in the queue, given back when the engine begins.
     pub(crate) ticket: Option<Ticket>,
     /// When the request arrived.
@@ -106,8 +110,9 @@ impl Answer {
                 }
                 self.timings.total = since;
                 let text = &mut self.choices[choice as usize];
-                let (delta, reason) = text.finish(&self.plan.wording, reason);
-                self.send(choice, delta);
+                let mut deltas = Vec::new();
+                let reason = text.finish(&self.plan.wording, reason, &mut deltas);
+                self.send(choice, deltas);
                 self.done(choice, reason);
                 Next::Over
             }
@@ -129,8 +134,7 @@ impl Answer {
         self.plan.sender.send(Event::Started { prompt_tokens, seed });
         if let Some(text) = self.plan.echo.take() {
             for choice in 0..self.plan.choices as u32 {
-                let delta = Delta::Text { text: text.clone(), tokens: Vec::new() };
-                self.send(choice, Some(delta));
+                self.send(choice, vec![Delta::Text { text: text.clone(), tokens: Vec::new() }]);
             }
         }
     }
@@ -146,9 +150,10 @@ impl Answer {
 
     fn token(&mut self, choice: u32, token: u32, logprobs: Option<Box<TokenLogprobs>>) -> Next {
         let text = &mut self.choices[choice as usize];
-        match text.push(&self.plan.wording, token, logprobs) {
-            Ok((delta, reason)) => {
-                self.send(choice, delta);
+        let mut deltas = Vec::new();
+        match text.push(&self.plan.wording, token, logprobs, &mut deltas) {
+            Ok(reason) => {
+                self.send(choice, deltas);
                 let Some(reason) = reason else { return Next::Continue };
                 self.done(choice, reason);
                 Next::Cancel
@@ -160,8 +165,8 @@ impl Answer {
         }
     }
 
-    fn send(&self, choice: u32, delta: Option<Delta>) {
-        if let Some(delta) = delta {
+    fn send(&self, choice: u32, deltas: Vec<Delta>) {
+        for delta in deltas {
             self.plan.sender.send(Event::Delta { choice, delta });
         }
     }
@@ -170,6 +175,8 @@ impl Answer {
         self.plan.sender.send(Event::Finished { choice, reason });
         self.n_left -= 1;
         if self.n_left == 0 {
+            self.usage.reasoning_tokens = self.choices.iter().map(|text| text.n_reasoning).sum();
+            self.timings.masks = Duration::from_nanos(self.plan.masks.load(Ordering::Relaxed));
             self.plan.sender.send(Event::Done { usage: self.usage, timings: self.timings });
         }
     }

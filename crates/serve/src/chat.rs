@@ -15,15 +15,8 @@ pub(crate) struct TemplateInput {
 /// Converts a conversation.
 ///
 /// # Errors
-/// Images, and tool choices that only constrained decoding can keep.
+/// Images.
 pub(crate) fn template_input(chat: &Chat) -> Result<TemplateInput, Error> {
-    match &chat.tool_choice {
-        ToolChoice::Auto | ToolChoice::None => {}
-        ToolChoice::Required | ToolChoice::Named(_) => {
-            let what = "a tool call cannot be forced yet; use \"auto\" or \"none\"";
-            return Err(Error::not_supported("tool_choice", what));
-        }
-    }
     let mut messages = Vec::with_capacity(chat.messages.len());
     for (index, message) in chat.messages.iter().enumerate() {
         convert(index, message, &mut messages)?;
@@ -151,11 +144,6 @@ mod tests {
         let refused = template_input(&chat).err();
         assert!(
             matches!(&refused, Some(Error::NotSupported { param, .. }) if param == "messages[0].content")
-        );
-        let chat = Chat { tool_choice: ToolChoice::Required, ..Default::default() };
-        let refused = template_input(&chat).err();
-        assert!(
-            matches!(&refused, Some(Error::NotSupported { param, .. }) if param == "tool_choice")
         );
     }
 }

@@ -1,11 +1,14 @@
-//! One answer to a request: its tokens to text, up to a stop string.
+//! One answer to a request: its tokens to text, up to a stop string, and what is read out of it.
 
 use std::sync::Arc;
 
 use engine::TokenLogprobs;
 use text::StopMatcher;
+use text::format::End;
 
 use crate::event::{Alternative, Delta, FinishReason, ScoredToken};
+use crate::reader::Reader;
+use crate::rules::Reading;
 use crate::text_model::{Detokenize, TextFault, TextModel};
 
 /// What is the same for all answers to a request.
@@ -15,6 +18,8 @@ pub(crate) struct Wording {
     pub(crate) stop_strings: Vec<String>,
     /// Stop tokens that the request named, which are not the model's own.
     pub(crate) stop_tokens: Vec<u32>,
+    /// How reasoning and tool calls are read out of the text, where they may be in it.
+    pub(crate) reading: Option<Reading>,
 }
 
 impl Wording {
@@ -49,6 +54,7 @@ struct Held {
 pub(crate) struct ChoiceText {
     detokenizer: Box<dyn Detokenize>,
     stops: StopMatcher,
+    reader: Option<Reader>,
     /// Reused for the text of each token.
     piece: String,
     held: Vec<Held>,
@@ -56,28 +62,35 @@ pub(crate) struct ChoiceText {
     n_decoded: usize,
     n_emitted: usize,
     pub(crate) n_tokens: usize,
+    /// Tokens that were reasoning.
+    pub(crate) n_reasoning: usize,
 }
 
 impl ChoiceText {
     pub(crate) fn new(wording: &Wording) -> Self {
         Self {
-            detokenizer: wording.text.detokenizer(),
+            // Markers of calls and reasoning are special tokens in many vocabularies.
+            detokenizer: wording.text.detokenizer(wording.reading.is_some()),
             stops: wording.stops.clone(),
+            reader: wording.reading.as_ref().map(Reader::new),
             piece: String::new(),
             held: Vec::new(),
             n_decoded: 0,
             n_emitted: 0,
             n_tokens: 0,
+            n_reasoning: 0,
         }
     }
 
-    /// Takes a token; gives what can leave, and the reason where a stop string is complete.
+    /// Takes a token; appends what can leave, and gives the reason where a stop string is
+    /// complete.
     pub(crate) fn push(
         &mut self,
         wording: &Wording,
         token: u32,
         logprobs: Option<Box<TokenLogprobs>>,
-    ) -> Result<(Option<Delta>, Option<FinishReason>), TextFault> {
+        out: &mut Vec<Delta>,
+    ) -> Result<Option<FinishReason>, TextFault> {
         self.piece.clear();
         self.detokenizer.push(token, &mut self.piece)?;
         if let Some(logprobs) = logprobs {
@@ -86,7 +99,11 @@ impl ChoiceText {
         }
         self.n_decoded += self.piece.len();
         let step = self.stops.push(&self.piece);
-        Ok((self.emit(step.text), step.stop.map(|stop| wording.stop_string(stop))))
+        self.emit(step.text, out);
+        self.n_reasoning += usize::from(self.reader.as_ref().is_some_and(|r| r.in_reasoning));
+        let Some(stop) = step.stop else { return Ok(None) };
+        self.end(End::Cut, out);
+        Ok(Some(wording.stop_string(stop)))
     }
 
     /// Gives the rest of the text, and the reason as clients hear it.
@@ -94,7 +111,8 @@ impl ChoiceText {
         &mut self,
         wording: &Wording,
         reason: engine::FinishReason,
-    ) -> (Option<Delta>, FinishReason) {
+        out: &mut Vec<Delta>,
+    ) -> FinishReason {
         self.piece.clear();
         self.detokenizer.finish(&mut self.piece);
         self.n_decoded += self.piece.len();
@@ -105,7 +123,7 @@ impl ChoiceText {
             // All text leaves now, so no token may stay behind.
             self.n_emitted = self.n_emitted.max(self.n_decoded);
         }
-        let delta = self.emit(step.text);
+        self.emit(step.text, out);
         let reason = match (rest.stop, reason) {
             (Some(stop), _) => wording.stop_string(stop),
             (None, engine::FinishReason::StopToken(token)) => {
@@ -115,15 +133,24 @@ impl ChoiceText {
                     FinishReason::EndOfTurn
                 }
             }
-            (None, engine::FinishReason::FormComplete) => FinishReason::EndOfTurn,
+            (None, engine::FinishReason::ConstraintComplete) => FinishReason::EndOfTurn,
             (None, engine::FinishReason::MaxTokens) => FinishReason::MaxTokens,
             (None, engine::FinishReason::ContextLength) => FinishReason::ContextLength,
         };
-        (delta, reason)
+        let is_turn = reason == FinishReason::EndOfTurn;
+        self.end(if is_turn { End::Turn } else { End::Cut }, out);
+        let calls = self.reader.as_ref().is_some_and(|reader| reader.n_calls > 0);
+        if is_turn && calls { FinishReason::ToolCalls } else { reason }
+    }
+
+    fn end(&mut self, end: End, out: &mut Vec<Delta>) {
+        if let Some(reader) = &mut self.reader {
+            reader.finish(end, out);
+        }
     }
 
     /// Text with the tokens that begin in it; once no text is held back, with all of them.
-    fn emit(&mut self, text: String) -> Option<Delta> {
+    fn emit(&mut self, text: String, out: &mut Vec<Delta>) {
         self.n_emitted += text.len();
         let n_ready = if self.n_emitted >= self.n_decoded {
             self.held.len()
@@ -131,7 +158,10 @@ impl ChoiceText {
             self.held.iter().take_while(|held| held.start < self.n_emitted).count()
         };
         let tokens: Vec<ScoredToken> = self.held.drain(..n_ready).map(|held| held.scored).collect();
-        let is_empty = text.is_empty() && tokens.is_empty();
-        (!is_empty).then_some(Delta::Text { text, tokens })
+        if let Some(reader) = &mut self.reader {
+            reader.push(&text, tokens, out);
+        } else if !text.is_empty() || !tokens.is_empty() {
+            out.push(Delta::Text { text, tokens });
+        }
     }
 }

@@ -147,6 +147,8 @@ pub struct Timings {
     pub prefill_tokens: usize,
     /// Tokens generated after the first.
     pub decode_tokens: usize,
+    /// Spent on holding the answers to a form, in all of them.
+    pub masks: Duration,
 }
 
 impl Timings {

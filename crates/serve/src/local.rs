@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel as command_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -17,9 +17,10 @@ use crate::choice::Wording;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::generate::{Generate, ModelCard};
-use crate::request::{Input, Request, ResponseFormat};
+use crate::request::{Input, Request};
+use crate::rules::{Compiler, Held};
 use crate::sampling::{Breakers, Sampling};
-use crate::text_model::{ChatPrompt, TextFault, TextModel};
+use crate::text_model::{ChatPrompt, ChatTokens, TextFault, TextModel};
 use crate::worker::{Accepted, Command, Worker};
 
 /// Most answers to one request.
@@ -62,6 +63,7 @@ pub struct Local {
     clock: Arc<dyn Clock>,
     limits: Limits,
     breakers: Breakers,
+    compiler: Compiler,
     n_queued: Arc<AtomicUsize>,
     commands: Sender<Command>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -86,6 +88,7 @@ impl Local {
             .spawn(move || worker.run())?;
         Ok(Self {
             options,
+            compiler: Compiler::default(),
             breakers: Breakers::new(Arc::clone(&text), limits.vocab_size),
             text,
             clock,
@@ -119,12 +122,19 @@ impl Local {
         let ticket = self.enqueue()?;
         let stops = StopMatcher::new(&request.stop.strings)
             .map_err(|error| Error::invalid("stop", error.to_string()))?;
-        let prompt = self.prompt(&request.input)?;
+        let ChatTokens { tokens: prompt, opens_reasoning } = self.prompt(&request.input)?;
         let echo = if request.echo { Some(self.echo(&request.input, &prompt)?) } else { None };
         let seed = request.sampling.seed.unwrap_or_else(draw_seed);
         let prompt_tokens = prompt.len();
-        let asked = self.engine_request(&request, prompt, seed)?;
-        let asked = engine::Request { adapter, ..asked };
+        let text = self.text.as_ref();
+        let rules = self.compiler.rules(&request, text, opens_reasoning, seed)?;
+        let masks = Arc::new(AtomicU64::new(0));
+        let held = |matcher| Held::new(matcher, Arc::clone(&self.clock), Arc::clone(&masks));
+        let asked = engine::Request {
+            adapter,
+            constraint: rules.matcher.map(|matcher| engine::Constrained(Box::new(held(matcher)))),
+            ..self.engine_request(&request, prompt, seed)?
+        };
         self.limits.check(&asked)?;
         let (sender, events) = channel();
         let answer = Answer::new(Plan {
@@ -134,7 +144,9 @@ impl Local {
                 stops,
                 stop_strings: request.stop.strings,
                 stop_tokens: request.stop.tokens,
+                reading: rules.reading,
             },
+            masks,
             echo,
             prompt_tokens,
             seed,
@@ -173,10 +185,11 @@ impl Local {
         if waiting >= limit { Err(Error::QueueFull { waiting, limit }) } else { Ok(ticket) }
     }
 
-    fn prompt(&self, input: &Input) -> Result<Vec<u32>, Error> {
-        let tokens = match input {
-            Input::Tokens(tokens) => Ok(tokens.clone()),
-            Input::Text(text) => self.text.encode(text),
+    fn prompt(&self, input: &Input) -> Result<ChatTokens, Error> {
+        let plain = |tokens| ChatTokens { tokens, opens_reasoning: false };
+        let prompt = match input {
+            Input::Tokens(tokens) => Ok(plain(tokens.clone())),
+            Input::Text(text) => self.text.encode(text).map(plain),
             Input::Chat(chat) => {
                 let input = template_input(chat)?;
                 let tools = input.tools.as_ref();
@@ -184,11 +197,13 @@ impl Local {
                 self.text.chat(&ChatPrompt { messages: &input.messages, tools, kwargs })
             }
         };
-        tokens.map_err(|fault| match fault {
+        prompt.map_err(|fault| match fault {
             TextFault::NoTemplate | TextFault::Template(_) => {
                 Error::invalid("messages", fault.to_string())
             }
-            TextFault::Tokenizer(_) => Error::invalid("prompt", fault.to_string()),
+            TextFault::Tokenizer(_) | TextFault::Vocabulary(_) => {
+                Error::invalid("prompt", fault.to_string())
+            }
         })
     }
 
@@ -224,6 +239,7 @@ impl Local {
             logprobs: request.logprobs,
             prompt_logprobs: request.prompt_logprobs,
             adapter: None,
+            constraint: None,
         })
     }
 }
@@ -277,10 +293,6 @@ fn check_supported(request: &Request) -> Result<(), Error> {
     if request.choices > CHOICES_MAX {
         let message = format!("n is {}, the limit is {CHOICES_MAX}", request.choices);
         return Err(Error::invalid("n", message));
-    }
-    if request.response_format != ResponseFormat::Text {
-        let what = "only free text can be generated";
-        return Err(Error::not_supported("response_format", what));
     }
     for (param, count) in
         [("logprobs", request.logprobs), ("prompt_logprobs", request.prompt_logprobs)]

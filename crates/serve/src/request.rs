@@ -72,6 +72,8 @@ pub struct Chat {
     pub tools: Vec<Tool>,
     /// Whether it must.
     pub tool_choice: ToolChoice,
+    /// At most one call in an answer.
+    pub single_call: bool,
     /// Further variables for the template.
     pub template_kwargs: Map<String, Value>,
 }
@@ -103,7 +105,14 @@ pub enum ResponseFormat {
         name: String,
         /// The schema.
         schema: Value,
-        /// Whether an unsupported keyword is an error rather than ignored.
+        /// What the client said; an answer is always held to the schema, and what it cannot be
+        /// held to is always refused.
         strict: bool,
     },
+    /// Text that a regular expression matches as a whole.
+    Regex(String),
+    /// One of these texts.
+    OneOf(Vec<String>),
+    /// A grammar in llguidance's dialect of Lark.
+    Lark(String),
 }

@@ -1,6 +1,10 @@
 //! What serving needs from a model's text side: prompts to tokens, tokens to text.
 
+use std::sync::Arc;
+
+use constrain::Vocabulary;
 use serde_json::{Map, Value};
+use text::format::Format;
 
 /// Why text could not be rendered, encoded or decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,6 +16,9 @@ pub enum TextFault {
     /// The template refused the conversation or failed on it.
     #[error("{0}")]
     Template(String),
+    /// Answers cannot be held to a form.
+    #[error("answers of this model cannot be held to a form: {0}")]
+    Vocabulary(String),
     /// The text could not be tokenized.
     #[error("{0}")]
     Tokenizer(String),
@@ -28,13 +35,22 @@ pub struct ChatPrompt<'a> {
     pub kwargs: &'a Map<String, Value>,
 }
 
+/// A rendered conversation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChatTokens {
+    /// Its tokens.
+    pub tokens: Vec<u32>,
+    /// Whether it ends inside of reasoning, which the answer goes on with.
+    pub opens_reasoning: bool,
+}
+
 /// Prompts to tokens, tokens to text. What users wrote never becomes a special token.
 pub trait TextModel: Send + Sync {
     /// The tokens of a conversation, up to where the model's turn begins.
     ///
     /// # Errors
     /// There is no template, or it or the tokenizer refuses.
-    fn chat(&self, prompt: &ChatPrompt<'_>) -> Result<Vec<u32>, TextFault>;
+    fn chat(&self, prompt: &ChatPrompt<'_>) -> Result<ChatTokens, TextFault>;
 
     /// The tokens of a text, with what the tokenizer adds at its start.
     ///
@@ -42,8 +58,26 @@ pub trait TextModel: Send + Sync {
     /// The tokenizer refuses.
     fn encode(&self, text: &str) -> Result<Vec<u32>, TextFault>;
 
-    /// A decoder for tokens that follow a prompt.
-    fn detokenizer(&self) -> Box<dyn Detokenize>;
+    /// A decoder for tokens that follow a prompt, with the text of special tokens or without.
+    fn detokenizer(&self, shows_special: bool) -> Box<dyn Detokenize>;
+
+    /// How the model writes tool calls and reasoning, where that is known.
+    fn format(&self) -> Option<&Format> {
+        None
+    }
+
+    /// Texts and ids of the special tokens.
+    fn special_tokens(&self) -> Vec<(String, u32)> {
+        Vec::new()
+    }
+
+    /// The tokens as grammars see them; made when it is first asked for.
+    ///
+    /// # Errors
+    /// There is none, and why.
+    fn vocabulary(&self) -> Result<Arc<Vocabulary>, TextFault> {
+        Err(TextFault::Vocabulary("its vocabulary is not known".to_owned()))
+    }
 
     /// The text of a whole list of tokens, special ones left out.
     ///

@@ -48,7 +48,12 @@ pub(super) fn run(context: &Context) -> Result<Findings> {
         "A fixed workload of completions by streaming clients, each asking its next request when the last is answered: \
          prompts of {} to {} own tokens, every second one after the same {SHARED}, answers of {} to {} tokens. \
          Wall seconds for all of it, and the 95th percentile of the time to the first token: the median of {} runs in turns, and their range; {} threads.\n",
-        OWN.start, OWN.end - 1, ANSWER.start, ANSWER.end - 1, rounds(context), context.threads
+        OWN.start,
+        OWN.end - 1,
+        ANSWER.start,
+        ANSWER.end - 1,
+        rounds(context),
+        context.threads
     );
     found.markdown.push_str("| file | clients | measure | Freehold | llama-server | ratio |\n|---|---|---|---|---|---|\n");
     for file in [context.smollm2()?, context.random_qwen3("Q4_K_M")?] {
@@ -108,7 +113,8 @@ fn level(
         let ratio = median(other) / median(own);
         let _ = writeln!(found.markdown, "{row} {} | **{ratio:.2}** |", spread(other));
         if ratio < goal {
-            let what = format!("{name}, {clients} clients: {measure}: {ratio:.2}, wanted {goal:.2}");
+            let what =
+                format!("{name}, {clients} clients: {measure}: {ratio:.2}, wanted {goal:.2}");
             found.missed.push(what);
         }
     }
@@ -136,7 +142,8 @@ fn llama(program: &Path, file: &Path, clients: usize, threads: usize) -> Command
 fn jobs(count: usize) -> Vec<Job> {
     let mut state = 1u64;
     let mut draw = |range: &std::ops::Range<usize>| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         range.start + (state >> 33) as usize % range.len()
     };
     let shared: Vec<usize> = (0..SHARED).map(|_| draw(&TOKENS)).collect();
@@ -162,7 +169,9 @@ impl Server {
         let child = command.spawn().with_context(|| format!("cannot start `{shown}`"))?;
         let mut server = Server { child, address: format!("127.0.0.1:{PORT}") };
         let begun = Instant::now();
-        while !testkit::http::get(&server.address, "/health").is_ok_and(|answer| answer.status == 200) {
+        while !testkit::http::get(&server.address, "/health")
+            .is_ok_and(|answer| answer.status == 200)
+        {
             if let Some(status) = server.child.try_wait()? {
                 bail!("`{shown}` ended ({status}) before it was ready");
             }
@@ -206,14 +215,19 @@ impl Server {
         });
         let begun = Instant::now();
         let (mut first, mut tokens) = (None, None);
-        let answer = testkit::http::post_events(&self.address, "/v1/completions", &body.to_string(), |data| {
-            let Ok(event) = serde_json::from_str::<Value>(data) else { return true };
-            if event["choices"].as_array().is_some_and(|choices| !choices.is_empty()) {
-                first.get_or_insert_with(|| begun.elapsed().as_secs_f64());
-            }
-            tokens = event["usage"]["completion_tokens"].as_u64().or(tokens);
-            true
-        })?;
+        let answer = testkit::http::post_events(
+            &self.address,
+            "/v1/completions",
+            &body.to_string(),
+            |data| {
+                let Ok(event) = serde_json::from_str::<Value>(data) else { return true };
+                if event["choices"].as_array().is_some_and(|choices| !choices.is_empty()) {
+                    first.get_or_insert_with(|| begun.elapsed().as_secs_f64());
+                }
+                tokens = event["usage"]["completion_tokens"].as_u64().or(tokens);
+                true
+            },
+        )?;
         if answer.status != 200 {
             bail!("status {}: {}", answer.status, answer.body);
         }

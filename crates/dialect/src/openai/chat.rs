@@ -46,6 +46,7 @@ pub fn decode_chat(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
         messages,
         tools: tools(&fields)?,
         tool_choice: tool_choice(&fields)?,
+        single_call: fields.bool("parallel_tool_calls")? == Some(false),
         template_kwargs,
     };
     let mut request = decode_shared(id, &fields, Input::Chat(chat))?;

@@ -70,8 +70,63 @@ pub(crate) fn stream_options(
     Ok((stream, include_usage))
 }
 
+/// The form of the answer, by OpenAI's parameter or by those of vLLM and llama.cpp; one at most.
 fn response_format(fields: &Fields<'_>) -> Result<ResponseFormat, FieldError> {
-    let Some(format) = fields.object("response_format")? else { return Ok(ResponseFormat::Text) };
+    let mut found = Vec::new();
+    if let Some(format) = fields.object("response_format")? {
+        found.push(("response_format", openai_format(&format)?));
+    }
+    if let Some(schema) = fields.get("json_schema") {
+        found.push(("json_schema", by_schema(schema.clone())));
+    }
+    guided(fields, "guided_", &mut found)?;
+    if let Some(options) = fields.object("structured_outputs")? {
+        guided(&options, "", &mut found)?;
+    }
+    match found.as_slice() {
+        [(first, _), (second, _), ..] => {
+            let message = format!("{first} and {second} both say the form; give one of them");
+            Err(FieldError::new(*second, message))
+        }
+        _ => Ok(found.pop().map_or(ResponseFormat::Text, |(_, format)| format)),
+    }
+}
+
+fn by_schema(schema: Value) -> ResponseFormat {
+    ResponseFormat::JsonSchema { name: String::new(), schema, strict: true }
+}
+
+/// vLLM's parameters, with a prefix as they once were, without inside of `structured_outputs`.
+fn guided(
+    fields: &Fields<'_>,
+    prefix: &str,
+    found: &mut Vec<(&'static str, ResponseFormat)>,
+) -> Result<(), FieldError> {
+    let name = |word: &str| format!("{prefix}{word}");
+    if let Some(value) = fields.get(&name("json")) {
+        // A schema, or the text of one.
+        let schema = match value {
+            Value::String(text) => serde_json::from_str(text).map_err(|error| {
+                let param = fields.path(&name("json"));
+                FieldError::new(param.clone(), format!("{param}: {error}"))
+            })?,
+            other => other.clone(),
+        };
+        found.push(("guided_json", by_schema(schema)));
+    }
+    if let Some(pattern) = fields.str(&name("regex"))? {
+        found.push(("guided_regex", ResponseFormat::Regex(pattern.to_owned())));
+    }
+    if fields.get(&name("choice")).is_some() {
+        found.push(("guided_choice", ResponseFormat::OneOf(fields.strings(&name("choice"))?)));
+    }
+    if let Some(grammar) = fields.str(&name("grammar"))? {
+        found.push(("guided_grammar", ResponseFormat::Lark(grammar.to_owned())));
+    }
+    Ok(())
+}
+
+fn openai_format(format: &Fields<'_>) -> Result<ResponseFormat, FieldError> {
     match format.required_str("type")? {
         "text" => Ok(ResponseFormat::Text),
         "json_object" => Ok(ResponseFormat::JsonObject),

@@ -337,5 +337,6 @@ fn timings_object(timings: &Timings) -> Value {
         "prefill_tokens_per_second": timings.prefill_tokens_per_second(),
         "decode_tokens": timings.decode_tokens,
         "decode_tokens_per_second": timings.decode_tokens_per_second(),
+        "masks_ms": ms(timings.masks),
     })
 }

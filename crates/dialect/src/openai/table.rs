@@ -18,7 +18,8 @@ const fn refused(
     Parameter { name, treatment: Treatment::Refused { unless, why } }
 }
 
-const CONSTRAINTS: &str = "the form of the answer cannot be constrained yet";
+const TOKEN_LISTS: &str = "lists of tokens that may or may not come are not read; `logit_bias` is";
+const GBNF: &str = "grammars in GBNF are not read; use `guided_grammar` with a Lark grammar";
 const FILTERS: &str = "this way of choosing tokens is not there";
 const OLD_TOOLS: &str = "use `tools` and `tool_choice`";
 
@@ -60,7 +61,7 @@ pub const CHAT_PARAMETERS: &[Parameter] = &[
     honoured("tools"),
     honoured("tool_choice"),
     honoured("chat_template_kwargs"),
-    without_effect("parallel_tool_calls"),
+    honoured("parallel_tool_calls"),
     without_effect("metadata"),
     without_effect("moderation"),
     without_effect("prompt_cache_key"),
@@ -80,20 +81,20 @@ pub const CHAT_PARAMETERS: &[Parameter] = &[
     refused("web_search_options", &[], "there is no web search"),
     refused("functions", &["[]"], OLD_TOOLS),
     refused("function_call", &[r#""none""#, r#""auto""#], OLD_TOOLS),
-    refused("guided_json", &[], CONSTRAINTS),
-    refused("guided_regex", &[], CONSTRAINTS),
-    refused("guided_choice", &[], CONSTRAINTS),
-    refused("guided_grammar", &[], CONSTRAINTS),
-    refused("structured_outputs", &[], CONSTRAINTS),
-    refused("grammar", &[r#""""#], CONSTRAINTS),
-    refused("json_schema", &[], CONSTRAINTS),
+    honoured("guided_json"),
+    honoured("guided_regex"),
+    honoured("guided_choice"),
+    honoured("guided_grammar"),
+    honoured("structured_outputs"),
+    refused("grammar", &[r#""""#], GBNF),
+    honoured("json_schema"),
     refused("top_n_sigma", &["-1", "-1.0", "0", "0.0"], FILTERS),
     refused("mirostat", &["0"], FILTERS),
     refused("dynatemp_range", &["0", "0.0"], FILTERS),
     refused("use_beam_search", &["false"], FILTERS),
     refused("length_penalty", &["1", "1.0"], FILTERS),
-    refused("allowed_token_ids", &[], CONSTRAINTS),
-    refused("bad_words", &["[]"], CONSTRAINTS),
+    refused("allowed_token_ids", &[], TOKEN_LISTS),
+    refused("bad_words", &["[]"], TOKEN_LISTS),
 ];
 
 /// `POST /v1/completions`.
@@ -135,18 +136,18 @@ pub const COMPLETION_PARAMETERS: &[Parameter] = &[
     without_effect("samplers"),
     refused("best_of", &["1"], "only one answer is generated"),
     refused("suffix", &[r#""""#], "text cannot be filled in before a suffix yet"),
-    refused("guided_json", &[], CONSTRAINTS),
-    refused("guided_regex", &[], CONSTRAINTS),
-    refused("guided_choice", &[], CONSTRAINTS),
-    refused("guided_grammar", &[], CONSTRAINTS),
-    refused("structured_outputs", &[], CONSTRAINTS),
-    refused("grammar", &[r#""""#], CONSTRAINTS),
-    refused("json_schema", &[], CONSTRAINTS),
+    honoured("guided_json"),
+    honoured("guided_regex"),
+    honoured("guided_choice"),
+    honoured("guided_grammar"),
+    honoured("structured_outputs"),
+    refused("grammar", &[r#""""#], GBNF),
+    honoured("json_schema"),
     refused("top_n_sigma", &["-1", "-1.0", "0", "0.0"], FILTERS),
     refused("mirostat", &["0"], FILTERS),
     refused("dynatemp_range", &["0", "0.0"], FILTERS),
     refused("use_beam_search", &["false"], FILTERS),
     refused("length_penalty", &["1", "1.0"], FILTERS),
-    refused("allowed_token_ids", &[], CONSTRAINTS),
-    refused("bad_words", &["[]"], CONSTRAINTS),
+    refused("allowed_token_ids", &[], TOKEN_LISTS),
+    refused("bad_words", &["[]"], TOKEN_LISTS),
 ];

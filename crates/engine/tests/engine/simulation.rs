@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::mock::{MockModel, VOCAB};
+use engine::speculate::StepCosts;
 use engine::{
     BLOCK_TOKENS, Config, Dry, Engine, Event, LogitBias, Priority, Request, RequestError,
     SamplingParams, SequenceId, Stats, Tenant, uniform,
@@ -26,8 +27,13 @@ fn random_request(dice: &mut Dice) -> Request {
     let shared = if dice.below(2) == 0 { dice.below(3 * BLOCK_TOKENS) } else { 0 };
     let mut prompt = vec![dice.below(2) as u32; shared];
     prompt.extend((0..1 + dice.below(60)).map(|_| dice.below(VOCAB) as u32));
-    let sampling = match dice.below(4) {
+    let sampling = match dice.below(5) {
         0 => SamplingParams::default(),
+        // One token again and again, so that drafts are right.
+        4 => SamplingParams {
+            logit_bias: vec![LogitBias { token: 1, bias: 100.0 }],
+            ..Default::default()
+        },
         1 => SamplingParams { temperature: 1.0, seed: dice.below(9) as u64, ..Default::default() },
         2 => SamplingParams {
             temperature: 0.8,
@@ -52,14 +58,17 @@ fn random_request(dice: &mut Dice) -> Request {
     let max_tokens = dice.below(60);
     Request {
         prompt,
-    BLOCK_TOKENS, Config, Dry, Engine, Event, LogitBias, Priority, Request, RequestError,
-    SamplingParams, SequenceId, Stats, Tenant, uniform,
+        tenant: Tenant(dice.below(3) as u64),
+        priority: if dice.below(4) == 0 { Priority::Batch } else { Priority::Interactive },
+        max_tokens,
+        min_tokens: dice.below(4).min(max_tokens),
         stop_tokens: vec![dice.below(VOCAB) as u32],
         choice: dice.below(2) as u32,
         sampling,
         logprobs: (dice.below(4) == 0).then_some(2),
         prompt_logprobs: (dice.below(6) == 0).then_some(1),
         adapter: None,
+        constraint: None,
     }
 }
 
@@ -114,6 +123,8 @@ impl Simulation {
             running_max,
             waiting_max: 1 + dice.below(20),
             keep_prefixes: dice.below(3) > 0,
+            costs: (dice.below(2) == 0)
+                .then(|| StepCosts::new(&[1.0, 1.05, 1.1, 1.2, 1.3]).unwrap()),
         };
         let blocks = 5 + dice.below(30);
         let states = if is_recurrent { running_max + dice.below(8) } else { 0 };
@@ -226,6 +237,11 @@ fn simulate_many(seeds: std::ops::Range<u64>, is_recurrent: bool) {
         total.preempted += stats.preempted;
         total.cached_tokens += stats.cached_tokens;
         total.evicted_blocks += stats.evicted_blocks;
+        total.drafted_tokens += stats.drafted_tokens;
+        total.accepted_tokens += stats.accepted_tokens;
+    }
+    if !is_recurrent {
+        assert!(total.drafted_tokens > 500 && total.accepted_tokens > 200, "{total:?}");
     }
     assert!(total.preempted > 20 && total.evicted_blocks > 200, "{total:?}");
     assert!(total.cached_tokens > 5_000, "{total:?}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::scripted::{CONTEXT, END, Scripted, SlowClock, local, local_with};
 use serve::{
     Chat, Delta, Dry, Error, Event, FinishReason, Generate, Input, Message, Part, Reply, Request,
-    ResponseFormat, Role, Sampling,
+    Role, Sampling,
 };
 
 fn ask(prompt: &str) -> Request {
@@ -171,10 +171,6 @@ fn refusals_are_typed_and_come_before_the_stream() {
     let choices = |choices| Request { choices, ..ask("Q") };
     assert!(matches!(refused(choices(0)), Error::Invalid { .. }));
     assert!(matches!(refused(choices(129)), Error::Invalid { .. }));
-    let json = Request { response_format: ResponseFormat::JsonObject, ..ask("Q") };
-    assert!(
-        matches!(refused(json), Error::NotSupported { param, .. } if param == "response_format")
-    );
     assert!(matches!(refused(ask("")), Error::Invalid { .. }));
     let hot = Sampling { top_p: Some(7.0), ..greedy() };
     let hot = refused(Request { sampling: hot, ..ask("Q") });

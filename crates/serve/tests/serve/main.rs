@@ -2,5 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
+mod forms;
 mod local;
 mod scripted;

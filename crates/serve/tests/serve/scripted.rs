@@ -4,10 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use constrain::{Token, Vocabulary};
 use engine::{Batch, Config, Engine, ForwardFault, LogitRows, StepModel, uniform};
 use serve::{
-    ChatPrompt, Clock, Detokenize, Local, LocalOptions, Sampling, SystemClock, TextFault, TextModel,
+    ChatPrompt, ChatTokens, Clock, Detokenize, Local, LocalOptions, Sampling, SystemClock,
+    TextFault, TextModel,
 };
+use text::format::Format;
 
 pub(crate) const CONTEXT: usize = 256;
 const VOCAB: usize = 257;
@@ -118,15 +121,17 @@ impl StepModel for Scripted {
 }
 
 /// One token per byte; `<end>` is a token only where the template writes it.
-#[derive(Debug)]
-pub(crate) struct ByteText;
+#[derive(Debug, Default)]
+pub(crate) struct ByteText {
+    format: Option<Format>,
+}
 
 fn bytes(text: &str) -> Vec<u32> {
     text.bytes().map(u32::from).collect()
 }
 
 impl TextModel for ByteText {
-    fn chat(&self, prompt: &ChatPrompt<'_>) -> Result<Vec<u32>, TextFault> {
+    fn chat(&self, prompt: &ChatPrompt<'_>) -> Result<ChatTokens, TextFault> {
         let mut tokens = Vec::new();
         for message in prompt.messages.as_array().into_iter().flatten() {
             tokens.extend(bytes(message["role"].as_str().unwrap_or_default()));
@@ -135,7 +140,7 @@ impl TextModel for ByteText {
             tokens.push(END_TOKEN);
         }
         tokens.extend(bytes("assistant:"));
-        Ok(tokens)
+        Ok(ChatTokens { tokens, opens_reasoning: false })
     }
 
     fn encode(&self, text: &str) -> Result<Vec<u32>, TextFault> {
@@ -143,7 +148,20 @@ impl TextModel for ByteText {
         Ok(bytes(text))
     }
 
-    fn detokenizer(&self) -> Box<dyn Detokenize> {
+    fn format(&self) -> Option<&Format> {
+        self.format.as_ref()
+    }
+
+    /// Every byte is a token, and END ends a text.
+    fn vocabulary(&self) -> Result<Arc<Vocabulary>, TextFault> {
+        let all: Vec<u8> = (0..=255).collect();
+        let mut tokens: Vec<Token<'_>> = all.chunks(1).map(Token::Bytes).collect();
+        tokens.push(Token::Special(END));
+        let made = Vocabulary::new(tokens, &[END_TOKEN], None);
+        made.map(Arc::new).map_err(|error| TextFault::Vocabulary(error.to_string()))
+    }
+
+    fn detokenizer(&self, _shows_special: bool) -> Box<dyn Detokenize> {
         Box::new(ByteDetokenizer { partial: Vec::new() })
     }
 
@@ -196,6 +214,16 @@ impl Clock for SlowClock {
 }
 
 fn start(model: Scripted, clock: Arc<dyn Clock>, queue_max: usize) -> Local {
+    start_with(model, ByteText::default(), clock, queue_max)
+}
+
+/// A model that writes tool calls and reasoning in a format.
+pub(crate) fn local_in(format: &str, model: Scripted) -> Local {
+    let text = ByteText { format: Some(Format::named(format).unwrap()) };
+    start_with(model, text, Arc::new(SystemClock::default()), 16)
+}
+
+fn start_with(model: Scripted, text: ByteText, clock: Arc<dyn Clock>, queue_max: usize) -> Local {
     // The model knows a prompt by its first block.
     let config = Config {
         running_max: 16,
@@ -212,7 +240,7 @@ fn start(model: Scripted, clock: Arc<dyn Clock>, queue_max: usize) -> Local {
         queue_max,
         sampling: Sampling::default(),
     };
-    Local::start(engine, Arc::new(ByteText), clock, options).unwrap()
+    Local::start(engine, Arc::new(text), clock, options).unwrap()
 }
 
 pub(crate) fn local_with(model: Scripted, queue_max: usize) -> Local {

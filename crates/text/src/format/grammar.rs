@@ -43,6 +43,8 @@ pub struct GrammarOptions<'a> {
     pub strict: bool,
     /// Whether reasoning comes first.
     pub reasoning: ReasoningStart,
+    /// The schema of the JSON that the answer's text is; without one it is any text.
+    pub json: Option<&'a Value>,
     /// Texts and ids of the tokenizer's special tokens. Where a marker has one in it, the
     /// grammar asks for the token; text never is one.
     pub specials: &'a [(String, u32)],
@@ -195,6 +197,16 @@ impl Writer<'_> {
             Some(marked) => begins.iter().cloned().chain(bare_begins(marked, tools)).collect(),
             None => begins.clone(),
         };
+        if let Some(schema) = self.options.json {
+            let json = self.lark.rule("json", &format!("%json {schema}"))?;
+            return Ok(match calls {
+                None => json,
+                Some((marked, calls)) => {
+                    let calls = self.calls_alone(*marked, calls);
+                    if self.must_call() { calls } else { format!("{json} | {calls}") }
+                }
+            });
+        }
         let text = self.lark.terminal(&match marked {
             Some(marked) if !marked.bare => {
                 text_not(&text_begins, &self.lark.without(trigger(&marked)))
@@ -202,17 +214,23 @@ impl Writer<'_> {
             _ => text_not(&text_begins, ANY),
         })?;
         let Some((marked, calls)) = calls else { return Ok(text) };
-        if marked.bare {
-            let first = format!("/[ \\n]{{1,4}}/? {}", calls.rest);
-            return Ok(if self.must_call() { first } else { format!("{text} | {first}") });
-        }
-        let rest = &calls.rest;
         if self.must_call() {
-            let head = self.lark.layout(&format!("\n{}", trigger(marked)));
-            return Ok(format!("{head} {rest}"));
+            return Ok(self.calls_alone(*marked, calls));
+        }
+        if marked.bare {
+            return Ok(format!("{text} | {}", self.calls_alone(*marked, calls)));
         }
         let head = self.lark.until(&text_not(&begins, ANY), trigger(marked))?;
-        Ok(format!("{text} | {head} {rest}"))
+        Ok(format!("{text} | {head} {}", calls.rest))
+    }
+
+    /// Calls without text before them.
+    fn calls_alone(&mut self, marked: Marked, calls: &Calls) -> String {
+        let head = match marked.bare {
+            true => "/[ \\n]{1,4}/?".to_owned(),
+            false => self.lark.layout(&format!("\n{}", trigger(&marked))),
+        };
+        format!("{head} {}", calls.rest)
     }
 
     /// Calls, from after the marker that begins them to the end of the answer.
@@ -380,8 +398,13 @@ impl Writer<'_> {
         let mut lasts = Vec::new();
         if !self.must_call() {
             let head = self.lark.exact("<|channel|>final<|message|>");
-            let text = self.harmony_text();
-            let text = self.lark.terminal(&text)?;
+            let text = match self.options.json {
+                Some(schema) => self.lark.rule("json", &format!("%json {schema}"))?,
+                None => {
+                    let text = self.harmony_text();
+                    self.lark.terminal(&text)?
+                }
+            };
             lasts.push(format!("{head} {text}"));
         }
         for tool in tools {

@@ -195,6 +195,7 @@ fn what_grammars_let_through_is_read_and_valid() {
                     parallel: case != 2,
                     strict: true,
                     specials: &vocabulary.specials,
+                    json: None,
                 };
                 let grammar = format.grammar(&tools, &options).unwrap();
                 for seed in 0..4 {
@@ -276,6 +277,7 @@ fn grammars_refuse_what_is_no_call() {
                 parallel,
                 strict: true,
                 reasoning: ReasoningStart::Allowed,
+                json: None,
                 specials: &[],
             };
             sample.format.grammar(&tools, &options).unwrap()
@@ -321,6 +323,7 @@ fn what_a_format_cannot_be_held_to_is_said() {
         parallel: true,
         strict: true,
         reasoning: ReasoningStart::None,
+        json: None,
         specials: &[],
     };
     let grammar = |format: &str, schema: Value, options: &GrammarOptions<'_>| {

@@ -133,7 +133,7 @@ impl<'a> Run<'a> {
 
     fn decode(&mut self, decode: &mut Decode<'_>) -> Result<()> {
         let steps = decode.tokens.len() - decode.depth;
-        let pool = self.model.pool();
+        let pool = self.loaded.model.pool();
         let before = pool.handoffs();
         let speed = decode.once(steps);
         self.measured.decode.push(speed.context("while measuring decode")?);

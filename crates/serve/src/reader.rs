@@ -1,0 +1,108 @@
+//! Reads reasoning and tool calls out of an answer's text, as deltas for clients.
+
+use text::format::{self, End, StreamParser};
+
+use crate::event::{Delta, ScoredToken};
+use crate::rules::Reading;
+
+/// A call that is not certain yet: its text may still turn out to be none.
+struct Pending {
+    id: String,
+    name: String,
+    arguments: String,
+}
+
+/// The parser of one answer. A call is passed on when its arguments are whole, so that what was
+/// sent is never taken back.
+pub(crate) struct Reader {
+    /// `None` once the answer has ended.
+    parser: Option<StreamParser>,
+    pending: Option<Pending>,
+    pub(crate) n_calls: usize,
+    /// Whether what came last was reasoning.
+    pub(crate) in_reasoning: bool,
+    /// Reused.
+    pieces: Vec<format::Delta>,
+}
+
+impl Reader {
+    pub(crate) fn new(reading: &Reading) -> Self {
+        let Reading { format, tools, options } = reading;
+        Self {
+            parser: Some(StreamParser::new(format, tools, *options)),
+            pending: None,
+            n_calls: 0,
+            in_reasoning: options.reasoning_open,
+            pieces: Vec::new(),
+        }
+    }
+
+    /// Takes text with the tokens that belong to it.
+    pub(crate) fn push(&mut self, text: &str, tokens: Vec<ScoredToken>, out: &mut Vec<Delta>) {
+        let mut pieces = std::mem::take(&mut self.pieces);
+        if let Some(parser) = &mut self.parser {
+            parser.push(text, &mut pieces);
+        }
+        self.pass_on(&mut pieces, tokens, out);
+        self.pieces = pieces;
+    }
+
+    /// The answer has ended, of itself or by a limit.
+    pub(crate) fn finish(&mut self, end: End, out: &mut Vec<Delta>) {
+        let mut pieces = Vec::new();
+        if let Some(parser) = self.parser.take() {
+            parser.finish(end, &mut pieces);
+        }
+        self.pass_on(&mut pieces, Vec::new(), out);
+    }
+
+    fn pass_on(
+        &mut self,
+        pieces: &mut Vec<format::Delta>,
+        tokens: Vec<ScoredToken>,
+        out: &mut Vec<Delta>,
+    ) {
+        let start = out.len();
+        for piece in pieces.drain(..) {
+            self.in_reasoning = matches!(piece, format::Delta::Reasoning(_));
+            self.one(piece, out);
+        }
+        if tokens.is_empty() {
+            return;
+        }
+        let of_text = out[start..].iter_mut().find_map(|delta| match delta {
+            Delta::Text { tokens, .. } => Some(tokens),
+            _ => None,
+        });
+        match of_text {
+            Some(place) => *place = tokens,
+            None => out.push(Delta::Text { text: String::new(), tokens }),
+        }
+    }
+
+    fn one(&mut self, piece: format::Delta, out: &mut Vec<Delta>) {
+        match piece {
+            format::Delta::Reasoning(text) => out.push(Delta::Reasoning { text }),
+            format::Delta::Content(text) => out.push(Delta::Text { text, tokens: Vec::new() }),
+            format::Delta::CallStart { id, name, .. } => {
+                self.pending = Some(Pending { id, name, arguments: String::new() });
+            }
+            format::Delta::Arguments { text, .. } => {
+                if let Some(pending) = &mut self.pending {
+                    pending.arguments.push_str(&text);
+                }
+            }
+            format::Delta::CallEnd { .. } => {
+                let Some(Pending { id, name, arguments }) = self.pending.take() else { return };
+                let index = self.n_calls;
+                self.n_calls += 1;
+                out.push(Delta::ToolCall { index, id, name });
+                out.push(Delta::Arguments { index, text: arguments });
+            }
+            format::Delta::CallBroken { text, .. } => {
+                self.pending = None;
+                out.push(Delta::Text { text, tokens: Vec::new() });
+            }
+        }
+    }
+}
