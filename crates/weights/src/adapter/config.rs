@@ -149,7 +149,8 @@ impl PeftConfig {
         if self.layers_pattern.is_empty() {
             // PEFT's `.*?\.[^.]*\.(\d+)\.`: two parts before it, the module's own name after it.
             let (inner, _) = module.rsplit_once('.')?;
-            let is_index = |part: &&str| part.bytes().all(|b| b.is_ascii_digit()) && *part != "";
+            let is_index =
+                |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
             return inner.split('.').skip(2).find(is_index)?.parse().ok();
         }
         let found = self.layers_pattern.iter().find_map(|pattern| pattern.captures(module))?;
