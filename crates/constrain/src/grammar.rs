@@ -41,10 +41,7 @@ pub enum Grammar {
 }
 
 /// Compiles on a thread of its own: the depth of a schema is stack, and stack is limited by us.
-pub(crate) fn compile(
-    vocabulary: &Vocabulary,
-    grammar: &Grammar,
-) -> Result<Matcher, GrammarError> {
+pub(crate) fn compile(vocabulary: &Vocabulary, grammar: &Grammar) -> Result<Matcher, GrammarError> {
     std::thread::scope(|scope| {
         std::thread::Builder::new()
             .name("grammar".to_owned())

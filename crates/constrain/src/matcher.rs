@@ -91,10 +91,8 @@ impl Matcher {
             self.n_accepted += 1;
             return Ok(true);
         }
-        let n = self
-            .inner
-            .try_consume_tokens(&[token])
-            .map_err(|error| failure(&error.to_string()))?;
+        let n =
+            self.inner.try_consume_tokens(&[token]).map_err(|error| failure(&error.to_string()))?;
         self.n_accepted += n;
         Ok(n == 1)
     }

@@ -25,16 +25,68 @@ fn exercise(grammar: &Grammar) {
 }
 
 const KEYWORDS: &[&str] = &[
-    "type", "const", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
-    "multipleOf", "minLength", "maxLength", "pattern", "format", "items", "prefixItems",
-    "additionalItems", "minItems", "maxItems", "uniqueItems", "properties", "patternProperties",
-    "additionalProperties", "propertyNames", "required", "minProperties", "maxProperties",
-    "dependentRequired", "dependentSchemas", "dependencies", "allOf", "anyOf", "oneOf", "$ref",
-    "nullable", "$id", "$anchor", "$defs", "unevaluatedProperties", "not", "x",
+    "type",
+    "const",
+    "enum",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "format",
+    "items",
+    "prefixItems",
+    "additionalItems",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "properties",
+    "patternProperties",
+    "additionalProperties",
+    "propertyNames",
+    "required",
+    "minProperties",
+    "maxProperties",
+    "dependentRequired",
+    "dependentSchemas",
+    "dependencies",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "$ref",
+    "nullable",
+    "$id",
+    "$anchor",
+    "$defs",
+    "unevaluatedProperties",
+    "not",
+    "x",
 ];
 const TEXTS: &[&str] = &[
-    "string", "integer", "number", "object", "array", "null", "boolean", "date", "ipv6", "uri",
-    "^a+$", "(a|b)*", "[^]", "#", "#/$defs/a", "#/properties/a", "a", "b", "", "é\u{1}", "%zz",
+    "string",
+    "integer",
+    "number",
+    "object",
+    "array",
+    "null",
+    "boolean",
+    "date",
+    "ipv6",
+    "uri",
+    "^a+$",
+    "(a|b)*",
+    "[^]",
+    "#",
+    "#/$defs/a",
+    "#/properties/a",
+    "a",
+    "b",
+    "",
+    "é\u{1}",
+    "%zz",
 ];
 
 /// A schema or a value from bytes: mostly of the right kind, so that it gets further.
@@ -89,8 +141,10 @@ fn schemas() {
 
 #[test]
 fn patterns() {
-    const ALPHABET: &[char] = &['a', '(', ')', '|', '*', '+', '?', '{', '}', '[', ']', '^', '$',
-        '-', '\\', 'd', 'u', 'x', 'p', '1', ',', ':', '<', '>', '=', '.', 'é', '&'];
+    const ALPHABET: &[char] = &[
+        'a', '(', ')', '|', '*', '+', '?', '{', '}', '[', ']', '^', '$', '-', '\\', 'd', 'u', 'x',
+        'p', '1', ',', ':', '<', '>', '=', '.', 'é', '&',
+    ];
     bolero::check!().with_type::<Vec<u8>>().for_each(|bytes| {
         let text = bytes.iter().map(|byte| ALPHABET[*byte as usize % ALPHABET.len()]).collect();
         exercise(&Grammar::Regex(text));
@@ -102,9 +156,43 @@ fn patterns() {
 
 #[test]
 fn grammars() {
-    const PARTS: &[&str] = &["start", ":", "a", "b", "|", "\"x\"", "/y+/", "*", "(", ")", "\n",
-        "%json", "{\"type\":", "\"null\"}", "<|tool_call|>", "%ignore", " ", "~", "1..3", "?",
-        "[", "]", "&", "@x", "//", "#", "\\", "%regex", "{", "}", "A", "lazy", "suffix", "=", "."];
+    const PARTS: &[&str] = &[
+        "start",
+        ":",
+        "a",
+        "b",
+        "|",
+        "\"x\"",
+        "/y+/",
+        "*",
+        "(",
+        ")",
+        "\n",
+        "%json",
+        "{\"type\":",
+        "\"null\"}",
+        "<|tool_call|>",
+        "%ignore",
+        " ",
+        "~",
+        "1..3",
+        "?",
+        "[",
+        "]",
+        "&",
+        "@x",
+        "//",
+        "#",
+        "\\",
+        "%regex",
+        "{",
+        "}",
+        "A",
+        "lazy",
+        "suffix",
+        "=",
+        ".",
+    ];
     bolero::check!().with_type::<Vec<u8>>().for_each(|bytes| {
         let parts = bytes.iter().map(|byte| PARTS[*byte as usize % PARTS.len()]);
         exercise(&Grammar::Lark(format!("start: {}", parts.collect::<String>())));

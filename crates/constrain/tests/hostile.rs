@@ -91,8 +91,10 @@ fn schemas() {
     let far = schema("too many items", json!({"maxItems": 1_000_000_000}));
     assert!(matches!(far, Err(GrammarError::TooLarge { .. })));
     let _ = schema("length", json!({"type": "string", "maxLength": 65_535}));
-    let _ = schema("length and pattern",
-        json!({"type": "string", "minLength": 500, "maxLength": 60_000, "pattern": "a.*b.*c"}));
+    let _ = schema(
+        "length and pattern",
+        json!({"type": "string", "minLength": 500, "maxLength": 60_000, "pattern": "a.*b.*c"}),
+    );
     let properties: serde_json::Map<String, Value> =
         (0..5000).map(|n| (format!("p{n}"), json!({"type": "string"}))).collect();
     let _ = schema("optional properties", json!({"type": "object", "properties": properties}));
@@ -144,7 +146,8 @@ fn references() {
 
 #[test]
 fn lark() {
-    let lark = |text: &str| survives(text.get(..40).unwrap_or(text), &Grammar::Lark(text.to_owned()));
+    let lark =
+        |text: &str| survives(text.get(..40).unwrap_or(text), &Grammar::Lark(text.to_owned()));
     assert!(lark("start: %json {\"not\": {}}").is_err());
     assert!(lark("start: %json {\"$ref\": \"#\"}").is_err());
     let _ = lark("start: start");

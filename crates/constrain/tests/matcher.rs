@@ -95,10 +95,23 @@ fn special_tokens_are_reached_by_name_only() {
 
 #[test]
 fn white_space_is_bounded() {
-    let schema = json!({"type": "object", "properties": {"a": {"type": "array"}}, "required": ["a"]});
+    let schema =
+        json!({"type": "object", "properties": {"a": {"type": "array"}}, "required": ["a"]});
     let matcher = VOCABULARY.compile(&Grammar::JsonSchema(schema)).expect("it compiles");
-    let yes = ["{\"a\":[]}", "{\"a\": [1, 2]}", "{\n  \"a\": [\n    1,\n    2\n  ]\n}", "{\n\t\"a\": []\n}"];
-    let no = [" {\"a\":[]}", "{\"a\":  []}", "{\"a\":\n\n[]}", "{\"a\":[]} ", "{\"a\":[]}\n", "{\"a\":\r[]}"];
+    let yes = [
+        "{\"a\":[]}",
+        "{\"a\": [1, 2]}",
+        "{\n  \"a\": [\n    1,\n    2\n  ]\n}",
+        "{\n\t\"a\": []\n}",
+    ];
+    let no = [
+        " {\"a\":[]}",
+        "{\"a\":  []}",
+        "{\"a\":\n\n[]}",
+        "{\"a\":[]} ",
+        "{\"a\":[]}\n",
+        "{\"a\":\r[]}",
+    ];
     for text in yes {
         assert!(support::takes(&matcher, text), "{text:?}");
     }
@@ -127,8 +140,13 @@ fn broken_vocabularies_are_refused() {
     let long = Vocabulary::new([Token::Bytes(&long)], &[0], None).err();
     assert!(matches!(long, Some(VocabularyError::TooLarge { .. })));
     // Equal tokens, empty ones, and bytes that no text has are all fine.
-    let odd = [Token::Bytes(b"a"), Token::Bytes(b"a"), Token::Bytes(b""), Token::Bytes(b"\xff"),
-        Token::Special("<end>")];
+    let odd = [
+        Token::Bytes(b"a"),
+        Token::Bytes(b"a"),
+        Token::Bytes(b""),
+        Token::Bytes(b"\xff"),
+        Token::Special("<end>"),
+    ];
     let odd = Vocabulary::new(odd, &[4], None).expect("it is odd, not broken");
     let mut matcher = odd.compile(&Grammar::Regex("a".to_owned())).expect("it compiles");
     let mut mask = [0];

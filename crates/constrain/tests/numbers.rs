@@ -19,11 +19,7 @@ fn bound() -> impl Strategy<Value = Option<(i64, bool)>> {
 }
 
 fn number(hundredths: i64) -> Value {
-    if hundredths % 100 == 0 {
-        json!(hundredths / 100)
-    } else {
-        json!(hundredths as f64 / 100.0)
-    }
+    if hundredths % 100 == 0 { json!(hundredths / 100) } else { json!(hundredths as f64 / 100.0) }
 }
 
 /// Every way to write a number of hundredths without an exponent, and some with zeros.

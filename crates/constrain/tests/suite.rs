@@ -157,9 +157,7 @@ fn table(report: &Report) -> String {
 }
 
 fn line(table: &mut String, name: &str, c: &Counts) {
-    let columns = format!(
-        "{:4} {:4}  {:4} {:4}  {:4}",
-        c.schemas, c.refused, c.valid, c.stopped, c.invalid
-    );
+    let columns =
+        format!("{:4} {:4}  {:4} {:4}  {:4}", c.schemas, c.refused, c.valid, c.stopped, c.invalid);
     writeln!(table, "{columns}  {name}").expect("a string takes all text");
 }

@@ -56,7 +56,9 @@ fn most_schemas_of_the_sets_compile() {
         if let Err(error) = VOCABULARY.compile(&Grammar::JsonSchema(schema)) {
             println!("refused: {name}: {error}");
             let reason = error.to_string();
-            *refused.entry(reason.split(" at ").next().unwrap_or_default().to_owned()).or_default() += 1;
+            *refused
+                .entry(reason.split(" at ").next().unwrap_or_default().to_owned())
+                .or_default() += 1;
         }
         times.push((begun.elapsed(), name));
     }
@@ -84,8 +86,11 @@ fn what_is_drawn_from_masks_is_valid() {
     }
     let mut drawn = Vec::new();
     for (name, schema) in all {
-        let Ok(matcher) = VOCABULARY.compile(&Grammar::JsonSchema(schema.clone())) else { continue };
-        let texts: Vec<String> = (0..WALKS).filter_map(|seed| walk(matcher.clone(), seed)).collect();
+        let Ok(matcher) = VOCABULARY.compile(&Grammar::JsonSchema(schema.clone())) else {
+            continue;
+        };
+        let texts: Vec<String> =
+            (0..WALKS).filter_map(|seed| walk(matcher.clone(), seed)).collect();
         for text in &texts {
             let parsed: Result<Value, _> = serde_json::from_str(text);
             assert!(parsed.is_ok(), "{name}: {text}: {parsed:?}");
@@ -105,7 +110,10 @@ fn suite_schemas(folder: &std::path::Path) -> Vec<(String, Value)> {
         let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
         let groups: Vec<Value> = serde_json::from_str(&text).expect("a file of the suite is JSON");
         for group in groups {
-            found.push((format!("{}: {}", entry.path().display(), group["description"]), group["schema"].clone()));
+            found.push((
+                format!("{}: {}", entry.path().display(), group["description"]),
+                group["schema"].clone(),
+            ));
         }
     }
     found.sort_by(|a, b| a.0.cmp(&b.0));

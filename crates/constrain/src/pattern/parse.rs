@@ -142,7 +142,8 @@ impl Parser {
         let rest = &self.chars[self.at + 1..];
         let Some(length) = rest.iter().position(|c| *c == '}') else { return Ok(None) };
         let inner: String = rest[..length].iter().collect();
-        let (min, max) = inner.split_once(',').map_or((&*inner, None), |(min, max)| (min, Some(max)));
+        let (min, max) =
+            inner.split_once(',').map_or((&*inner, None), |(min, max)| (min, Some(max)));
         let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit());
         if min.is_empty() || !digits(min) || !max.is_none_or(digits) {
             return Ok(None);

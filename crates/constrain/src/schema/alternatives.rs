@@ -13,7 +13,8 @@ pub(super) fn separate(schemas: &mut [Value], definitions: &[Value]) -> bool {
     if pairs(schemas).all(|(a, b)| excluded(a, b)) {
         return true;
     }
-    let tags: Vec<String> = schemas.iter().filter_map(properties).flat_map(Map::keys).cloned().collect();
+    let tags: Vec<String> =
+        schemas.iter().filter_map(properties).flat_map(Map::keys).cloned().collect();
     let shows = |tag: &String| {
         pairs(schemas).all(|(a, b)| {
             let both = property(a, tag).zip(property(b, tag));

@@ -140,8 +140,7 @@ impl<'a> Lowering<'a> {
         let here = Place {
             pointer: place.pointer.clone(),
             depth: place.depth,
-            embedded: place.embedded
-                || !place.pointer.is_empty() && references::has_base(schema),
+            embedded: place.embedded || !place.pointer.is_empty() && references::has_base(schema),
         };
         let mut out = Out::default();
         for (keyword, value) in fields {
@@ -149,7 +148,9 @@ impl<'a> Lowering<'a> {
                 Some(Keyword::Annotation) => {}
                 Some(Keyword::Refused(reason)) => return Err(here.unsupported(keyword, reason)),
                 None => return Err(here.unsupported(keyword, "it is not known")),
-                Some(Keyword::Constraint) => self.keyword(keyword, value, fields, &here, &mut out)?,
+                Some(Keyword::Constraint) => {
+                    self.keyword(keyword, value, fields, &here, &mut out)?
+                }
             }
         }
         bounds(fields, &here, &mut out)?;
@@ -194,14 +195,18 @@ impl<'a> Lowering<'a> {
             }
             "format" => self.format(string(keyword, value, place)?, fields, place, out)?,
             "uniqueItems" => check_unique(value, fields, place)?,
-            "nullable" if *value == json!(true) => {
+            "nullable" if *value != json!(false) => {
                 return Err(place.unsupported(keyword, "add \"null\" to \"type\" instead"));
             }
             "items" | "prefixItems" | "additionalItems" => {
                 self.items(keyword, value, fields, place, out)?;
             }
-            "properties" | "patternProperties" | "additionalProperties" | "required"
-            | "unevaluatedProperties" | "propertyNames" => {
+            "properties"
+            | "patternProperties"
+            | "additionalProperties"
+            | "required"
+            | "unevaluatedProperties"
+            | "propertyNames" => {
                 self.object(keyword, value, fields, place, out)?;
             }
             "dependentRequired" | "dependentSchemas" | "dependencies" => {
@@ -222,7 +227,11 @@ impl<'a> Lowering<'a> {
         self.n_nodes += nodes;
         if self.n_nodes > SCHEMA_NODES_MAX {
             let (got, limit) = (self.n_nodes as u64, SCHEMA_NODES_MAX as u64);
-            return Err(GrammarError::TooLarge { what: "parts of a schema".to_owned(), got, limit });
+            return Err(GrammarError::TooLarge {
+                what: "parts of a schema".to_owned(),
+                got,
+                limit,
+            });
         }
         Ok(())
     }
@@ -417,7 +426,7 @@ impl<'a> Lowering<'a> {
                 ("minLength", count) if !lowered.contains_key("maxLength") => {
                     self.pattern(&format!("^[^]{{{count},}}$"), &inner.pointer)?
                 }
-                ("enum", Value::Array(names)) => {
+                ("enum", Value::Array(names)) if names.iter().all(Value::is_string) => {
                     let names = names.iter().filter_map(Value::as_str).map(pattern::literal);
                     format!("^(?:{})$", names.collect::<Vec<_>>().join("|"))
                 }
@@ -538,11 +547,8 @@ impl<'a> Lowering<'a> {
         let idx = self.definitions.len();
         self.definitions.push(Value::Null);
         self.definition_of.insert(target.pointer.clone(), idx);
-        let there = Place {
-            pointer: target.pointer,
-            depth: place.depth + 1,
-            embedded: target.embedded,
-        };
+        let there =
+            Place { pointer: target.pointer, depth: place.depth + 1, embedded: target.embedded };
         self.definitions[idx] = self.schema(target.schema, &there)?;
         Ok(format!("#/$defs/{idx}"))
     }
@@ -631,12 +637,13 @@ fn bounds(fields: &Fields, place: &Place, out: &mut Out) -> Result<(), GrammarEr
         if let Some(value) = number(exclusive)? {
             bound = Some(Bound { value, exclusive: true }.tighter(bound));
         }
-        let clamped = match bound {
-            None => None,
-            Some(bound) => Some(bound.clamped().ok_or_else(|| {
-                place.unsupported(plain, "it leaves only numbers beyond 2^53")
-            })?),
-        };
+        let clamped =
+            match bound {
+                None => None,
+                Some(bound) => Some(bound.clamped().ok_or_else(|| {
+                    place.unsupported(plain, "it leaves only numbers beyond 2^53")
+                })?),
+            };
         if sign > 0.0 {
             out.lower = clamped;
         } else {

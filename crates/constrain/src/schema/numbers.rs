@@ -72,7 +72,8 @@ impl Divisors {
             coefficient.checked_mul(10u64.checked_pow(places - own)?)
         };
         let scaled: Vec<u64> = self.found.iter().map(scaled).collect::<Option<_>>()?;
-        let common = scaled.iter().try_fold(1u64, |common, &d| common.checked_mul(d / gcd(common, d)));
+        let common =
+            scaled.iter().try_fold(1u64, |common, &d| common.checked_mul(d / gcd(common, d)));
         common?.checked_mul(scaled.iter().copied().max()?)
     }
 }

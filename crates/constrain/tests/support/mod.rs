@@ -125,7 +125,8 @@ fn forms(value: &Value) -> Vec<String> {
             forms.push(format!("{number:e}"));
         }
         Value::String(text) => {
-            let escaped: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+            let escaped: String =
+                text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
             forms.push(format!("\"{escaped}\""));
             forms.push(forms[0].replace('/', "\\/"));
         }

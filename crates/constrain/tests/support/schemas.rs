@@ -11,7 +11,8 @@ pub fn of_folder(folder: &Path) -> Vec<(String, Value)> {
     let read = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).ok()?;
         let schema: Value = serde_json::from_str(text.trim_start_matches('\u{feff}')).ok()?;
-        let is_schema = ["$schema", "properties", "type"].iter().any(|key| schema.get(key).is_some());
+        let is_schema =
+            ["$schema", "properties", "type"].iter().any(|key| schema.get(key).is_some());
         let name = path.strip_prefix(folder).ok()?.display().to_string();
         is_schema.then_some((name, schema))
     };
