@@ -7,6 +7,7 @@ mod instructions;
 mod mix;
 mod padded;
 mod random_model;
+mod schemas;
 mod shell;
 mod smollm2;
 mod test;

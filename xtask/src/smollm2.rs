@@ -84,7 +84,7 @@ fn unpack(work: &Path) -> Result<PathBuf> {
 }
 
 /// The first of the usual names under which Python with pip answers.
-fn python() -> Result<&'static str> {
+pub(crate) fn python() -> Result<&'static str> {
     for name in ["python3", "python"] {
         let found = Command::new(name).args(["-m", "pip", "--version"]).output();
         if found.is_ok_and(|out| out.status.success()) {

@@ -195,7 +195,7 @@ impl<'a> Lowering<'a> {
             }
             "format" => self.format(string(keyword, value, place)?, fields, place, out)?,
             "uniqueItems" => check_unique(value, fields, place)?,
-            "nullable" if *value == json!(true) => {
+            "nullable" if *value != json!(false) => {
                 return Err(place.unsupported(keyword, "add \"null\" to \"type\" instead"));
             }
             "items" | "prefixItems" | "additionalItems" => {
@@ -426,7 +426,7 @@ impl<'a> Lowering<'a> {
                 ("minLength", count) if !lowered.contains_key("maxLength") => {
                     self.pattern(&format!("^[^]{{{count},}}$"), &inner.pointer)?
                 }
-                ("enum", Value::Array(names)) => {
+                ("enum", Value::Array(names)) if names.iter().all(Value::is_string) => {
                     let names = names.iter().filter_map(Value::as_str).map(pattern::literal);
                     format!("^(?:{})$", names.collect::<Vec<_>>().join("|"))
                 }
