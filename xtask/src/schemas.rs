@@ -70,7 +70,8 @@ fn fetch(work: &Path) -> Result<()> {
         ]
         .into_iter();
         let found = wanted.find(|(inner, _)| unpacked.join(inner).is_dir());
-        let (inner, name) = found.with_context(|| format!("{} is not as it was", part.display()))?;
+        let (inner, name) =
+            found.with_context(|| format!("{} is not as it was", part.display()))?;
         fs::rename(unpacked.join(inner), work.join(name))?;
     }
     fs::remove_dir_all(&parts)?;

@@ -12,12 +12,16 @@ mod data;
 mod detect;
 mod grammar;
 mod harmony;
+mod keywords;
 mod lark;
 mod scan;
 mod schema;
 mod sink;
 mod stream;
+mod tagged;
+mod tags;
 mod tools;
+mod values;
 
 pub use data::Format;
 pub use grammar::{GrammarOptions, ReasoningStart, ToolChoice};

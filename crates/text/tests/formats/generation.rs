@@ -1,10 +1,9 @@
 //! Answers drawn at random from the grammars: all are read, and their arguments are valid.
 
-use std::collections::HashMap;
-
 use serde_json::{Value, json};
 use text::format::{
-    End, Format, GrammarOptions, ParseOptions, ReasoningStart, StreamParser, Tool, ToolChoice,
+    Answer, Call, End, Format, GrammarOptions, ParseOptions, ReasoningStart, StreamParser, Tool,
+    ToolChoice,
 };
 
 use crate::grammars::Vocabulary;
@@ -164,81 +163,73 @@ fn specials(format: &str) -> &'static [&'static str] {
     }
 }
 
+/// Choices and reasoning that grammars are made for.
+fn cases(tools: &[Tool]) -> [(ToolChoice<'_>, ReasoningStart); 6] {
+    [
+        (ToolChoice::Auto, ReasoningStart::Allowed),
+        (ToolChoice::Auto, ReasoningStart::None),
+        (ToolChoice::Required, ReasoningStart::Open),
+        (ToolChoice::Required, ReasoningStart::Allowed),
+        (ToolChoice::Named(tools[0].name()), ReasoningStart::None),
+        (ToolChoice::None, ReasoningStart::Allowed),
+    ]
+}
+
+/// Whether an answer has the calls that it was to have, with valid arguments.
+fn is_right(answer: &Answer, tools: &[Tool], options: &GrammarOptions<'_>) -> bool {
+    let valid = |call: &Call| {
+        let tool = tools.iter().find(|tool| tool.name() == call.name).unwrap();
+        let validator = jsonschema::validator_for(tool.parameters()).unwrap();
+        match serde_json::from_str::<Value>(&call.arguments) {
+            Ok(value) => validator.is_valid(&value),
+            // JSON has numbers that no float can hold.
+            Err(error) => error.to_string().contains("number out of range"),
+        }
+    };
+    let n = answer.calls.len();
+    let enough = match options.choice {
+        ToolChoice::None => n == 0,
+        ToolChoice::Auto => true,
+        ToolChoice::Required => n > 0 && answer.content.is_empty(),
+        ToolChoice::Named(name) => {
+            n == 1 && answer.calls[0].name == name && answer.content.is_empty()
+        }
+    };
+    enough && (options.parallel || n < 2) && answer.calls.iter().all(valid)
+}
+
 #[test]
 fn what_grammars_let_through_is_read_and_valid() {
     let (mut n, mut n_calls, mut unfinished) = (0, 0, Vec::new());
     let mut wrong = Vec::new();
+    let formats = || Format::names().map(|name| Format::named(name).unwrap());
     for (set, all) in [templates::tools(), hard_tools()].iter().enumerate() {
         let tools = Tool::list(all).unwrap();
-        let validators: HashMap<&str, jsonschema::Validator> = (tools.iter())
-            .map(|tool| (tool.name(), jsonschema::validator_for(tool.parameters()).unwrap()))
-            .collect();
-        for format in
-            Format::names().map(|name| Format::named(name).unwrap()).filter(Format::has_calls)
+        for (format, case) in formats()
+            .filter(Format::has_calls)
+            .flat_map(|f| (0..6).map(move |case| (f.clone(), case)))
         {
-            for (case, (choice, reasoning)) in [
-                (ToolChoice::Auto, ReasoningStart::Allowed),
-                (ToolChoice::Auto, ReasoningStart::None),
-                (ToolChoice::Required, ReasoningStart::Open),
-                (ToolChoice::Required, ReasoningStart::Allowed),
-                (ToolChoice::Named(tools[0].name()), ReasoningStart::None),
-                (ToolChoice::None, ReasoningStart::Allowed),
-            ]
-            .into_iter()
-            .enumerate()
-            {
-                let vocabulary =
-                    Vocabulary::new(if case % 2 == 0 { &[] } else { specials(format.name()) });
-                let options = GrammarOptions {
-                    choice,
-                    reasoning,
-                    parallel: case != 2,
-                    strict: true,
-                    specials: &vocabulary.specials,
-                    json: None,
+            let (choice, reasoning) = cases(&tools)[case];
+            let vocabulary =
+                Vocabulary::new(if case % 2 == 0 { &[] } else { specials(format.name()) });
+            let parallel = case != 2;
+            let specials = &vocabulary.specials;
+            let options =
+                GrammarOptions { choice, reasoning, parallel, strict: true, json: None, specials };
+            let grammar = format.grammar(&tools, &options).unwrap();
+            for seed in 0..4 {
+                let state = 1 + (seed * 100 + case as u64 + 10 * set as u64) * 7919;
+                let Some(text) = (Walk { state }).answer(&vocabulary, &grammar) else {
+                    unfinished.push(format!("{} {choice:?}", format.name()));
+                    continue;
                 };
-                let grammar = format.grammar(&tools, &options).unwrap();
-                for seed in 0..4 {
-                    let state = 1 + (seed * 100 + case as u64 + 10 * set as u64) * 7919;
-                    let Some(text) = (Walk { state }).answer(&vocabulary, &grammar) else {
-                        unfinished.push(format!("{} {choice:?}", format.name()));
-                        continue;
-                    };
-                    n += 1;
-                    let options = ParseOptions {
-                        reasoning_open: reasoning == ReasoningStart::Open
-                            && format.name() != "harmony",
-                        id_seed: 0,
-                    };
-                    let answer = StreamParser::parse(&format, &tools, options, &text, End::Turn);
-                    n_calls += answer.calls.len();
-                    let valid = |call: &text::format::Call| {
-                        match serde_json::from_str::<Value>(&call.arguments) {
-                            Ok(value) => validators[call.name.as_str()].is_valid(&value),
-                            // JSON has numbers that no float can hold.
-                            Err(error) => error.to_string().contains("number out of range"),
-                        }
-                    };
-                    let enough = match choice {
-                        ToolChoice::None => answer.calls.is_empty(),
-                        ToolChoice::Auto => true,
-                        ToolChoice::Required => {
-                            !answer.calls.is_empty()
-                                && answer.content.is_empty()
-                                && (case != 2 || answer.calls.len() == 1)
-                        }
-                        ToolChoice::Named(name) => {
-                            answer.calls.len() == 1
-                                && answer.calls[0].name == name
-                                && answer.content.is_empty()
-                        }
-                    };
-                    if !enough || !answer.calls.iter().all(valid) {
-                        wrong.push(format!(
-                            "{} {choice:?} {reasoning:?}: {text:?}\n  {answer:?}",
-                            format.name()
-                        ));
-                    }
+                let reasoning_open = reasoning == ReasoningStart::Open;
+                let parse = ParseOptions { reasoning_open, id_seed: 0 };
+                let answer = StreamParser::parse(&format, &tools, parse, &text, End::Turn);
+                n += 1;
+                n_calls += answer.calls.len();
+                if !is_right(&answer, &tools, &options) {
+                    wrong.push(format!("{} {options:?}: {text:?}\n  {answer:?}", format.name()));
                 }
             }
         }
@@ -378,4 +369,43 @@ fn what_a_format_cannot_be_held_to_is_said() {
         hermes.grammar(&[], &GrammarOptions { choice: ToolChoice::Required, ..options }).is_err()
     );
     assert!(Format::named("nope").unwrap_err().to_string().contains("hermes"));
+}
+
+#[test]
+fn text_is_held_to_a_schema_behind_reasoning_and_beside_calls() {
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": false});
+    let tools = [Tool::new("f", None).unwrap()];
+    let mut n_texts = 0;
+    for (name, reasoning, tools) in [
+        ("hermes", ReasoningStart::Open, &[][..]),
+        ("hermes", ReasoningStart::None, &tools[..]),
+        ("harmony", ReasoningStart::Allowed, &tools[..]),
+        ("llama3", ReasoningStart::None, &[][..]),
+    ] {
+        let format = Format::named(name).unwrap();
+        let vocabulary = Vocabulary::new(&[]);
+        let options = GrammarOptions {
+            choice: if tools.is_empty() { ToolChoice::None } else { ToolChoice::Auto },
+            reasoning,
+            parallel: false,
+            strict: true,
+            json: Some(&schema),
+            specials: &vocabulary.specials,
+        };
+        let grammar = format.grammar(tools, &options).unwrap();
+        for seed in 1..9 {
+            let Some(text) = (Walk { state: seed * 7919 }).answer(&vocabulary, &grammar) else {
+                continue;
+            };
+            let reasoning_open = reasoning == ReasoningStart::Open;
+            let parse = ParseOptions { reasoning_open, id_seed: 0 };
+            let answer = StreamParser::parse(&format, tools, parse, &text, End::Turn);
+            if answer.calls.is_empty() {
+                let value: Value = serde_json::from_str(&answer.content).unwrap();
+                assert!(value["n"].is_number(), "{name}: {text}");
+                n_texts += 1;
+            }
+        }
+    }
+    assert!(n_texts > 8, "{n_texts}");
 }

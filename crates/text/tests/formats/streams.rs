@@ -516,7 +516,6 @@ const UGLIES: &[Ugly] = &[
         reasoning: "Hm.",
         content: "A moment.",
         calls: &[PING],
-        ..UGLY
     },
     Ugly { format: "harmony", text: "<|channel|>final<|message|>Yes.", content: "Yes.", ..UGLY },
     Ugly { format: "harmony", text: "Just text", content: "Just text", ..UGLY },

@@ -500,6 +500,7 @@ fn grammars_accept_what_templates_write() {
                     parallel: sample.calls.len() > 1,
                     strict,
                     reasoning: if open { ReasoningStart::Open } else { ReasoningStart::Allowed },
+                    json: None,
                     specials: &vocabulary.specials,
                 };
                 let grammar = sample.format.grammar(&tools, &options).unwrap();
