@@ -303,6 +303,7 @@ fn events() -> Vec<Event> {
                 total: Duration::from_millis(1030),
                 prefill_tokens: 2,
                 decode_tokens: 7,
+                masks: Duration::ZERO,
             },
         },
     ]
