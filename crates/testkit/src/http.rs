@@ -6,7 +6,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 /// How long a read may stay silent before the request fails.
-const READ_TIMEOUT: Duration = Duration::from_secs(120);
+const READ_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// An answer: status code, headers with lower-case names, and the whole body.
 #[derive(Debug)]

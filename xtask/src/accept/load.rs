@@ -27,6 +27,8 @@ const TOKENS: std::ops::Range<usize> = 300..30_000;
 const ROUNDS_MAX: usize = 3;
 const START_SECONDS_MAX: u64 = 120;
 const PORT: u16 = 18_237;
+/// What both servers call the model.
+const NAME: &str = "load";
 
 /// One request of the workload.
 struct Job {
@@ -124,7 +126,7 @@ fn level(
 fn freehold(context: &Context, file: &Path, clients: usize) -> Command {
     let mut command = Command::new(&context.freehold);
     command.arg("serve").arg(file).args(["--port", &PORT.to_string()]);
-    command.args(["--parallel", &clients.to_string(), "--queue", "128"]);
+    command.args(["--alias", NAME, "--parallel", &clients.to_string(), "--queue", "128"]);
     command.args(["--threads", &context.threads.to_string(), "--context", &LONGEST.to_string()]);
     command
 }
@@ -133,7 +135,14 @@ fn freehold(context: &Context, file: &Path, clients: usize) -> Command {
 fn llama(program: &Path, file: &Path, clients: usize, threads: usize) -> Command {
     let mut command = Command::new(program);
     command.arg("-m").arg(file).args(["--port", &PORT.to_string()]);
-    command.args(["-np", &clients.to_string(), "-c", &(clients * LONGEST).to_string()]);
+    command.args([
+        "--alias",
+        NAME,
+        "-np",
+        &clients.to_string(),
+        "-c",
+        &(clients * LONGEST).to_string(),
+    ]);
     command.args(["-t", &threads.to_string(), "-tb", &threads.to_string(), "--no-webui"]);
     command
 }
@@ -210,7 +219,7 @@ impl Server {
     /// Seconds until the first event with a choice.
     fn ask(&self, job: &Job) -> Result<f64> {
         let body = json!({
-            "prompt": job.prompt, "max_tokens": job.answer, "temperature": 0,
+            "model": NAME, "prompt": job.prompt, "max_tokens": job.answer, "temperature": 0,
             "ignore_eos": true, "stream": true, "stream_options": {"include_usage": true},
         });
         let begun = Instant::now();
