@@ -431,3 +431,16 @@ fn dry_is_linear_and_finite_on_one_token_repeated() {
     let alone = sampler.sample(&mut [0.0f32, 0.0][..], &params, &history, key(0), Some(&[2]));
     assert_eq!(alone, Ok(1));
 }
+
+#[test]
+fn min_p_is_relative_to_the_best_token_that_typical_left() {
+    // One token has a third of the mass, twenty the rest: the entropy is nearer to the twenty.
+    let mut row = vec![0.1f32.ln(); 21];
+    row[0] = 0.0;
+    let params = SamplingParams { temperature: 1.0, typical_p: 0.49, min_p: 0.9, ..filtered(0) };
+    let mut sampler = Sampler::default();
+    sampler.sample(&mut row, &params, &History::default(), key(0), None).unwrap();
+    // Fourteen thirtieths are less, fifteen more.
+    assert_eq!(sampler.kept.tokens.len(), 15);
+    assert!(!sampler.kept.tokens.contains(&0));
+}
