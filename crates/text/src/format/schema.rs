@@ -208,6 +208,10 @@ impl<'a> Schemas<'a> {
         for key in ["anyOf", "oneOf"] {
             let Some(schemas) = keys.get(key).and_then(Value::as_array) else { continue };
             self.known(keys, &[&[key]], place)?;
+            // Each schema adds to `out`, so that its limit bounds the work.
+            if schemas.is_empty() {
+                return Err(self.error(&place.within(key), "a choice of no value"));
+            }
             let n = out.len();
             for (i, schema) in schemas.iter().enumerate() {
                 self.branches(schema, &place.within(key).within(&i.to_string()), out)?;

@@ -409,3 +409,114 @@ fn text_is_held_to_a_schema_behind_reasoning_and_beside_calls() {
     }
     assert!(n_texts > 8, "{n_texts}");
 }
+
+/// A schema made of what schemas are made of, right or wrong, as these bytes choose.
+fn random_schema(bytes: &mut impl Iterator<Item = u8>, depth: usize) -> Value {
+    let keys = [
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+        "minItems",
+        "maxItems",
+        "minLength",
+        "maxLength",
+        "pattern",
+        "minimum",
+        "enum",
+        "const",
+        "anyOf",
+        "oneOf",
+        "allOf",
+        "$ref",
+        "not",
+        "format",
+        "title",
+    ];
+    let pick = |byte: u8, n: usize| byte as usize % n;
+    let mut schema = serde_json::Map::new();
+    for _ in 0..pick(bytes.next().unwrap_or(0), 5) {
+        let key = keys[pick(bytes.next().unwrap_or(0), keys.len())];
+        let byte = bytes.next().unwrap_or(0);
+        let kinds = ["string", "integer", "number", "boolean", "null", "array", "object", "x"];
+        let kind = kinds[pick(byte, kinds.len())];
+        let mut nested = |n: usize| -> Vec<Value> {
+            let n = if depth == 0 { 0 } else { n };
+            (0..n).map(|_| random_schema(bytes, depth - 1)).collect()
+        };
+        let value = match (key, byte % 16) {
+            (_, 0) => json!(byte),
+            (_, 1) => json!([kind, null]),
+            ("type", 2) => json!([kind, "string"]),
+            ("type" | "format" | "title" | "const", _) => json!(kind),
+            ("properties", _) => {
+                let schemas = nested(2);
+                schemas.into_iter().zip(["a", "b\n/"]).map(|(s, key)| (key.to_owned(), s)).collect()
+            }
+            ("required", _) => json!(["a", "c"]),
+            ("enum", _) => json!([kind, byte, null, {"a": [kind]}, "<|\"|></parameter>"]),
+            ("anyOf" | "oneOf" | "allOf", n) => json!(nested(n as usize % 4)),
+            ("$ref", _) => json!(["#/$defs/a", "#/$defs/b", "#", "#/x", "y"][pick(byte, 5)]),
+            ("pattern", _) => json!(["^a$", "a|b", "[", "\\d+/", "(a", "^$", "\n"][pick(byte, 7)]),
+            ("items" | "additionalProperties" | "not", _) => nested(1).pop().unwrap_or_default(),
+            _ => json!(byte),
+        };
+        schema.insert(key.to_owned(), value);
+    }
+    Value::Object(schema)
+}
+
+#[test]
+fn random_schemas_give_grammars_or_errors() {
+    let formats: Vec<Format> = Format::names().map(|name| Format::named(name).unwrap()).collect();
+    bolero::check!().with_type::<Vec<u8>>().for_each(|bytes| {
+        let mut bytes = bytes.iter().copied();
+        let mut schema =
+            json!({"type": "object", "properties": {"p": random_schema(&mut bytes, 4)}});
+        schema["$defs"] =
+            json!({"a": random_schema(&mut bytes, 3), "b": random_schema(&mut bytes, 3)});
+        let Ok(tool) = Tool::new("f", Some(schema)) else { return };
+        for format in formats.iter().filter(|format| format.has_calls()) {
+            let options = GrammarOptions {
+                choice: ToolChoice::Auto,
+                parallel: true,
+                strict: true,
+                reasoning: ReasoningStart::Allowed,
+                specials: &[],
+                json: None,
+            };
+            if let Ok(grammar) = format.grammar(std::slice::from_ref(&tool), &options) {
+                assert!(grammar.starts_with("start: "));
+            }
+        }
+    });
+}
+
+#[test]
+fn schemas_that_double_are_refused() {
+    for leaf in [json!({"anyOf": []}), json!({"type": "string"}), json!({"$ref": "#/$defs/0"})] {
+        let mut definitions = serde_json::Map::new();
+        for i in 0..60 {
+            let next = json!({"$ref": format!("#/$defs/{}", i + 1)});
+            definitions.insert(i.to_string(), json!({"anyOf": [next, next]}));
+        }
+        definitions.insert("60".to_owned(), leaf);
+        let schema = json!({
+            "type": "object", "properties": {"p": {"$ref": "#/$defs/0"}}, "$defs": definitions,
+        });
+        let tools = [Tool::new("f", Some(schema)).unwrap()];
+        for name in ["qwen3-coder", "deepseek-v3.2", "gemma4", "lfm2"] {
+            let options = GrammarOptions {
+                choice: ToolChoice::Auto,
+                parallel: true,
+                strict: true,
+                reasoning: ReasoningStart::None,
+                specials: &[],
+                json: None,
+            };
+            let format = Format::named(name).unwrap();
+            assert!(format.grammar(&tools, &options).is_err(), "{name}");
+        }
+    }
+}
