@@ -406,10 +406,9 @@ impl<M: StepModel> Engine<M> {
             let sequence = &mut self.running[scheduled.running_idx];
             let (scratch, stats) = (&mut self.scratch, &mut self.stats);
             let outcome = if scheduled.is_draft {
-                check_draft(sequence, rows, vocab_size, scratch, events).map(|n_accepted| {
+                check_draft(sequence, rows, vocab_size, scratch, events).inspect(|&n_accepted| {
                     stats.drafted_tokens += scheduled.n_tokens as u64 - 1;
                     stats.accepted_tokens += n_accepted as u64;
-                    n_accepted
                 })
             } else {
                 take_rows(sequence, scheduled, rows, vocab_size, scratch, stats, events).map(|()| 0)

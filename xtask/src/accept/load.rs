@@ -157,7 +157,7 @@ fn jobs(count: usize) -> Vec<Job> {
     };
     let shared: Vec<usize> = (0..SHARED).map(|_| draw(&TOKENS)).collect();
     let job = |index: usize| {
-        let mut prompt = if index % 2 == 0 { shared.clone() } else { Vec::new() };
+        let mut prompt = if index.is_multiple_of(2) { shared.clone() } else { Vec::new() };
         let own = draw(&OWN);
         prompt.extend((0..own).map(|_| draw(&TOKENS)));
         Job { prompt, answer: draw(&ANSWER) }
