@@ -26,9 +26,9 @@ pub struct Draft {
 
 /// A sequence with an index of its stretches.
 ///
-/// The index has for each length of [`ORDERS`] the last place where a stretch ended, and for each
+/// The index has for each length of stretch (8, 4 and 2) the last place where a stretch ended, and for each
 /// place the one before it. A push costs a few table entries; a proposal compares at most
-/// [`OCCURRENCES_MAX`] places for each length. The result depends on the tokens alone.
+/// 16 places for each length. The result depends on the tokens alone.
 #[derive(Debug, Clone)]
 pub struct Lookup {
     tokens: Vec<u32>,
