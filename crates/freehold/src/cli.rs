@@ -145,6 +145,8 @@ pub(crate) struct Run {
     pub(crate) sampling: Sampling,
     #[command(flatten)]
     pub(crate) compute: Compute,
+    #[command(flatten)]
+    pub(crate) sparing: Sparing,
     /// Do not print tokens and speed after an answer
     #[arg(long)]
     pub(crate) quiet: bool,
@@ -234,6 +236,26 @@ pub(crate) struct Compute {
     pub(crate) packed: Packed,
 }
 
+/// What `run` and `serve` spare computing, without a change to any answer.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Sparing {
+    /// Guess tokens from the text so far where that pays; the answers are the same
+    #[arg(long, value_enum, value_name = "WHETHER", default_value = "on")]
+    pub(crate) speculate: Switch,
+    /// Keep what was computed for later prompts that begin alike; the answers are the same
+    #[arg(long, value_enum, value_name = "WHETHER", default_value = "on")]
+    pub(crate) prefix_cache: Switch,
+}
+
+/// Whether something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// It is
+    On,
+    /// It is not
+    Off,
+}
+
 /// Whether packed files are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Packed {
@@ -299,6 +321,8 @@ pub(crate) struct Serve {
     pub(crate) queue: u16,
     #[command(flatten)]
     pub(crate) compute: Compute,
+    #[command(flatten)]
+    pub(crate) sparing: Sparing,
 }
 
 /// Write a model's weights once as the processor wants them, so that every start is fast

@@ -34,6 +34,8 @@ const SETTINGS: &[Setting] = &[
     Setting { key: "activations", env: "FREEHOLD_ACTIVATIONS", only: PACKING },
     Setting { key: "context", env: "FREEHOLD_CONTEXT", only: COMPUTING },
     everywhere("packed", "FREEHOLD_PACKED"),
+    everywhere("speculate", "FREEHOLD_SPECULATE"),
+    everywhere("prefix-cache", "FREEHOLD_PREFIX_CACHE"),
     everywhere("host", "FREEHOLD_HOST"),
     everywhere("port", "FREEHOLD_PORT"),
     everywhere("parallel", "FREEHOLD_PARALLEL"),

@@ -1,7 +1,7 @@
 //! Where the crates meet: a model as the engine's, a tokenizer and a template as the server's,
 //! and a running local model made of them.
 
-use crate::cli::Compute;
+use crate::cli::{Compute, Sparing, Switch};
 use crate::compute::{self, Numerics};
 use crate::costs;
 use crate::locate::Found;
@@ -94,6 +94,7 @@ pub(crate) fn start(
     found: &Found<'_>,
     names: Names,
     compute: &Compute,
+    sparing: &Sparing,
     packed: PackedUse<'_>,
     room: Room,
 ) -> Result<Local> {
@@ -113,12 +114,14 @@ pub(crate) fn start(
     let adapters = Adapters::default();
     let paged = PagedModel::new(Arc::new(loaded.model), blocks, context);
     let mut paged = paged.with_adapters(adapters.clone());
-    let costs = costs::measure(&mut paged);
+    let speculates = sparing.speculate == Switch::On;
+    let costs = if speculates { costs::measure(&mut paged) } else { None };
     let config = Config {
         step_tokens: STEP_TOKENS.max(room.parallel + 1),
         running_max: room.parallel,
         waiting_max: usize::MAX,
         costs,
+        keep_prefixes: sparing.prefix_cache == Switch::On,
         ..Config::default()
     };
     let engine = Engine::new(paged, config)?;

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     let id = names.id.clone();
     let room = Room { parallel: usize::from(args.parallel.max(1)), queue: usize::from(args.queue) };
     let packed = PackedUse::new(locator, found.model, args.compute.packed);
-    let local = wiring::start(&found, names, &args.compute, packed, room)?;
+    let local = wiring::start(&found, names, &args.compute, &args.sparing, packed, room)?;
     say(format_args!("{id} is ready on http://{address}/v1 (Ctrl-C stops it)"));
     bound.serve_until_signal(Arc::new(local))?;
     Ok(())
