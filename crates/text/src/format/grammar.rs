@@ -386,7 +386,8 @@ impl Writer<'_> {
         let next = "<|end|><|start|>assistant";
         let mut before = Vec::new();
         let reasons = self.options.reasoning != ReasoningStart::None;
-        let preamble = !self.must_call();
+        // A preamble is text of the answer, which is all of the JSON where that is asked for.
+        let preamble = !self.must_call() && self.options.json.is_none();
         for (wanted, channel) in [(reasons, "analysis"), (preamble, "commentary")] {
             if wanted {
                 let head = self.lark.exact(&format!("<|channel|>{channel}<|message|>"));
