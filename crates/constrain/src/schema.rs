@@ -23,7 +23,7 @@ mod lower;
 mod numbers;
 mod references;
 
-pub(crate) use lower::{Lowered, lower};
+pub(crate) use lower::lower;
 
 /// Deepest nesting of schemas, through references too.
 pub const SCHEMA_DEPTH_MAX: usize = 128;

@@ -2,21 +2,21 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
-pub mod schemas;
+pub(crate) mod schemas;
 
 use constrain::{Matcher, Token, Vocabulary};
 use serde_json::Value;
 
 /// The end token of [`bytes`].
-pub const END: u32 = 256;
+pub(crate) const END: u32 = 256;
 /// A special token of [`bytes`], `<|tool_call|>`.
-pub const TOOL_CALL: u32 = 257;
+pub(crate) const TOOL_CALL: u32 = 257;
 
 const LONGER: &[&str] =
     &["\": ", "\", \"", "{\"", "\"}", "true", "null", "name", "\n  ", "12", "é", "ab"];
 
 /// The bytes of every token of [`bytes`]; none for the special ones.
-pub fn pieces() -> Vec<Vec<u8>> {
+pub(crate) fn pieces() -> Vec<Vec<u8>> {
     let mut pieces: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
     pieces.extend([Vec::new(), Vec::new()]);
     pieces.extend(LONGER.iter().map(|piece| piece.as_bytes().to_vec()));
@@ -24,7 +24,7 @@ pub fn pieces() -> Vec<Vec<u8>> {
 }
 
 /// 256 tokens of one byte each, an end token and a special one, and some longer pieces.
-pub fn bytes() -> Vocabulary {
+pub(crate) fn bytes() -> Vocabulary {
     let pieces = pieces();
     let mut tokens: Vec<Token<'_>> = pieces.iter().map(|piece| Token::Bytes(piece)).collect();
     tokens[END as usize] = Token::Special("<|end|>");
@@ -33,26 +33,26 @@ pub fn bytes() -> Vocabulary {
 }
 
 /// Accepts a text byte by byte.
-pub fn push(matcher: &mut Matcher, text: &str) -> bool {
+pub(crate) fn push(matcher: &mut Matcher, text: &str) -> bool {
     let tokens: Vec<u32> = text.bytes().map(u32::from).collect();
     matcher.accept_all(&tokens) == Ok(tokens.len())
 }
 
 /// Whether the whole text is one that the grammar allows, as its mask says it.
-pub fn takes(matcher: &Matcher, text: &str) -> bool {
+pub(crate) fn takes(matcher: &Matcher, text: &str) -> bool {
     let mut matcher = matcher.clone();
     push(&mut matcher, text) && may_end(&mut matcher)
 }
 
 /// Whether the mask has the end token.
-pub fn may_end(matcher: &mut Matcher) -> bool {
+pub(crate) fn may_end(matcher: &mut Matcher) -> bool {
     let mut mask = vec![0; 9];
     matcher.mask(&mut mask).is_ok() && mask[END as usize / 32] >> (END % 32) & 1 == 1
 }
 
 /// Whether the grammar takes the value: keys in any order, numbers and texts in every form, with
 /// these marks between items and after keys.
-pub fn takes_value(matcher: &Matcher, value: &Value, comma: &str, colon: &str) -> bool {
+pub(crate) fn takes_value(matcher: &Matcher, value: &Value, comma: &str, colon: &str) -> bool {
     let separators = Separators { comma, colon };
     separators.value(value, matcher.clone(), &mut |mut end| may_end(&mut end))
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Every schema of a folder and its folders with its path, in order of path.
-pub fn of_folder(folder: &Path) -> Vec<(String, Value)> {
+pub(crate) fn of_folder(folder: &Path) -> Vec<(String, Value)> {
     let mut files = Vec::new();
     collect(folder, &mut files);
     files.sort();
@@ -31,7 +31,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 }
 
 /// The schemas of the tree, `tests/data/written.json`: named, each with an answer that is valid.
-pub fn of_tree() -> Vec<(String, Value, Value)> {
+pub(crate) fn of_tree() -> Vec<(String, Value, Value)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/written.json");
     let text = std::fs::read_to_string(path).expect("the file is in the tree");
     let all: Vec<Value> = serde_json::from_str(&text).expect("the file is JSON");
