@@ -141,7 +141,7 @@ impl Matcher {
             return Vec::new();
         }
         let bytes = self.inner.compute_ff_bytes();
-        let mut tokens = self.environment.tokenize_bytes(&bytes);
+        let (mut tokens, _) = self.environment.tokenize_bytes_marker(&bytes);
         let trie = self.environment.tok_trie();
         // The text goes on, and its tokenizer may join the last piece with what follows.
         while let Some(&last) = tokens.last() {

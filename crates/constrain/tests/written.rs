@@ -93,7 +93,9 @@ fn what_is_drawn_from_masks_is_valid() {
             (0..WALKS).filter_map(|seed| walk(matcher.clone(), seed)).collect();
         for text in &texts {
             let parsed: Result<Value, _> = serde_json::from_str(text);
-            assert!(parsed.is_ok(), "{name}: {text}: {parsed:?}");
+            // JSON sets no bound to numbers, and the reference takes them all.
+            let beyond = |error: serde_json::Error| error.to_string().contains("out of range");
+            assert!(parsed.map_or_else(beyond, |_| true), "{name}: {text}");
         }
         drawn.push(json!({"name": name, "schema": schema, "texts": texts}));
     }
