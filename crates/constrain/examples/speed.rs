@@ -27,7 +27,7 @@ fn main() {
     });
     let vocabulary = Vocabulary::new(tokens, tokenizer.ends(), None).expect("a vocabulary");
     println!("{} tokens built in {:?}", vocabulary.n_tokens(), begun.elapsed());
-    println!("{:<22}{:>11}  median, p99, max of a mask and of a token, µs", "", "compile");
+    println!("{:<22}{:>11}  median, p99, max of a mask, a token, a draft, µs", "", "compile");
     for (name, grammar, text) in cases() {
         let begun = Instant::now();
         let fresh = vocabulary.compile(&grammar).expect(name);
@@ -82,7 +82,7 @@ fn cases() -> Vec<(&'static str, Grammar, String)> {
 
 fn walk(vocabulary: &Vocabulary, mut matcher: Matcher, tokens: &[u32], name: &str) -> String {
     let mut mask = vec![0; vocabulary.mask_words()];
-    let (mut masks, mut steps) = (Vec::new(), Vec::new());
+    let (mut masks, mut steps, mut drafts) = (Vec::new(), Vec::new(), Vec::new());
     for &token in tokens {
         let begun = Instant::now();
         matcher.mask(&mut mask).expect(name);
@@ -91,8 +91,12 @@ fn walk(vocabulary: &Vocabulary, mut matcher: Matcher, tokens: &[u32], name: &st
         let begun = Instant::now();
         assert_eq!(matcher.accept(token), Ok(true), "{name}");
         steps.push(begun.elapsed());
+        let begun = Instant::now();
+        let _ = matcher.forced();
+        drafts.push(begun.elapsed());
     }
-    format!("{:>24} {:>20}", percentiles(masks), percentiles(steps))
+    let [masks, steps, drafts] = [masks, steps, drafts].map(percentiles);
+    format!("{masks:>20} {steps:>14} {drafts:>14}")
 }
 
 fn percentiles(mut times: Vec<Duration>) -> String {

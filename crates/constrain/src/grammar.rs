@@ -125,6 +125,7 @@ const REFUSALS: &[(&str, &str, &str)] = &[
     ("oneOf constraints are not supported", "oneOf", "two of its schemas may hold together"),
     ("are not disjoint", "patternProperties", "a key may match two patterns"),
     ("are disjoint", "patternProperties", "the patterns are too complex to compare"),
+    ("Unable to determine if regex is empty", "pattern", "with its lengths it is too complex"),
     ("min/maxProperties only supported", "minProperties", "not every named key is required"),
     ("circular references", "$ref", "a schema that refers to itself has other keywords beside it"),
 ];

@@ -13,7 +13,7 @@ pub const STEP_FUEL_MAX: u64 = 200_000;
 /// Most parser items made for one mask.
 pub const STEP_ITEMS_MAX: usize = 50_000;
 /// Most parser items at one byte of the text.
-pub const ROW_ITEMS_MAX: usize = 2_000;
+pub const ROW_ITEMS_MAX: usize = 10_000;
 /// Bytes of stack for compiling a grammar, which recurses with the depth of a schema.
 pub(crate) const COMPILE_STACK_BYTES: usize = 64 << 20;
 

@@ -136,12 +136,13 @@ impl Matcher {
     /// The tokens of the text that must follow, as far as it is certain and as the tokenizer
     /// would cut it: a draft for speculation. Another cut of the same text is allowed as well.
     /// Empty where more than one text may follow.
-    pub fn forced(&mut self) -> Vec<u32> {
+    pub fn forced(&self) -> Vec<u32> {
         if self.ended {
             return Vec::new();
         }
-        let bytes = self.inner.compute_ff_bytes();
-        let mut tokens = self.environment.tokenize_bytes(&bytes);
+        // The library goes ahead in place, and has no mask inside the name of a special token.
+        let bytes = self.inner.clone().compute_ff_bytes();
+        let (mut tokens, _) = self.environment.tokenize_bytes_marker(&bytes);
         let trie = self.environment.tok_trie();
         // The text goes on, and its tokenizer may join the last piece with what follows.
         while let Some(&last) = tokens.last() {

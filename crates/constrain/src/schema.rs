@@ -21,6 +21,8 @@ pub mod formats;
 mod keywords;
 mod lower;
 mod numbers;
+mod place;
+mod productive;
 mod references;
 
 pub(crate) use lower::lower;
@@ -29,5 +31,7 @@ pub(crate) use lower::lower;
 pub const SCHEMA_DEPTH_MAX: usize = 128;
 /// Most schemas, values of `enum` and names, each counted as often as it is written or copied.
 pub const SCHEMA_NODES_MAX: usize = 50_000;
+/// Most keys of one object that may be left out: each may come next, and all are followed at once.
+pub const OPTIONAL_PROPERTIES_MAX: usize = 500;
 /// Largest count in a keyword such as `maxItems` or `maxLength`.
 pub const COUNT_MAX: u64 = 65_535;

@@ -95,15 +95,28 @@ fn schemas() {
         "length and pattern",
         json!({"type": "string", "minLength": 500, "maxLength": 60_000, "pattern": "a.*b.*c"}),
     );
-    let properties: serde_json::Map<String, Value> =
-        (0..5000).map(|n| (format!("p{n}"), json!({"type": "string"}))).collect();
-    let _ = schema("optional properties", json!({"type": "object", "properties": properties}));
+    let properties = |n: usize| {
+        let names = (0..n).map(|n| (format!("p{n}"), json!({"type": "string"})));
+        Value::Object(names.collect())
+    };
+    let optional = |n| json!({"type": "object", "properties": properties(n)});
+    let many = schema("many optional properties", optional(500)).expect("it is at the limit");
+    assert!(support::takes(&many, "{\"p3\":\"\",\"p499\":\"\",\"other\":1}"));
+    let more = schema("more optional properties", optional(501));
+    assert!(matches!(more, Err(GrammarError::TooLarge { .. })));
+    let required: Vec<String> = (0..20_000).map(|n| format!("p{n}")).collect();
+    let _ = schema(
+        "required properties",
+        json!({"type": "object", "properties": properties(20_000), "required": required}),
+    );
+    let groups: Vec<Value> = (0..90).map(|_| optional(500)).collect();
+    let _ = schema("groups of optional properties", json!({"prefixItems": groups}));
     let parts: Vec<Value> = (0..300)
         .map(|n| json!({"anyOf": [{"properties": {format!("a{n}"): {}}}, {"minLength": n}]}))
         .collect();
     let _ = schema("a product of alternatives", json!({"allOf": parts}));
     let patterns: serde_json::Map<String, Value> =
-        (0..200).map(|n| (format!("^x{n}[a-z]*$"), json!({}))).collect();
+        (0..60).map(|n| (format!("^x{n}[a-z]*$"), json!({}))).collect();
     let _ = schema("many patterns", json!({"patternProperties": patterns}));
 }
 

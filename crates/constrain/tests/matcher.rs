@@ -75,8 +75,8 @@ proptest! {
         }
         prop_assert_eq!(matcher.accept_all(&tokens[at..]), Ok(back));
         let too_many = matcher.rollback(tokens.len() + 1);
-        let is_refused = matches!(too_many, Err(MatcherError::Rollback { .. }));
-        prop_assert!(is_refused);
+        let refused = matches!(too_many, Err(MatcherError::Rollback { .. }));
+        prop_assert!(refused, "{too_many:?}");
     }
 }
 

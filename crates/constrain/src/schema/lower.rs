@@ -2,16 +2,16 @@
 
 use super::keywords::{self, Keyword};
 use super::numbers::{Bound, Divisors, EXACT_MAX};
+use super::place::{self, Fields, Place, array, object, string};
 use super::references::{self, References};
-use super::{COUNT_MAX, SCHEMA_DEPTH_MAX, SCHEMA_NODES_MAX, alternatives, formats};
+use super::{OPTIONAL_PROPERTIES_MAX, SCHEMA_NODES_MAX, alternatives, formats, productive};
 use crate::error::{GrammarError, shortened};
 use crate::pattern;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
-type Fields = Map<String, Value>;
-
-const TYPES: [&str; 7] = ["null", "boolean", "number", "integer", "string", "array", "object"];
+/// What the comparison of two patterns of keys weighs, in parts of a schema.
+const PATTERN_PAIR_NODES: usize = 20;
 
 /// A schema in the library's reading.
 pub(crate) struct Lowered {
@@ -42,35 +42,15 @@ pub(crate) fn lower(schema: &Value) -> Result<Lowered, GrammarError> {
         }
     };
     lowering.check_aliases()?;
+    let ends = productive::is_productive(&Value::Object(lowered.clone()), &lowering.definitions);
+    if !ends {
+        let message = "every value would have to be endless".to_owned();
+        return Err(GrammarError::Unsatisfiable { message });
+    }
     let numbered = lowering.definitions.into_iter().enumerate();
     let definitions: Fields = numbered.map(|(idx, schema)| (idx.to_string(), schema)).collect();
     lowered.insert("$defs".to_owned(), Value::Object(definitions));
     Ok(Lowered { schema: Value::Object(lowered), open_one_of: lowering.open_one_of })
-}
-
-/// Where a schema stands.
-struct Place {
-    pointer: String,
-    depth: usize,
-    /// References here are relative to another `$id` than the root's.
-    embedded: bool,
-}
-
-impl Place {
-    fn inner(&self, key: &str) -> Place {
-        let pointer = format!("{}/{}", self.pointer, references::escaped(key));
-        Place { pointer, depth: self.depth + 1, embedded: self.embedded }
-    }
-
-    fn unsupported(&self, keyword: &str, reason: &'static str) -> GrammarError {
-        let (keyword, pointer) = (shortened(keyword), self.pointer.clone());
-        GrammarError::Unsupported { keyword, pointer, reason }
-    }
-
-    fn malformed(&self, keyword: &str, expected: &'static str, got: &Value) -> GrammarError {
-        let pointer = self.inner(keyword).pointer;
-        GrammarError::Malformed { pointer, expected, got: shortened(&got.to_string()) }
-    }
 }
 
 struct Lowering<'a> {
@@ -125,7 +105,7 @@ impl Out {
 impl<'a> Lowering<'a> {
     fn schema(&mut self, schema: &'a Value, place: &Place) -> Result<Value, GrammarError> {
         self.count(1)?;
-        check_depth(place.depth)?;
+        place::check_depth(place.depth)?;
         let fields = match schema {
             Value::Bool(_) => return Ok(schema.clone()),
             Value::Object(fields) => fields,
@@ -166,7 +146,7 @@ impl<'a> Lowering<'a> {
         out: &mut Out,
     ) -> Result<(), GrammarError> {
         match keyword {
-            "type" => out.set(keyword, types(value, place)?),
+            "type" => out.set(keyword, place::types(value, place)?),
             "const" => {
                 self.constant(value, keyword, place, place.depth)?;
                 out.set(keyword, value.clone());
@@ -183,9 +163,9 @@ impl<'a> Lowering<'a> {
             }
             "minLength" | "maxLength" | "minItems" | "maxItems" | "maxProperties"
             | "minProperties" => {
-                let count = count(keyword, value, place)?;
+                let count = place::count(keyword, value, place)?;
                 if keyword == "minProperties" {
-                    check_distinct(count, fields, place)?;
+                    place::check_distinct(count, fields, place)?;
                 }
                 out.set(keyword, json!(count));
             }
@@ -194,7 +174,7 @@ impl<'a> Lowering<'a> {
                 out.set(keyword, json!(self.pattern(text, &place.inner(keyword).pointer)?));
             }
             "format" => self.format(string(keyword, value, place)?, fields, place, out)?,
-            "uniqueItems" => check_unique(value, fields, place)?,
+            "uniqueItems" => place::check_unique(value, fields, place)?,
             "nullable" if *value != json!(false) => {
                 return Err(place.unsupported(keyword, "add \"null\" to \"type\" instead"));
             }
@@ -251,7 +231,7 @@ impl<'a> Lowering<'a> {
         depth: usize,
     ) -> Result<(), GrammarError> {
         self.count(1)?;
-        check_depth(depth)?;
+        place::check_depth(depth)?;
         match value {
             Value::Number(number) => {
                 let number = number.as_f64().unwrap_or(f64::INFINITY);
@@ -259,7 +239,7 @@ impl<'a> Lowering<'a> {
                     return Err(place.unsupported(keyword, "a number is beyond 2^53"));
                 }
             }
-            Value::String(text) => check_characters(text, keyword, place)?,
+            Value::String(text) => place::check_characters(text, keyword, place)?,
             Value::Array(items) => {
                 for item in items {
                     self.constant(item, keyword, place, depth + 1)?;
@@ -267,7 +247,7 @@ impl<'a> Lowering<'a> {
             }
             Value::Object(fields) => {
                 for (key, inner) in fields {
-                    check_characters(key, keyword, place)?;
+                    place::check_characters(key, keyword, place)?;
                     self.constant(inner, keyword, place, depth + 1)?;
                 }
             }
@@ -370,13 +350,23 @@ impl<'a> Lowering<'a> {
             "properties" => {
                 let properties = self.map(keyword, value, place)?;
                 for name in properties.keys() {
-                    check_characters(name, keyword, place)?;
+                    place::check_characters(name, keyword, place)?;
+                }
+                let required = fields.get("required").and_then(Value::as_array).map_or(0, Vec::len);
+                let optional = properties.len().saturating_sub(required);
+                if optional > OPTIONAL_PROPERTIES_MAX {
+                    let what = format!("keys that may be left out at \"{}\"", place.pointer);
+                    let (got, limit) = (optional as u64, OPTIONAL_PROPERTIES_MAX as u64);
+                    return Err(GrammarError::TooLarge { what, got, limit });
                 }
                 out.set(keyword, Value::Object(properties));
             }
             "patternProperties" => {
                 let mut lowered = Map::new();
-                for (name, schema) in self.map(keyword, value, place)? {
+                let patterns = self.map(keyword, value, place)?;
+                // Each is compared with each.
+                self.count(patterns.len() * patterns.len() * PATTERN_PAIR_NODES / 2)?;
+                for (name, schema) in patterns {
                     let pointer = place.inner(keyword).inner(&name).pointer;
                     lowered.insert(self.pattern(&name, &pointer)?, schema);
                 }
@@ -451,9 +441,9 @@ impl<'a> Lowering<'a> {
         place: &Place,
     ) -> Result<Vec<String>, GrammarError> {
         let mut names = Vec::new();
-        for name in array_or_empty(keyword, value, place)? {
+        for name in place::array_or_empty(keyword, value, place)? {
             let name = string(keyword, name, place)?;
-            check_characters(name, keyword, place)?;
+            place::check_characters(name, keyword, place)?;
             self.count(1)?;
             names.push(name.to_owned());
         }
@@ -470,7 +460,7 @@ impl<'a> Lowering<'a> {
     ) -> Result<(), GrammarError> {
         let outer = place.inner(keyword);
         for (key, dependent) in object(keyword, value, place)? {
-            check_characters(key, keyword, place)?;
+            place::check_characters(key, keyword, place)?;
             let then = if keyword == "dependentRequired" || dependent.is_array() {
                 let mut required = self.names(key, dependent, &outer)?;
                 required.insert(0, key.clone());
@@ -585,37 +575,6 @@ fn size(value: &Value) -> usize {
     }
 }
 
-fn check_depth(depth: usize) -> Result<(), GrammarError> {
-    if depth <= SCHEMA_DEPTH_MAX {
-        return Ok(());
-    }
-    let (got, limit) = (depth as u64, SCHEMA_DEPTH_MAX as u64);
-    Err(GrammarError::TooLarge { what: "nesting of a schema".to_owned(), got, limit })
-}
-
-fn types(value: &Value, place: &Place) -> Result<Value, GrammarError> {
-    let names = match value {
-        Value::Array(names) => names.as_slice(),
-        one => std::slice::from_ref(one),
-    };
-    let mut known = Vec::new();
-    for name in names {
-        let found = TYPES.iter().find(|known| name.as_str() == Some(known));
-        let found = found.ok_or_else(|| place.malformed("type", "a type of JSON", name))?;
-        if !known.contains(found) {
-            known.push(*found);
-        }
-    }
-    if known.contains(&"number") {
-        known.retain(|name| *name != "integer");
-    }
-    match known.as_slice() {
-        [] => Err(place.malformed("type", "a type of JSON", value)),
-        [one] => Ok(json!(one)),
-        several => Ok(json!(several)),
-    }
-}
-
 /// Bounds of numbers, as the tightest of all that are given.
 fn bounds(fields: &Fields, place: &Place, out: &mut Out) -> Result<(), GrammarError> {
     let sides = [("minimum", "exclusiveMinimum", 1.0), ("maximum", "exclusiveMaximum", -1.0)];
@@ -651,73 +610,4 @@ fn bounds(fields: &Fields, place: &Place, out: &mut Out) -> Result<(), GrammarEr
         }
     }
     Ok(())
-}
-
-/// A count, within its limit.
-fn count(keyword: &str, value: &Value, place: &Place) -> Result<u64, GrammarError> {
-    let whole = value.as_f64().filter(|count| count.fract() == 0.0 && *count >= 0.0);
-    let whole = whole.ok_or_else(|| place.malformed(keyword, "a count", value))?;
-    if whole > COUNT_MAX as f64 {
-        let what = format!("{keyword} at \"{}\"", place.pointer);
-        return Err(GrammarError::TooLarge { what, got: whole as u64, limit: COUNT_MAX });
-    }
-    Ok(whole as u64)
-}
-
-/// A repeated key counts once, and only named keys cannot be repeated.
-fn check_distinct(least: u64, fields: &Fields, place: &Place) -> Result<(), GrammarError> {
-    let required = fields.get("required").and_then(Value::as_array).map_or(0, Vec::len) as u64;
-    let closed = fields.get("additionalProperties") == Some(&json!(false))
-        && !fields.contains_key("patternProperties");
-    if least > required + 1 && !closed {
-        let reason = "more keys than one that are not named might be the same";
-        return Err(place.unsupported("minProperties", reason));
-    }
-    Ok(())
-}
-
-fn check_unique(value: &Value, fields: &Fields, place: &Place) -> Result<(), GrammarError> {
-    let most = fields.get("maxItems").and_then(Value::as_f64).unwrap_or(f64::INFINITY);
-    match value {
-        Value::Bool(false) => Ok(()),
-        Value::Bool(true) if most <= 1.0 => Ok(()),
-        Value::Bool(true) => {
-            Err(place.unsupported("uniqueItems", "items cannot be compared by a grammar"))
-        }
-        other => Err(place.malformed("uniqueItems", "a boolean", other)),
-    }
-}
-
-/// Control characters that JSON has no escape of their own for cannot be written.
-fn check_characters(text: &str, keyword: &str, place: &Place) -> Result<(), GrammarError> {
-    let has_form = |c: char| !c.is_ascii_control() || "\u{8}\u{c}\n\r\t".contains(c);
-    if text.chars().all(has_form) {
-        return Ok(());
-    }
-    Err(place.unsupported(keyword, "a text has a control character"))
-}
-
-fn string<'a>(keyword: &str, value: &'a Value, place: &Place) -> Result<&'a str, GrammarError> {
-    value.as_str().ok_or_else(|| place.malformed(keyword, "a string", value))
-}
-
-fn object<'a>(keyword: &str, value: &'a Value, place: &Place) -> Result<&'a Fields, GrammarError> {
-    value.as_object().ok_or_else(|| place.malformed(keyword, "an object", value))
-}
-
-fn array_or_empty<'a>(
-    keyword: &str,
-    value: &'a Value,
-    place: &Place,
-) -> Result<&'a [Value], GrammarError> {
-    let items = value.as_array().ok_or_else(|| place.malformed(keyword, "a list", value))?;
-    Ok(items)
-}
-
-fn array<'a>(keyword: &str, value: &'a Value, place: &Place) -> Result<&'a [Value], GrammarError> {
-    let items = array_or_empty(keyword, value, place)?;
-    if items.is_empty() {
-        return Err(place.malformed(keyword, "a list that is not empty", value));
-    }
-    Ok(items)
 }
