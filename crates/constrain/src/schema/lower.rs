@@ -609,5 +609,12 @@ fn bounds(fields: &Fields, place: &Place, out: &mut Out) -> Result<(), GrammarEr
             out.upper = clamped;
         }
     }
+    let (Some(lower), Some(upper)) = (out.lower, out.upper) else { return Ok(()) };
+    let width = -upper.value - lower.value;
+    if (lower.exclusive || upper.exclusive) && width > 0.0 && width < 1.0 {
+        // The library takes the excluded end where both have one integer part.
+        let keyword = if lower.exclusive { "exclusiveMinimum" } else { "exclusiveMaximum" };
+        return Err(place.unsupported(keyword, "the excluded end is within 1 of the other end"));
+    }
     Ok(())
 }
