@@ -3,11 +3,12 @@
 mod rows;
 
 use crate::cache::Cache;
+use crate::costs::measure;
 use crate::draft::Speculation;
 use crate::queue::Queue;
 use crate::request::{Event, Limits, Priority, Request, RequestError, SequenceError, SequenceId};
 use crate::schedule::{Planner, Scheduled};
-use crate::sequence::{Life, Sequence};
+use crate::sequence::{Life, Memory, Sequence};
 use crate::speculate::StepCosts;
 use crate::step_model::StepModel;
 use model::{BLOCK_TOKENS, Batch, Chunk};
@@ -220,6 +221,22 @@ impl<M: StepModel> Engine<M> {
     /// The model.
     pub fn model(&self) -> &M {
         &self.model
+    }
+
+    /// Measures what steps of a few tokens cost, by a clock in seconds, and drafts tokens from
+    /// now on where that pays; for a moment when nothing runs. False where it cannot be done:
+    /// the model has a recurrent state, no block is free, or a step fails.
+    pub fn measure_costs(&mut self, now: &dyn Fn() -> f64) -> bool {
+        if self.cache.is_recurrent() {
+            return false;
+        }
+        let mut memory = Memory::default();
+        self.cache.grow_free(&mut memory, 1);
+        if let Some(&block) = memory.blocks.first() {
+            self.config.costs = measure(&mut self.model, block, now);
+        }
+        self.cache.close(&mut memory);
+        self.config.costs.is_some()
     }
 
     /// Gives up the prefix cache but for what running sequences hold.

@@ -12,6 +12,7 @@
 mod blocks;
 mod cache;
 mod constraint;
+mod costs;
 mod draft;
 mod engine;
 mod logprobs;

@@ -7,7 +7,6 @@
 mod cli;
 mod commands;
 mod compute;
-mod costs;
 mod home;
 mod locate;
 mod machine;

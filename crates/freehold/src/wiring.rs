@@ -3,7 +3,6 @@
 
 use crate::cli::{Compute, Sparing, Switch};
 use crate::compute::{self, Numerics};
-use crate::costs;
 use crate::locate::Found;
 use crate::machine;
 use crate::packed::PackedUse;
@@ -113,14 +112,11 @@ pub(crate) fn start(
     let context = compute.context.map_or(usize::MAX, |context| context as usize);
     let adapters = Adapters::default();
     let paged = PagedModel::new(Arc::new(loaded.model), blocks, context);
-    let mut paged = paged.with_adapters(adapters.clone());
-    let speculates = sparing.speculate == Switch::On;
-    let costs = if speculates { costs::measure(&mut paged) } else { None };
+    let paged = paged.with_adapters(adapters.clone());
     let config = Config {
         step_tokens: STEP_TOKENS.max(room.parallel + 1),
         running_max: room.parallel,
         waiting_max: usize::MAX,
-        costs,
         keep_prefixes: sparing.prefix_cache == Switch::On,
         ..Config::default()
     };
@@ -141,6 +137,7 @@ pub(crate) fn start(
         adapters: adapted,
         created,
         queue_max: room.queue,
+        speculates: sparing.speculate == Switch::On,
         sampling,
     };
     Local::start(engine, Arc::new(text), Arc::new(SystemClock::default()), options)

@@ -41,6 +41,8 @@ pub struct LocalOptions {
     pub created: u64,
     /// Most requests that wait for the engine.
     pub queue_max: usize,
+    /// Whether tokens are guessed where that pays, once the engine had a moment to measure.
+    pub speculates: bool,
     /// Used where a request says nothing; what is `None` here too is neutral, temperature 1.
     pub sampling: Sampling,
 }
@@ -82,7 +84,7 @@ impl Local {
     ) -> std::io::Result<Self> {
         let limits = engine.limits();
         let (commands, inbox) = command_channel();
-        let worker = Worker::new(engine, inbox, Arc::clone(&clock));
+        let worker = Worker::new(engine, inbox, Arc::clone(&clock), options.speculates);
         let thread = std::thread::Builder::new()
             .name(format!("engine {}", options.id))
             .spawn(move || worker.run())?;

@@ -3,13 +3,19 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::Duration;
 
 use engine::{Engine, SequenceId, StepModel};
 
 use crate::answer::{Answer, Next};
 use crate::clock::Clock;
 use crate::error::Error;
+
+/// How long nothing must come before the engine does something for itself.
+const MOMENT: Duration = Duration::from_millis(100);
+/// After so many calls more will come, and the first moment is taken.
+const FEW_CALLS: CallId = 3;
 
 /// What the engine's thread is told.
 pub(crate) enum Command {
@@ -44,13 +50,21 @@ pub(crate) struct Worker<M> {
     /// To which call a sequence belongs, and which of its choices it is.
     owners: BTreeMap<SequenceId, (CallId, u32)>,
     next_call: CallId,
+    /// Whether costs of steps are to be measured when there is time.
+    to_measure: bool,
     events: Vec<engine::Event>,
 }
 
 impl<M: StepModel> Worker<M> {
-    pub(crate) fn new(engine: Engine<M>, inbox: Receiver<Command>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        engine: Engine<M>,
+        inbox: Receiver<Command>,
+        clock: Arc<dyn Clock>,
+        to_measure: bool,
+    ) -> Self {
         let (calls, owners) = (BTreeMap::new(), BTreeMap::new());
-        Self { engine, inbox, clock, calls, owners, next_call: 0, events: Vec::new() }
+        let (next_call, events) = (0, Vec::new());
+        Self { engine, inbox, clock, calls, owners, next_call, to_measure, events }
     }
 
     /// Runs until it is told to stop or nobody can tell it anything any more.
@@ -67,11 +81,7 @@ impl<M: StepModel> Worker<M> {
     /// Takes what is there, waiting only when there is nothing else to do; false is the end.
     fn take_commands(&mut self) -> bool {
         loop {
-            let command = if self.engine.is_idle() {
-                self.inbox.recv().map_err(|_| TryRecvError::Disconnected)
-            } else {
-                self.inbox.try_recv()
-            };
+            let command = if self.engine.is_idle() { self.wait() } else { self.inbox.try_recv() };
             match command {
                 Ok(Command::Submit(accepted)) => self.submit(*accepted),
                 Ok(Command::Stop) => return false,
@@ -79,6 +89,28 @@ impl<M: StepModel> Worker<M> {
                 Err(TryRecvError::Disconnected) => return !self.engine.is_idle(),
             }
         }
+    }
+
+    /// Waits for a command. After the first answer, and a moment in which nothing came, there is
+    /// time to measure: not at the start, which would be later for it.
+    fn wait(&mut self) -> Result<Command, TryRecvError> {
+        if self.to_measure && self.next_call > 0 {
+            let moment = if self.next_call < FEW_CALLS { MOMENT } else { Duration::ZERO };
+            match self.inbox.recv_timeout(moment) {
+                Err(RecvTimeoutError::Timeout) => self.measure(),
+                Err(RecvTimeoutError::Disconnected) => return Err(TryRecvError::Disconnected),
+                Ok(command) => return Ok(command),
+            }
+        }
+        self.inbox.recv().map_err(|_| TryRecvError::Disconnected)
+    }
+
+    fn measure(&mut self) {
+        self.to_measure = false;
+        let (engine, clock) = (&mut self.engine, &self.clock);
+        let now = || clock.now().as_secs_f64();
+        // Without costs it goes on as it did, a panic of the model included.
+        drop(catch_unwind(AssertUnwindSafe(|| engine.measure_costs(&now))));
     }
 
     fn submit(&mut self, accepted: Accepted) {
@@ -141,7 +173,7 @@ impl<M: StepModel> Worker<M> {
         self.events = events;
     }
 
-    fn deliver(&mut self, event: engine::Event, now: std::time::Duration) {
+    fn deliver(&mut self, event: engine::Event, now: Duration) {
         let id = sequence_of(&event);
         let Some(&(call_id, choice)) = self.owners.get(&id) else { return };
         let Some(call) = self.calls.get_mut(&call_id) else { return };

@@ -202,3 +202,29 @@ fn tenants_are_served_in_turn() {
         .collect();
     assert_eq!(order[..4], [many[0], few[0], many[1], few[1]], "{order:?}");
 }
+
+#[test]
+fn costs_are_measured_beside_what_is_cached_and_drafts_follow() {
+    let mut engine = engine(8, Config::default());
+    let repeated = Request { prompt: vec![5; 100], max_tokens: 60, ..Default::default() };
+    let bias = engine::LogitBias { token: 5, bias: 100.0 };
+    let sampling = SamplingParams { logit_bias: vec![bias], ..Default::default() };
+    let repeated = Request { sampling, ..repeated };
+    engine.submit(repeated.clone()).unwrap();
+    let before = tokens_of(&run(&mut engine));
+    assert_eq!(engine.stats().drafted_tokens, 0);
+    let blocks = engine.blocks();
+    let ticks = std::cell::Cell::new(0.0);
+    let clock = || {
+        ticks.set(ticks.get() + 1.0);
+        ticks.get()
+    };
+    assert!(engine.measure_costs(&clock));
+    assert_eq!(engine.blocks(), blocks);
+    engine.submit(repeated).unwrap();
+    assert_eq!(tokens_of(&run(&mut engine)), before);
+    assert!(engine.stats().accepted_tokens > 30, "{:?}", engine.stats());
+    // A state that a wrong guess has moved cannot be moved back.
+    let mut recurrent = Engine::new(MockModel::recurrent(8, 64, 99), Config::default()).unwrap();
+    assert!(!recurrent.measure_costs(&clock));
+}

@@ -238,6 +238,7 @@ fn start_with(model: Scripted, text: ByteText, clock: Arc<dyn Clock>, queue_max:
         aliases: Vec::new(),
         created: 1,
         queue_max,
+        speculates: false,
         sampling: Sampling::default(),
     };
     Local::start(engine, Arc::new(text), clock, options).unwrap()

@@ -1,39 +1,52 @@
 //! What steps of a few tokens cost on this machine, so that the engine can tell where guessing
 //! tokens pays.
 
-use engine::speculate::{STEP_TOKENS_MAX, StepCosts};
-use engine::{Batch, Chunk, LogitRows, PagedModel, StepModel as _};
-use std::time::Instant;
+use crate::speculate::{STEP_TOKENS_MAX, StepCosts};
+use crate::step_model::StepModel;
+use model::{Batch, Chunk, LogitRows};
 
 /// Steps that are measured; those between cost what lies between.
 const SIZES: [usize; 6] = [1, 2, 4, 6, 10, 16];
-/// The same for a model whose single step takes longer than a start may be held up.
+/// The same for a model whose single step takes long.
 const SIZES_SLOW: [usize; 2] = [1, 8];
 const SLOW_SECONDS: f64 = 0.1;
 /// Of so many tries the fastest counts.
 const TRIES: usize = 2;
 
-/// Measures the model at the start of an empty context; `None` where it fails.
-pub(crate) fn measure(model: &mut PagedModel) -> Option<StepCosts> {
-    // The first step touches memory for the first time.
-    seconds(model, 1)?;
-    let single = seconds(model, 1)?;
+/// Measures steps at the start of a sequence in `block`, which nobody has; `now` is a clock in
+/// seconds. `None` where the model fails.
+pub(crate) fn measure(
+    model: &mut impl StepModel,
+    block: u32,
+    now: &dyn Fn() -> f64,
+) -> Option<StepCosts> {
+    // The first step may touch memory for the first time.
+    seconds(model, block, now, 1)?;
+    let single = seconds(model, block, now, 1)?;
     let sizes: &[usize] = if single > SLOW_SECONDS { &SIZES_SLOW } else { &SIZES };
-    let best = |size: usize| {
-        (0..TRIES).map(|_| seconds(model, size)).try_fold(f64::INFINITY, |a, b| Some(a.min(b?)))
-    };
-    let found: Vec<f64> = sizes.iter().copied().map(best).collect::<Option<_>>()?;
+    let mut found = Vec::with_capacity(sizes.len());
+    for &size in sizes {
+        let mut best = f64::INFINITY;
+        for _ in 0..TRIES {
+            best = best.min(seconds(model, block, now, size)?);
+        }
+        found.push(best);
+    }
     StepCosts::new(&between(sizes, &found)).ok()
 }
 
-/// A step that leaves nothing behind: block 0 is written anew by whoever gets it.
-fn seconds(model: &mut PagedModel, size: usize) -> Option<f64> {
-    let tokens = vec![0; size];
-    let chunk =
-        Chunk { tokens: &tokens, position: 0, blocks: &[0], logits: LogitRows::All, adapter: None };
-    let begun = Instant::now();
+fn seconds(
+    model: &mut impl StepModel,
+    block: u32,
+    now: &dyn Fn() -> f64,
+    size: usize,
+) -> Option<f64> {
+    let (tokens, blocks) = (vec![0; size], [block]);
+    let (tokens, blocks) = (tokens.as_slice(), blocks.as_slice());
+    let chunk = Chunk { tokens, position: 0, blocks, logits: LogitRows::All, adapter: None };
+    let begun = now();
     model.forward(&Batch { chunks: &[chunk] }, &[], &mut Vec::new()).ok()?;
-    Some(begun.elapsed().as_secs_f64())
+    Some(now() - begun)
 }
 
 /// Seconds of 1, 2, … tokens, on straight lines through what was measured.
