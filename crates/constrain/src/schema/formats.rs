@@ -1,11 +1,11 @@
 //! Values of `format`, as regular expressions that match no text that the format does not allow.
 
 /// Makes a pattern.
-type Pattern = fn() -> String;
+type Make = fn() -> String;
 
 /// Formats of strings, each with a pattern in the syntax of ECMA-262. Where the language of the
 /// specification is larger than a simple pattern, the pattern is a part of it.
-const STRING_FORMATS: &[(&str, Pattern)] = &[
+const STRING_FORMATS: &[(&str, Make)] = &[
     ("date", date),
     ("time", time),
     ("date-time", || format!("{}T{}", date(), time())),

@@ -1,7 +1,7 @@
 //! The walk over a schema: checks every keyword and writes it anew.
 
 use super::keywords::{self, Keyword};
-use super::numbers::{Bound, Divisors, EXACT_MAX};
+use super::numbers::{Bound, Divisors, EXACT_MAX, Intervals};
 use super::place::{self, Fields, Place, array, object, string};
 use super::references::{self, References};
 use super::{OPTIONAL_PROPERTIES_MAX, SCHEMA_NODES_MAX, alternatives, formats, productive};
@@ -28,6 +28,7 @@ pub(crate) fn lower(schema: &Value) -> Result<Lowered, GrammarError> {
         references: References::new(schema),
         n_nodes: 0,
         divisors: Divisors::default(),
+        intervals: Intervals::default(),
         definitions: Vec::new(),
         definition_of: HashMap::new(),
         open_one_of: None,
@@ -57,6 +58,7 @@ struct Lowering<'a> {
     references: References<'a>,
     n_nodes: usize,
     divisors: Divisors,
+    intervals: Intervals,
     /// What references point at, rewritten; `Null` while it is under way.
     definitions: Vec<Value>,
     /// JSON pointers of the definitions.
@@ -134,6 +136,11 @@ impl<'a> Lowering<'a> {
             }
         }
         bounds(fields, &here, &mut out)?;
+        let has_fractions = !place::is_integer(fields.get("type"));
+        if has_fractions && !self.intervals.add(out.lower, out.upper) {
+            let reason = "a whole bound is excluded within 1 of a bound that has a fraction";
+            return Err(here.unsupported("exclusiveMinimum", reason));
+        }
         Ok(out.finish())
     }
 
@@ -608,13 +615,6 @@ fn bounds(fields: &Fields, place: &Place, out: &mut Out) -> Result<(), GrammarEr
         } else {
             out.upper = clamped;
         }
-    }
-    let (Some(lower), Some(upper)) = (out.lower, out.upper) else { return Ok(()) };
-    let width = -upper.value - lower.value;
-    if (lower.exclusive || upper.exclusive) && width > 0.0 && width < 1.0 {
-        // The library takes the excluded end where both have one integer part.
-        let keyword = if lower.exclusive { "exclusiveMinimum" } else { "exclusiveMaximum" };
-        return Err(place.unsupported(keyword, "the excluded end is within 1 of the other end"));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::error::GrammarError;
 use serde_json::Value;
+use std::collections::HashSet;
 
 /// The largest integer up to which every integer is an `f64`: 2^53.
 pub(super) const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
@@ -34,6 +35,35 @@ impl Bound {
             return Some(Bound { value: -EXACT_MAX, exclusive: false });
         }
         (self.value <= EXACT_MAX).then_some(self)
+    }
+}
+
+/// The bounds of all numbers in a schema that are not integers: any two may come to hold
+/// together.
+///
+/// The library allows the end of an interval that excludes it, where that is whole and the other
+/// end has the same whole part: 1 in (1, 1.5], and -0 in [-0.5, 0).
+#[derive(Default)]
+pub(super) struct Intervals {
+    /// Whole values that lower bounds exclude, and the mirrored ones of upper bounds.
+    open: [HashSet<i64>; 2],
+    /// Whole parts of bounds that have a fraction, each as the other side sees it.
+    near: [HashSet<i64>; 2],
+}
+
+impl Intervals {
+    /// Takes the bounds of one schema, the upper one mirrored; false where the library errs.
+    pub(super) fn add(&mut self, lower: Option<Bound>, upper: Option<Bound>) -> bool {
+        for (side, bound) in [lower, upper].into_iter().enumerate() {
+            let Some(bound) = bound else { continue };
+            // Bounds are within 2^53.
+            if bound.value.fract() != 0.0 {
+                self.near[1 - side].insert((-bound.value).floor() as i64);
+            } else if bound.exclusive {
+                self.open[side].insert(bound.value as i64);
+            }
+        }
+        (0..2).all(|side| self.open[side].is_disjoint(&self.near[side]))
     }
 }
 

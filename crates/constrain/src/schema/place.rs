@@ -69,6 +69,15 @@ pub(super) fn types(value: &Value, place: &Place) -> Result<Value, GrammarError>
     }
 }
 
+/// Whether a `type` allows integers as its only numbers, or none.
+pub(super) fn is_integer(types: Option<&Value>) -> bool {
+    match types {
+        None => false,
+        Some(Value::Array(names)) => !names.contains(&json!("number")),
+        Some(name) => *name != json!("number"),
+    }
+}
+
 /// A count, within its limit.
 pub(super) fn count(keyword: &str, value: &Value, place: &Place) -> Result<u64, GrammarError> {
     let whole = value.as_f64().filter(|count| count.fract() == 0.0 && *count >= 0.0);
