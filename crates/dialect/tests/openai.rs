@@ -456,3 +456,33 @@ fn mangled_bodies_are_refused_quietly() {
         }
     }
 }
+
+#[test]
+fn the_form_of_an_answer_is_said_once_and_in_known_words() {
+    let decode = |extra: Value| {
+        let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "Q"}]});
+        for (name, value) in extra.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        decode_chat(body.to_string().as_bytes(), "r")
+    };
+    let format = |extra: Value| decode(extra).unwrap().request.response_format;
+    assert_eq!(
+        format(json!({"structured_outputs": {"choice": ["a", "b"]}})),
+        serve::ResponseFormat::OneOf(vec!["a".into(), "b".into()])
+    );
+    assert_eq!(format(json!({"guided_regex": "a+"})), serve::ResponseFormat::Regex("a+".into()));
+    let by_text = format(json!({"guided_json": "{\"type\": \"object\"}"}));
+    assert!(
+        matches!(by_text, serve::ResponseFormat::JsonSchema { schema, .. } if schema == json!({"type": "object"}))
+    );
+    for (bad, named) in [
+        (json!({"structured_outputs": {"structural_tag": "x"}}), "structural_tag"),
+        (json!({"guided_regex": "a", "guided_choice": ["b"]}), "guided_choice"),
+        (json!({"guided_json": "{"}), "guided_json"),
+        (json!({"grammar": "root ::= \"a\""}), "grammar"),
+    ] {
+        let error = decode(bad).err().unwrap();
+        assert!(error.body().to_string().contains(named), "{}", error.body());
+    }
+}

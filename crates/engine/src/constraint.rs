@@ -1,17 +1,17 @@
-//! What holds a sequence to a form: the tokens that may come next, from whoever knows text.
+//! What a sequence is held to: the tokens that may come next, from whoever knows text.
 
 use std::fmt;
 
 /// Why a constraint cannot go on; its sequence fails with it.
 pub type ConstraintFault = Box<dyn std::error::Error + Send + Sync>;
 
-/// The place that a sequence has reached in the form that it must have.
+/// The place that a sequence has reached in what it is held to.
 pub trait Constraint: Send {
     /// Sets bit t mod 32 of word t / 32 for each token t that may come next, and no other bit;
     /// tokens that end the answer only where it may end.
     ///
     /// # Errors
-    /// The form cannot be followed any further.
+    /// It cannot be followed any further.
     fn mask(&mut self, allowed: &mut [u32]) -> Result<(), ConstraintFault>;
 
     /// Goes on by a token that the last mask allowed.

@@ -189,7 +189,8 @@ impl Sequence {
     /// Gives up its memory; it computes its tokens anew when it runs again.
     pub(crate) fn park(&mut self, cache: &mut Cache) {
         cache.close(&mut self.memory);
-        self.tokens.n_computed = 0;
+        // What it finds of its own when it comes back takes the place of what it had found.
+        (self.tokens.n_computed, self.tokens.n_cached) = (0, 0);
         self.life = Life::Parked;
     }
 

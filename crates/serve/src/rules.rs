@@ -52,35 +52,40 @@ impl Compiler {
         opens_reasoning: bool,
         seed: u64,
     ) -> Result<AnswerRules, Error> {
-        let Input::Chat(chat) = &request.input else {
-            let grammar = plain_grammar(&request.response_format);
-            let matcher = grammar.map(|g| self.compile(&g, text, "response_format")).transpose()?;
-            return Ok(AnswerRules { matcher, reading: None });
-        };
+        let Input::Chat(chat) = &request.input else { return self.plain(request, text) };
         let tools = tools(chat)?;
-        let matcher = match text.format() {
-            Some(format) => self.in_format(format, &tools, chat, request, text, opens_reasoning)?,
-            None => self.without_format(chat, request, text)?,
+        let must = matches!(chat.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
+        let Some(format) = text.format() else {
+            if must {
+                let what =
+                    "how this model writes tool calls is not known; use \"auto\" or \"none\"";
+                return Err(Error::not_supported("tool_choice", what));
+            }
+            return self.plain(request, text);
+        };
+        let calls = must || (!tools.is_empty() && format.has_calls());
+        let is_json = json_schema(&request.response_format).is_some();
+        if !calls && request.response_format != ResponseFormat::Text {
+            // What has a form of its own has no reasoning before it, whatever the prompt says,
+            // but for JSON, which formats know.
+            if !is_json || !format.has_reasoning() {
+                return self.plain(request, text);
+            }
+        }
+        let matcher = match calls || is_json {
+            true => Some(self.in_format(format, &tools, chat, request, text, opens_reasoning)?),
+            false => None,
         };
         let options = ParseOptions { reasoning_open: opens_reasoning, id_seed: seed };
-        let reading =
-            text.format().map(|format| Reading { format: format.clone(), tools, options });
+        let reading = Some(Reading { format: format.clone(), tools, options });
         Ok(AnswerRules { matcher, reading })
     }
 
-    /// A model whose form of calls is not known can still be held to a schema.
-    fn without_format(
-        &self,
-        chat: &Chat,
-        request: &Request,
-        text: &dyn TextModel,
-    ) -> Result<Option<Matcher>, Error> {
-        if matches!(chat.tool_choice, ToolChoice::Required | ToolChoice::Named(_)) {
-            let what = "how this model writes tool calls is not known; use \"auto\" or \"none\"";
-            return Err(Error::not_supported("tool_choice", what));
-        }
+    /// An answer that is nothing but what was asked for, and that nothing is read out of.
+    fn plain(&self, request: &Request, text: &dyn TextModel) -> Result<AnswerRules, Error> {
         let grammar = plain_grammar(&request.response_format);
-        grammar.map(|grammar| self.compile(&grammar, text, "response_format")).transpose()
+        let matcher = grammar.map(|g| self.compile(&g, text, "response_format")).transpose()?;
+        Ok(AnswerRules { matcher, reading: None })
     }
 
     /// Calls and reasoning as the model writes them, and text in the form asked for.
@@ -92,14 +97,10 @@ impl Compiler {
         request: &Request,
         text: &dyn TextModel,
         opens_reasoning: bool,
-    ) -> Result<Option<Matcher>, Error> {
+    ) -> Result<Matcher, Error> {
         let has_tools = !tools.is_empty() && format.has_calls();
         let must = matches!(chat.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
         let json = json_schema(&request.response_format);
-        if !has_tools && !must && (json.is_none() || !format.has_reasoning()) {
-            let grammar = plain_grammar(&request.response_format);
-            return grammar.map(|g| self.compile(&g, text, "response_format")).transpose();
-        }
         if json.is_none() && request.response_format != ResponseFormat::Text {
             let what = "beside tools the answer can be text or JSON";
             return Err(Error::not_supported("response_format", what));
@@ -125,12 +126,11 @@ impl Compiler {
             let grammar = grammar.map_err(|error| Error::invalid(param, error.to_string()))?;
             self.compile(&Grammar::Lark(grammar), text, param)
         };
-        let matcher = match attempt(true) {
+        match attempt(true) {
             // Nobody promised more than JSON for a schema that is not strict.
             Err(_) if !chat.tools.iter().any(is_strict) && json.is_none() => attempt(false),
             other => other,
-        };
-        matcher.map(Some)
+        }
     }
 
     fn compile(

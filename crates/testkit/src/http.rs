@@ -6,7 +6,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 /// How long a read may stay silent before the request fails.
-const READ_TIMEOUT: Duration = Duration::from_secs(600);
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// An answer: status code, headers with lower-case names, and the whole body.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Response {
 
 /// Sends one request and reads the whole answer. `body` is sent as JSON.
 pub fn request(address: &str, method: &str, path: &str, body: &str) -> io::Result<Response> {
-    let mut connection = Connection::open(address, method, path, body)?;
+    let mut connection = Connection::open(address, method, path, body, READ_TIMEOUT)?;
     let mut text = Vec::new();
     while connection.read_part(&mut text)? {}
     let body = String::from_utf8(text).map_err(invalid)?;
@@ -52,9 +52,20 @@ pub fn post_events(
     address: &str,
     path: &str,
     body: &str,
+    event: impl FnMut(&str) -> bool,
+) -> io::Result<Response> {
+    post_events_within(READ_TIMEOUT, address, path, body, event)
+}
+
+/// The same, where a read may stay silent for `timeout`.
+pub fn post_events_within(
+    timeout: Duration,
+    address: &str,
+    path: &str,
+    body: &str,
     mut event: impl FnMut(&str) -> bool,
 ) -> io::Result<Response> {
-    let mut connection = Connection::open(address, "POST", path, body)?;
+    let mut connection = Connection::open(address, "POST", path, body, timeout)?;
     let mut pending = Vec::new();
     let streaming = connection.status == 200;
     while connection.read_part(&mut pending)? {
@@ -87,13 +98,19 @@ struct Connection {
 }
 
 impl Connection {
-    fn open(address: &str, method: &str, path: &str, body: &str) -> io::Result<Connection> {
+    fn open(
+        address: &str,
+        method: &str,
+        path: &str,
+        body: &str,
+        timeout: Duration,
+    ) -> io::Result<Connection> {
         let target = address
             .to_socket_addrs()?
             .next()
             .ok_or_else(|| io::Error::other(format!("{address} resolves to nothing")))?;
         let mut stream = TcpStream::connect(target)?;
-        stream.set_read_timeout(Some(READ_TIMEOUT))?;
+        stream.set_read_timeout(Some(timeout))?;
         write!(
             stream,
             "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\

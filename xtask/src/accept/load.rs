@@ -26,6 +26,8 @@ const LONGEST: usize = 1_536;
 const TOKENS: std::ops::Range<usize> = 300..30_000;
 const ROUNDS_MAX: usize = 3;
 const START_SECONDS_MAX: u64 = 120;
+/// A peer may let a client wait for minutes.
+const PATIENCE: Duration = Duration::from_secs(600);
 const PORT: u16 = 18_237;
 /// What both servers call the model.
 const NAME: &str = "load";
@@ -224,7 +226,8 @@ impl Server {
         });
         let begun = Instant::now();
         let (mut first, mut tokens) = (None, None);
-        let answer = testkit::http::post_events(
+        let answer = testkit::http::post_events_within(
+            PATIENCE,
             &self.address,
             "/v1/completions",
             &body.to_string(),

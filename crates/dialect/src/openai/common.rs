@@ -81,6 +81,12 @@ fn response_format(fields: &Fields<'_>) -> Result<ResponseFormat, FieldError> {
     }
     guided(fields, "guided_", &mut found)?;
     if let Some(options) = fields.object("structured_outputs")? {
+        let is_unknown = |name: &&String| !STRUCTURED.contains(&name.as_str());
+        if let Some(unknown) = options.object.keys().find(is_unknown) {
+            let param = options.path(unknown);
+            let message = format!("{param}: expected one of {}", STRUCTURED.join(", "));
+            return Err(FieldError::new(param, message));
+        }
         guided(&options, "", &mut found)?;
     }
     match found.as_slice() {
@@ -91,6 +97,9 @@ fn response_format(fields: &Fields<'_>) -> Result<ResponseFormat, FieldError> {
         _ => Ok(found.pop().map_or(ResponseFormat::Text, |(_, format)| format)),
     }
 }
+
+/// The fields of `structured_outputs`.
+const STRUCTURED: [&str; 5] = ["json", "json_object", "regex", "choice", "grammar"];
 
 fn by_schema(schema: Value) -> ResponseFormat {
     ResponseFormat::JsonSchema { name: String::new(), schema, strict: true }
@@ -113,6 +122,9 @@ fn guided(
             other => other.clone(),
         };
         found.push(("guided_json", by_schema(schema)));
+    }
+    if fields.bool(&name("json_object"))? == Some(true) {
+        found.push(("guided_json_object", ResponseFormat::JsonObject));
     }
     if let Some(pattern) = fields.str(&name("regex"))? {
         found.push(("guided_regex", ResponseFormat::Regex(pattern.to_owned())));

@@ -18,7 +18,7 @@ pub(super) struct Scratch {
     candidates: Vec<Candidate>,
     /// A row as the model gave it.
     raw: Vec<f32>,
-    /// Tokens that a form allows.
+    /// Tokens that a constraint allows.
     mask: Vec<u32>,
 }
 
@@ -146,7 +146,7 @@ fn draw(
     Ok(Some(token))
 }
 
-/// The token that a row gives, within the form that the answer must have.
+/// The token that a row gives, of those that the sequence's constraint allows.
 fn choose(
     sequence: &mut Sequence,
     row: &mut [f32],

@@ -173,6 +173,10 @@ impl Simulation {
             if let Event::Admitted { id } = event {
                 self.admitted.push(id);
             }
+            if let Event::Prefilled { id, cached_tokens } = event {
+                let prompt = self.requests[&id].prompt.len();
+                assert!(cached_tokens < prompt, "{cached_tokens} of {prompt} were cached");
+            }
             let is_end = matches!(event, Event::Finished { .. });
             let (id, news) = heard(event);
             self.results.get_mut(&id).expect("an ended sequence speaks").extend(news);

@@ -155,6 +155,15 @@ fn a_call_of_the_models_own_is_read() {
 }
 
 #[test]
+fn an_answer_in_a_form_of_its_own_is_text_even_where_the_model_reasons() {
+    let local = local_in("think", noise());
+    let response_format = ResponseFormat::OneOf(vec!["yes".into(), "no".into()]);
+    let request = Request { response_format, ..chat(&[], ToolChoice::Auto) };
+    let choice = reply(&local, request).unwrap().choices.remove(0);
+    assert!(["yes", "no"].contains(&choice.text.as_str()) && choice.reasoning.is_empty());
+}
+
+#[test]
 fn without_tools_a_call_is_text() {
     let said = "<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>";
     let local = local_in("hermes", script(said));
