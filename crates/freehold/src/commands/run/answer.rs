@@ -37,24 +37,29 @@ pub(super) fn answer(
     let mut events = generate.submit(request)?;
     let mut reply = Reply::default();
     let mut out = stdout();
+    let mut reasoning = Reasoning::default();
     loop {
         if stop.swap(false, Ordering::Relaxed) {
+            reasoning.end();
             writeln!(out, " …")?;
             return Ok(Answer { text: text_of(&reply), is_stopped: true });
         }
         let Ok(event) = events.recv_timeout(LOOK_AGAIN) else { continue };
         let Some(event) = event else { anyhow::bail!("the answer broke off") };
-        if let Event::Delta {
-            delta: Delta::Text { text, .. } | Delta::Reasoning { text }, ..
-        } = &event
-        {
-            out.write_all(text.as_bytes())?;
-            out.flush()?;
+        match &event {
+            Event::Delta { delta: Delta::Text { text, .. }, .. } => {
+                reasoning.end();
+                out.write_all(text.as_bytes())?;
+                out.flush()?;
+            }
+            Event::Delta { delta: Delta::Reasoning { text }, .. } => reasoning.write(text),
+            _ => {}
         }
         if reply.push(event)? {
             break;
         }
     }
+    reasoning.end();
     let text = text_of(&reply);
     if !text.ends_with('\n') {
         writeln!(out)?;
@@ -65,6 +70,34 @@ pub(super) fn answer(
         sum_up(&reply);
     }
     Ok(Answer { text, is_stopped: false })
+}
+
+/// The model's reasoning goes to standard error, dimmed where that is a terminal: what is piped
+/// on is the answer alone.
+#[derive(Default)]
+struct Reasoning {
+    is_open: bool,
+}
+
+impl Reasoning {
+    fn write(&mut self, text: &str) {
+        let dims = !self.is_open && std::io::stderr().is_terminal();
+        self.is_open = true;
+        to_stderr(if dims { "\x1b[2m" } else { "" });
+        to_stderr(text);
+    }
+
+    /// Leaves a line between the reasoning and what follows.
+    fn end(&mut self) {
+        if std::mem::take(&mut self.is_open) {
+            to_stderr(if std::io::stderr().is_terminal() { "\x1b[0m\n\n" } else { "\n\n" });
+        }
+    }
+}
+
+/// Nothing can be said where standard error is closed.
+fn to_stderr(text: &str) {
+    drop(std::io::stderr().write_all(text.as_bytes()));
 }
 
 fn text_of(reply: &Reply) -> String {
