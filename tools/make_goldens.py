@@ -209,8 +209,8 @@ def forward(model: PreTrainedModel, tokens: np.ndarray) -> Run:
     return run
 
 
-def check(case: Case, model: PreTrainedModel, tokens: np.ndarray, run: Run) -> str:
-    """Raises `Unfit` unless these weights tell a right implementation from a wrong one; returns a line of numbers."""
+def can_judge(model: PreTrainedModel, tokens: np.ndarray, run: Run) -> str:
+    """Raises `Unfit` where rounding could decide; returns a line of numbers."""
     logits = run["logits"]
     largest = float(np.abs(logits).max())
     if not np.isfinite(logits).all() or not 2.0 < largest < 60.0:
@@ -225,7 +225,12 @@ def check(case: Case, model: PreTrainedModel, tokens: np.ndarray, run: Run) -> s
     model.float()
     if noise > TOLERANCE / 10:
         raise Unfit(f"rounding in f32 alone moves the logits by {noise:.1e}")
+    return f"max {largest:5.2f}  gap {gap:.1e}  f32 noise {noise:.1e}"
 
+
+def check(case: Case, model: PreTrainedModel, tokens: np.ndarray, run: Run) -> str:
+    """Raises `Unfit` unless these weights tell a right implementation from a wrong one; returns a line of numbers."""
+    line = can_judge(model, tokens, run)
     weakest = weakest_vector(model, tokens, run)
     if weakest < 10 * TOLERANCE:
         raise Unfit(f"a bias or a norm moves the logits by {weakest:.1e} only")
@@ -233,7 +238,7 @@ def check(case: Case, model: PreTrainedModel, tokens: np.ndarray, run: Run) -> s
     if routing < 2e-3:
         raise Unfit(f"the choice of an expert is decided by {routing:.1e}")
 
-    line = f"max {largest:5.2f}  gap {gap:.1e}  f32 noise {noise:.1e}  weakest vector {weakest:.1e}"
+    line += f"  weakest vector {weakest:.1e}"
     if case.without:
         effect = distance(run_with(case, model, tokens), run)
         if effect < 50 * TOLERANCE:
