@@ -1,16 +1,13 @@
 //! A server under a fixed workload: how long it takes as a whole, and how soon answers begin,
 //! beside the `llama-server` of the first peer.
 
+use super::server::{Job, NAME, Numbers, PORT, Server};
 use super::turns::spread;
 use super::{Context, Findings, file_name, median};
-use anyhow::{Context as _, Result, bail};
-use serde_json::{Value, json};
+use anyhow::Result;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 /// Clients that ask at the same time, each with the next request when its last is answered, and
 /// the requests they ask in all.
@@ -22,28 +19,7 @@ const OWN: std::ops::Range<usize> = 20..300;
 const ANSWER: std::ops::Range<usize> = 8..96;
 /// Tokens of the longest request, rounded up.
 const LONGEST: usize = 1_536;
-/// Token ids below this are in every vocabulary and not special.
-const TOKENS: std::ops::Range<usize> = 300..30_000;
 const ROUNDS_MAX: usize = 3;
-const START_SECONDS_MAX: u64 = 120;
-/// A peer may let a client wait for minutes.
-const PATIENCE: Duration = Duration::from_secs(600);
-const PORT: u16 = 18_237;
-/// What both servers call the model.
-const NAME: &str = "load";
-
-/// One request of the workload.
-struct Job {
-    prompt: Vec<usize>,
-    answer: usize,
-}
-
-/// What one run of the workload took.
-struct Run {
-    wall_seconds: f64,
-    /// Until the first token of each request, in seconds.
-    first_tokens: Vec<f64>,
-}
 
 pub(super) fn run(context: &Context) -> Result<Findings> {
     let mut found = Findings::default();
@@ -126,10 +102,8 @@ fn level(
 }
 
 fn freehold(context: &Context, file: &Path, clients: usize) -> Command {
-    let mut command = Command::new(&context.freehold);
-    command.arg("serve").arg(file).args(["--port", &PORT.to_string()]);
-    command.args(["--alias", NAME, "--parallel", &clients.to_string(), "--queue", "128"]);
-    command.args(["--threads", &context.threads.to_string(), "--context", &LONGEST.to_string()]);
+    let mut command = context.serve(file, clients);
+    command.args(["--context", &LONGEST.to_string()]);
     command
 }
 
@@ -149,113 +123,17 @@ fn llama(program: &Path, file: &Path, clients: usize, threads: usize) -> Command
     command
 }
 
-/// The same for every run: numbers from a linear congruential generator.
+/// The same for every run.
 fn jobs(count: usize) -> Vec<Job> {
-    let mut state = 1u64;
-    let mut draw = |range: &std::ops::Range<usize>| {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        range.start + (state >> 33) as usize % range.len()
-    };
-    let shared: Vec<usize> = (0..SHARED).map(|_| draw(&TOKENS)).collect();
+    let mut numbers = Numbers::new();
+    let shared = numbers.tokens(SHARED);
     let job = |index: usize| {
         let mut prompt = if index.is_multiple_of(2) { shared.clone() } else { Vec::new() };
-        let own = draw(&OWN);
-        prompt.extend((0..own).map(|_| draw(&TOKENS)));
-        Job { prompt, answer: draw(&ANSWER) }
+        let own = numbers.within(&OWN);
+        prompt.extend(numbers.tokens(own));
+        Job { prompt, answer: numbers.within(&ANSWER) }
     };
     (0..count).map(job).collect()
-}
-
-/// A server that ends with this value.
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(mut command: Command) -> Result<Server> {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let shown = crate::shell::shown(&command);
-        let child = command.spawn().with_context(|| format!("cannot start `{shown}`"))?;
-        let mut server = Server { child, address: format!("127.0.0.1:{PORT}") };
-        let begun = Instant::now();
-        while !testkit::http::get(&server.address, "/health")
-            .is_ok_and(|answer| answer.status == 200)
-        {
-            if let Some(status) = server.child.try_wait()? {
-                bail!("`{shown}` ended ({status}) before it was ready");
-            }
-            if begun.elapsed() > Duration::from_secs(START_SECONDS_MAX) {
-                bail!("`{shown}` was not ready after {START_SECONDS_MAX} s");
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(server)
-    }
-
-    fn work(&self, clients: usize, jobs: &[Job]) -> Result<Run> {
-        // The first request of a process pays for pages that it touches first.
-        self.ask(&Job { prompt: vec![TOKENS.start; 8], answer: 2 })?;
-        let (next, first_tokens) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        let begun = Instant::now();
-        let client = || -> Result<()> {
-            while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let first = self.ask(job)?;
-                first_tokens.lock().expect("no client panics with it").push(first);
-            }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            let clients: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
-            let join = |client: std::thread::ScopedJoinHandle<'_, Result<()>>| {
-                client.join().unwrap_or_else(|_| bail!("a client panicked"))
-            };
-            clients.into_iter().try_for_each(join)
-        })?;
-        let wall_seconds = begun.elapsed().as_secs_f64();
-        let first_tokens = first_tokens.into_inner().expect("no client panics with it");
-        Ok(Run { wall_seconds, first_tokens })
-    }
-
-    /// Seconds until the first event with a choice.
-    fn ask(&self, job: &Job) -> Result<f64> {
-        let body = json!({
-            "model": NAME, "prompt": job.prompt, "max_tokens": job.answer, "temperature": 0,
-            "ignore_eos": true, "stream": true, "stream_options": {"include_usage": true},
-        });
-        let begun = Instant::now();
-        let (mut first, mut tokens) = (None, None);
-        let answer = testkit::http::post_events_within(
-            PATIENCE,
-            &self.address,
-            "/v1/completions",
-            &body.to_string(),
-            |data| {
-                let Ok(event) = serde_json::from_str::<Value>(data) else { return true };
-                if event["choices"].as_array().is_some_and(|choices| !choices.is_empty()) {
-                    first.get_or_insert_with(|| begun.elapsed().as_secs_f64());
-                }
-                tokens = event["usage"]["completion_tokens"].as_u64().or(tokens);
-                true
-            },
-        )?;
-        if answer.status != 200 {
-            bail!("status {}: {}", answer.status, answer.body);
-        }
-        if tokens != Some(job.answer as u64) {
-            bail!("{tokens:?} tokens came, {} were asked for", job.answer);
-        }
-        first.context("an answer without a token")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Already ended is as good as killed.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
 }
 
 /// The value that `share` of all do not exceed.

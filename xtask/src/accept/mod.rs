@@ -2,11 +2,14 @@
 //! down under `bench/record/`, one file a machine and day.
 
 mod determinism;
+mod drafts;
 mod load;
 pub(crate) mod machine;
 mod peer;
+mod prefix;
 mod quality;
 pub(crate) mod record;
+mod server;
 mod speed;
 mod start;
 mod turns;
@@ -29,6 +32,8 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
   quality   perplexity and divergence from the same file in f32, beside the first peer's
   load      a fixed workload on a server, 1 to 64 clients, beside the first peer's
             llama-server (half an hour on 2 cores; --only smollm2 for one file)
+  prefix    what a shared prefix of 4,000 tokens costs after the first request
+  drafts    decode with speculation and without, texts compared
   start     time to the first token and peak memory
   determinism
             whether any bit of the logits depends on batch, chunks, threads or decode
@@ -71,13 +76,15 @@ struct Findings {
 /// A part of the acceptance: its name, its title in the record, the measurement.
 type Part = (&'static str, &'static str, fn(&Context) -> Result<Findings>);
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 10] = [
     ("speed", "Speed", speed::run),
     ("together", "Several sequences together", speed::together),
     ("depth", "After a long context", speed::depth),
     ("experts", "A mixture of experts", speed::experts),
     ("quality", "Quality of quantized weights", quality::run),
     ("load", "A server under load", load::run),
+    ("prefix", "Shared prefixes", prefix::run),
+    ("drafts", "Speculation", drafts::run),
     ("start", "Start and memory", start::run),
     ("determinism", "Determinism", determinism::run),
 ];
@@ -152,6 +159,16 @@ impl Context {
     /// Whether a file is asked for.
     fn wants(&self, name: &str) -> bool {
         self.only.as_ref().is_none_or(|word| name.contains(word.as_str()))
+    }
+
+    /// A server over a file for so many clients, on the port that [`server::Server`] asks.
+    fn serve(&self, file: &Path, clients: usize) -> std::process::Command {
+        let mut command = std::process::Command::new(&self.freehold);
+        command.arg("serve").arg(file).args(["--port", &server::PORT.to_string()]);
+        let clients = clients.to_string();
+        command.args(["--alias", server::NAME, "--parallel", &clients, "--queue", "128"]);
+        command.args(["--threads", &self.threads.to_string()]);
+        command
     }
 
     /// SmolLM2-135M-Instruct as published in Q4_1.
