@@ -1,10 +1,12 @@
 //! The model's memory as the engine hands it out: KV blocks, the prefix tree over those that
 //! are full, and slots for recurrent state.
 
+use crate::block_store::BlockKey;
 use crate::blocks::BlockPool;
 use crate::prefix::{NodeId, Parent, PrefixTree};
 use crate::request::Scope;
 use crate::sequence::{Memory, Sequence};
+use crate::shelf::Shelf;
 use crate::step_model::StepModel;
 use model::BLOCK_TOKENS;
 
@@ -19,6 +21,10 @@ pub(crate) struct Cache {
     /// Whether blocks stay when nobody holds them.
     keeps: bool,
     n_evicted: u64,
+    /// Where blocks outlive the process.
+    shelf: Option<Shelf>,
+    /// What this step may still load from there, in bytes.
+    load_room: usize,
 }
 
 impl Cache {
@@ -30,7 +36,14 @@ impl Cache {
             is_recurrent: state_slots > 0,
             keeps,
             n_evicted: 0,
+            shelf: None,
+            load_room: 0,
         }
+    }
+
+    /// The same with a place where blocks outlive the process.
+    pub(crate) fn with_shelf(self, shelf: Shelf) -> Self {
+        Self { shelf: Some(shelf), ..self }
     }
 
     pub(crate) fn total(&self) -> usize {
@@ -102,7 +115,7 @@ impl Cache {
     /// Lets a sequence that stands at the end of its path go on with blocks that are known.
     pub(crate) fn adopt(&mut self, sequence: &mut Sequence, model: &mut impl StepModel) {
         let n_own = sequence.memory.path.len();
-        if sequence.tokens.n_computed != n_own * BLOCK_TOKENS {
+        if !sequence.is_at_path_end() {
             return;
         }
         let reusable = sequence.reusable();
@@ -116,6 +129,9 @@ impl Cache {
         self.blocks.free(memory.blocks.split_off(n_own));
         for &node in news {
             self.tree.hold(node);
+            if let Some(shelf) = &mut self.shelf {
+                shelf.reused(node);
+            }
             memory.blocks.push(self.tree.block(node));
         }
         memory.path.extend_from_slice(news);
@@ -125,6 +141,122 @@ impl Cache {
         let tokens = &mut sequence.tokens;
         tokens.n_computed = path.len() * BLOCK_TOKENS;
         tokens.n_cached += tokens.n_computed - n_own * BLOCK_TOKENS;
+    }
+
+    /// A step begins, which may load so many bytes.
+    pub(crate) fn begin_step(&mut self, load_bytes: usize) {
+        self.load_room = load_bytes;
+    }
+
+    /// Lets a sequence that stands at the end of its path go on with blocks of the store, as far
+    /// as this step may load; it waits for the next where there are more. Returns for how many
+    /// tokens.
+    pub(crate) fn load(&mut self, sequence: &mut Sequence, model: &mut impl StepModel) -> usize {
+        sequence.memory.is_loading = false;
+        let n_own = sequence.memory.path.len();
+        let Some(shelf) = self.shelf.as_ref().filter(|_| sequence.is_at_path_end()) else {
+            return 0;
+        };
+        let next = sequence.reusable().get(n_own * BLOCK_TOKENS..).unwrap_or_default();
+        let mut chain: Vec<_> = shelf.chain(sequence.path_end(), next).collect();
+        if self.is_recurrent {
+            chain
+                .truncate(chain.iter().rposition(|&(_, has_state)| has_state).map_or(0, |i| i + 1));
+        }
+        if chain.is_empty() {
+            return 0;
+        }
+        self.blocks.free(sequence.memory.blocks.split_off(n_own));
+        for (key, has_state) in chain {
+            // Without a state between here and there a recurrent model cannot stop half way.
+            let must_go_on = self.is_recurrent && !self.ends_with_state(sequence, n_own);
+            if self.load_room == 0 && !must_go_on {
+                sequence.memory.is_loading = true;
+                break;
+            }
+            if !self.load_next(sequence, key, has_state, model) {
+                break;
+            }
+        }
+        self.stand_at_path_end(sequence, n_own, model)
+    }
+
+    /// Whether there is a state at the end of a path, or the path is what it was.
+    fn ends_with_state(&self, sequence: &Sequence, n_own: usize) -> bool {
+        let path = &sequence.memory.path;
+        path.len() == n_own || path.last().is_none_or(|&node| self.tree.state(node).is_some())
+    }
+
+    /// Loads the next block of a sequence; false where that cannot be done.
+    fn load_next(
+        &mut self,
+        sequence: &mut Sequence,
+        key: BlockKey,
+        has_state: bool,
+        model: &mut impl StepModel,
+    ) -> bool {
+        let index = sequence.memory.path.len();
+        let parent = sequence.path_end();
+        let tokens = sequence.tokens.all[index * BLOCK_TOKENS..].first_chunk::<BLOCK_TOKENS>();
+        let (Some(&tokens), Some(block)) = (tokens, self.take_block()) else { return false };
+        let state = if has_state { self.state_slot() } else { None };
+        let Some(shelf) = &mut self.shelf else { return false };
+        let is_loaded =
+            has_state == state.is_some() && shelf.load(key, &tokens, block, state, model);
+        self.load_room = self.load_room.saturating_sub(shelf.loaded_bytes());
+        if !is_loaded {
+            self.blocks.free(vec![block]);
+            self.states.free(state.into_iter().collect());
+            return false;
+        }
+        // A recurrent model may have the node without the state.
+        let (node, spare) = self.tree.insert(parent, &tokens, block);
+        shelf.note(node, parent, &tokens);
+        self.blocks.free(spare.into_iter().collect());
+        match state {
+            Some(slot) if self.tree.state(node).is_none() => self.tree.attach_state(node, slot),
+            state => self.states.free(state.into_iter().collect()),
+        }
+        sequence.memory.blocks.push(self.tree.block(node));
+        sequence.memory.path.push(node);
+        true
+    }
+
+    /// Moves a sequence to the end of its path, which has grown from `n_before` nodes by what was
+    /// loaded; where a state is needed and missing there, back to the last that has one.
+    fn stand_at_path_end(
+        &mut self,
+        sequence: &mut Sequence,
+        n_before: usize,
+        model: &mut impl StepModel,
+    ) -> usize {
+        while self.is_recurrent && !self.ends_with_state(sequence, n_before) {
+            let node = sequence.memory.path.pop();
+            sequence.memory.blocks.pop();
+            self.tree.release(node.as_slice());
+        }
+        let (memory, tokens) = (&sequence.memory, &mut sequence.tokens);
+        let n_more = (memory.path.len() - n_before) * BLOCK_TOKENS;
+        tokens.n_computed += n_more;
+        tokens.n_cached += n_more;
+        if let (Some(slot), true) = (memory.state, n_more > 0) {
+            model.set_state(slot, memory.path.last().and_then(|&node| self.tree.state(node)));
+        }
+        n_more
+    }
+
+    /// Saves some of what is worth it; with `all`, of everything. False where more is left.
+    pub(crate) fn save(&mut self, model: &impl StepModel, all: bool) -> bool {
+        let Some(shelf) = &mut self.shelf else { return true };
+        if all {
+            shelf.queue_all(&self.tree);
+        }
+        shelf.save(&self.tree, model)
+    }
+
+    /// Blocks saved so far.
+    pub(crate) fn saved(&self) -> u64 {
+        self.shelf.as_ref().map_or(0, Shelf::n_saved)
     }
 
     /// Adds blocks until the table holds `end` tokens; returns for how many it has room.
@@ -155,6 +287,9 @@ impl Cache {
         let freed = self.tree.evict()?;
         self.blocks.free(vec![freed.block]);
         self.states.free(freed.state.into_iter().collect());
+        if let Some(shelf) = &mut self.shelf {
+            shelf.forget(freed.node);
+        }
         self.n_evicted += 1;
         Some(())
     }
@@ -167,6 +302,9 @@ impl Cache {
             let memory = &mut sequence.memory;
             let own = &mut memory.blocks[memory.path.len()];
             let (node, spare) = self.tree.insert(parent, tokens, *own);
+            if let Some(shelf) = &mut self.shelf {
+                shelf.note(node, parent, tokens);
+            }
             *own = self.tree.block(node);
             self.blocks.free(spare.into_iter().collect());
             memory.path.push(node);
@@ -185,7 +323,7 @@ impl Cache {
 
     /// Takes everything back that a sequence holds; what is computed stays as a cache.
     pub(crate) fn close(&mut self, memory: &mut Memory) {
-        let Memory { blocks, path, state } = std::mem::take(memory);
+        let Memory { blocks, path, state, .. } = std::mem::take(memory);
         self.blocks.free(blocks[path.len()..].to_vec());
         self.states.free(state.into_iter().collect());
         self.tree.release(&path);

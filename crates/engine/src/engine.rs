@@ -2,6 +2,7 @@
 
 mod rows;
 
+use crate::block_store::BlockStore;
 use crate::cache::Cache;
 use crate::costs::measure;
 use crate::draft::Speculation;
@@ -9,6 +10,7 @@ use crate::queue::Queue;
 use crate::request::{Event, Limits, Priority, Request, RequestError, SequenceError, SequenceId};
 use crate::schedule::{Planner, Scheduled};
 use crate::sequence::{Life, Memory, Sequence};
+use crate::shelf::Shelf;
 use crate::speculate::StepCosts;
 use crate::step_model::StepModel;
 use model::{BLOCK_TOKENS, Batch, Chunk};
@@ -29,6 +31,9 @@ pub struct Config {
     /// Whether blocks of ended sequences stay for others with the same prefix, until they are
     /// needed. Sequences that run share theirs in any case.
     pub keep_prefixes: bool,
+    /// Most bytes that a step loads from the store of blocks, but for one block in any case:
+    /// what that may delay the answers under way.
+    pub load_bytes: usize,
     /// What steps of a few tokens cost on this machine: with it the engine drafts tokens where
     /// that pays. The text is the same with and without.
     pub costs: Option<StepCosts>,
@@ -42,6 +47,7 @@ impl Default for Config {
             running_max: 64,
             waiting_max: 256,
             keep_prefixes: true,
+            load_bytes: 64 << 20,
             costs: None,
         }
     }
@@ -79,6 +85,8 @@ pub struct StepReport {
     pub prefill_tokens: usize,
     /// Generated tokens computed.
     pub decode_tokens: usize,
+    /// Prompt tokens whose keys and values came from the store.
+    pub loaded_tokens: usize,
 }
 
 /// What happened since the engine began.
@@ -100,6 +108,10 @@ pub struct Stats {
     pub accepted_tokens: u64,
     /// Blocks that the prefix cache gave up.
     pub evicted_blocks: u64,
+    /// Blocks that went into the store.
+    pub saved_blocks: u64,
+    /// Tokens of prompts that came from the store.
+    pub loaded_tokens: u64,
 }
 
 /// KV blocks by what they hold.
@@ -187,6 +199,19 @@ impl<M: StepModel> Engine<M> {
         })
     }
 
+    /// The same with a place where blocks of prefixes outlive the process. Those that are used
+    /// twice are saved as steps go on, others by [`Self::save_cached`].
+    #[must_use]
+    pub fn with_store(self, store: Box<dyn BlockStore>) -> Self {
+        Self { cache: self.cache.with_shelf(Shelf::new(store)), ..self }
+    }
+
+    /// Saves some of the blocks that only memory has, for a moment when nothing runs; false
+    /// where more is left to do.
+    pub fn save_cached(&mut self) -> bool {
+        self.cache.save(&self.model, true)
+    }
+
     /// What a request is checked against; a copy can check without the engine.
     pub fn limits(&self) -> Limits {
         self.limits
@@ -215,7 +240,8 @@ impl<M: StepModel> Engine<M> {
 
     /// What happened so far.
     pub fn stats(&self) -> Stats {
-        Stats { evicted_blocks: self.cache.evicted(), ..self.stats }
+        let (evicted_blocks, saved_blocks) = (self.cache.evicted(), self.cache.saved());
+        Stats { evicted_blocks, saved_blocks, ..self.stats }
     }
 
     /// The model.
@@ -289,11 +315,15 @@ impl<M: StepModel> Engine<M> {
         self.now += 1;
         self.admit(events);
         let Self { running, cache, config, plan, model, .. } = self;
+        let mut loaded_tokens = 0;
+        cache.begin_step(config.load_bytes.max(1));
         for sequence in running.iter_mut().filter(|sequence| !sequence.tokens.is_decode()) {
             cache.adopt(sequence, model);
+            loaded_tokens += cache.load(sequence, model);
         }
         self.is_short = Planner { running, cache, config, plan }.run();
-        let report = self.report();
+        let report = StepReport { loaded_tokens, ..self.report() };
+        self.stats.loaded_tokens += loaded_tokens as u64;
         if !self.plan.is_empty() {
             match self.forward() {
                 Ok(()) => self.advance(events),
@@ -301,6 +331,7 @@ impl<M: StepModel> Engine<M> {
             }
         }
         self.retire();
+        self.cache.save(&self.model, false);
         report
     }
 

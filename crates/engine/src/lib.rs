@@ -3,12 +3,13 @@
 //!
 //! The life of a request, in the order of the files:
 //! `request` (what the caller asks) → `sequence` (its state) → `queue` (who is next) →
-//! `blocks`, `prefix` and `cache` (its memory, and what it shares) →
+//! `blocks`, `prefix` and `cache` (its memory, and what it shares), `block_store` and `shelf` (what of it outlives the process) →
 //! `schedule` (which tokens the next step computes) → `step_model` (the forward) →
 //! `sampler` and `logprobs` (one row of logits to one token) → `engine` (the loop's body).
 //! `constraint` is what holds an answer to a form; `speculate` has the parts of speculation that
 //! need no engine, and `draft` what a sequence has of them.
 
+mod block_store;
 mod blocks;
 mod cache;
 mod constraint;
@@ -26,9 +27,11 @@ mod request;
 mod sampler;
 mod schedule;
 mod sequence;
+mod shelf;
 pub mod speculate;
 mod step_model;
 
+pub use block_store::{BlockKey, BlockStore, StoredBlock};
 pub use constraint::{Constrained, Constraint, ConstraintFault};
 pub use engine::{Blocks, Config, ConfigError, Engine, Stats, StepReport};
 pub use logprobs::{TokenLogprob, TokenLogprobs};
@@ -37,7 +40,8 @@ pub use paged_model::{Adapters, PagedModel};
 pub use params::{Dry, LogitBias, SamplingParams, TOKEN_LIST_MAX};
 pub use philox::uniform;
 pub use request::{
-    Event, FinishReason, Limits, Priority, Request, RequestError, SequenceError, SequenceId, Tenant,
+    Event, FinishReason, Limits, Priority, Request, RequestError, Scope, SequenceError, SequenceId,
+    Tenant,
 };
 pub use sampler::{DrawKey, History, SampleError, Sampler};
 pub use step_model::{ForwardFault, StepModel};

@@ -95,6 +95,17 @@ impl StepModel for PagedModel {
         self.adapters.get(id)
     }
 
+    fn save_block(&self, block: u32, state: Option<u32>, bytes: &mut Vec<u8>) -> bool {
+        if state.is_none() {
+            self.cache.save_block(block, bytes);
+        }
+        state.is_none()
+    }
+
+    fn restore_block(&mut self, block: u32, state: Option<u32>, bytes: &[u8]) -> bool {
+        state.is_none() && self.cache.restore_block(block, bytes)
+    }
+
     fn forward(
         &mut self,
         batch: &Batch<'_>,

@@ -53,6 +53,7 @@ struct Node {
 /// What giving up a node sets free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Freed {
+    pub(crate) node: NodeId,
     pub(crate) block: u32,
     pub(crate) state: Option<u32>,
 }
@@ -106,6 +107,16 @@ impl PrefixTree {
     /// The slot with the recurrent state after it.
     pub(crate) fn state(&self, id: NodeId) -> Option<u32> {
         self.node(id).state
+    }
+
+    /// Its tokens.
+    pub(crate) fn tokens(&self, id: NodeId) -> &[u32; BLOCK_TOKENS] {
+        &self.node(id).tokens
+    }
+
+    /// Blocks before it.
+    pub(crate) fn depth(&self, id: NodeId) -> u64 {
+        self.node(id).depth
     }
 
     /// Attaches a recurrent state; the slot is the tree's from now on.
@@ -197,7 +208,7 @@ impl PrefixTree {
                 self.candidates.insert(key);
             }
         }
-        Some(Freed { block: node.block, state: node.state })
+        Some(Freed { node: id, block: node.block, state: node.state })
     }
 
     /// Takes the state away from the node where it is worth least: nodes that nobody holds

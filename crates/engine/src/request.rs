@@ -26,9 +26,11 @@ pub enum Priority {
 
 /// What may share a prefix: keys and values are the same for the same tokens in one scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Scope {
-    pub(crate) tenant: Tenant,
-    pub(crate) adapter: Option<AdapterId>,
+pub struct Scope {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// What changes the model.
+    pub adapter: Option<AdapterId>,
 }
 
 /// One sequence to generate.

@@ -108,7 +108,8 @@ impl Planner<'_> {
     fn prompts(&mut self, mut room: Room) -> bool {
         for running_idx in 0..self.running.len() {
             let is_prompt = self.is_going(running_idx) && !self.is_decode(running_idx);
-            if !is_prompt || self.is_computed_by_another(running_idx) {
+            let is_loading = self.running[running_idx].memory.is_loading;
+            if !is_prompt || is_loading || self.is_computed_by_another(running_idx) {
                 continue;
             }
             let wanted = self.chunk(running_idx, &room);

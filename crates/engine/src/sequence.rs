@@ -68,6 +68,8 @@ pub(crate) struct Memory {
     pub(crate) path: Vec<NodeId>,
     /// The slot of its recurrent state, for a model that has one.
     pub(crate) state: Option<u32>,
+    /// Whether more of its prompt comes from the store in the next step.
+    pub(crate) is_loading: bool,
 }
 
 /// Everything that the draw of the next token depends on, besides the logits.
@@ -195,6 +197,11 @@ impl Sequence {
     }
 
     /// Where its path in the prefix tree goes on.
+    pub(crate) fn is_at_path_end(&self) -> bool {
+        self.tokens.n_computed == self.memory.path.len() * BLOCK_TOKENS
+    }
+
+    /// Where its path goes on.
     pub(crate) fn path_end(&self) -> Parent {
         self.memory.path.last().map_or(Parent::Root(self.scope), |&node| Parent::Node(node))
     }

@@ -40,6 +40,20 @@ pub trait StepModel {
         let _ = (slot, from);
     }
 
+    /// Writes what a full block holds, and the state in slot `state`, to `bytes`, so that the
+    /// same model in another process can go on with the same bits. False where it cannot.
+    fn save_block(&self, block: u32, state: Option<u32>, bytes: &mut Vec<u8>) -> bool {
+        let _ = (block, state, bytes);
+        false
+    }
+
+    /// Puts what [`Self::save_block`] gave, with a state or without, into a block and a slot.
+    /// False where the bytes are not of that kind.
+    fn restore_block(&mut self, block: u32, state: Option<u32>, bytes: &[u8]) -> bool {
+        let _ = (block, state, bytes);
+        false
+    }
+
     /// Computes the batch, stores its keys and values, and replaces `logits` by the asked
     /// rows in batch order: `(rows, vocab_size)`.
     ///

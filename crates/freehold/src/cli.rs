@@ -6,6 +6,7 @@
     reason = "these comments are the help text, where brackets mean that a part is optional"
 )]
 
+use crate::prefixes::Size;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serve::LastN;
 use std::path::PathBuf;
@@ -94,7 +95,12 @@ pub(crate) struct List {
 #[derive(Debug, Args)]
 pub(crate) struct Remove {
     /// The model, as `freehold list` names it
-    pub(crate) model: String,
+    #[arg(required_unless_present = "prefixes")]
+    pub(crate) model: Option<String>,
+    /// Remove the computed prefixes that `--prefix-disk` kept, of MODEL or of all models, and
+    /// no model
+    #[arg(long)]
+    pub(crate) prefixes: bool,
     /// Print one JSON object: model and bytes freed
     #[arg(long)]
     pub(crate) json: bool,
@@ -245,6 +251,10 @@ pub(crate) struct Sparing {
     /// Keep what was computed for later prompts that begin alike; the answers are the same
     #[arg(long, value_enum, value_name = "WHETHER", default_value = "on")]
     pub(crate) prefix_cache: Switch,
+    /// Keep it on disk too, across restarts, in at most SIZE (such as 4G) for each model; it tells
+    /// what prompts said, so only you may read it, and `freehold rm --prefixes` removes it
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) prefix_disk: Option<Size>,
 }
 
 /// Whether something is done.

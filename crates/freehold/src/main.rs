@@ -12,6 +12,7 @@ mod locate;
 mod machine;
 mod output;
 mod packed;
+mod prefixes;
 mod progress;
 mod settings;
 mod texts;

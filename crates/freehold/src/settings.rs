@@ -36,6 +36,7 @@ const SETTINGS: &[Setting] = &[
     everywhere("packed", "FREEHOLD_PACKED"),
     everywhere("speculate", "FREEHOLD_SPECULATE"),
     everywhere("prefix-cache", "FREEHOLD_PREFIX_CACHE"),
+    everywhere("prefix-disk", "FREEHOLD_PREFIX_DISK"),
     everywhere("host", "FREEHOLD_HOST"),
     everywhere("port", "FREEHOLD_PORT"),
     everywhere("parallel", "FREEHOLD_PARALLEL"),

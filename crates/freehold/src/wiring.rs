@@ -6,6 +6,7 @@ use crate::compute::{self, Numerics};
 use crate::locate::Found;
 use crate::machine;
 use crate::packed::PackedUse;
+use crate::prefixes::PrefixUse;
 use crate::texts::{self, Texts};
 use anyhow::{Context as _, Result, ensure};
 use constrain::Vocabulary;
@@ -95,19 +96,20 @@ pub(crate) fn start(
     compute: &Compute,
     sparing: &Sparing,
     packed: PackedUse<'_>,
+    prefixes: PrefixUse<'_>,
     room: Room,
 ) -> Result<Local> {
+    let numerics = Numerics { kv: compute.kv, activations: compute.activations }.options();
     // The tokenizer is built while the weights are packed.
     let (text, loaded) = std::thread::scope(|scope| {
         let text = scope.spawn(|| Texts::open(&found.path));
-        let numerics = Numerics { kv: compute.kv, activations: compute.activations };
-        let loaded =
-            compute::load(found, &compute::pool(compute.threads), &numerics.options(), packed);
+        let loaded = compute::load(found, &compute::pool(compute.threads), &numerics, packed);
         (text.join(), loaded)
     });
     let loaded = loaded?;
     let text = text.map_err(|_| anyhow::anyhow!("the tokenizer's thread panicked"))??;
     let sampling = text.sampling.clone();
+    let store = prefixes.open(found, &loaded, &numerics)?;
     let blocks = blocks(&loaded.model, compute, room.parallel)?;
     let context = compute.context.map_or(usize::MAX, |context| context as usize);
     let adapters = Adapters::default();
@@ -120,7 +122,10 @@ pub(crate) fn start(
         keep_prefixes: sparing.prefix_cache == Switch::On,
         ..Config::default()
     };
-    let engine = Engine::new(paged, config)?;
+    let mut engine = Engine::new(paged, config)?;
+    if let Some(store) = store {
+        engine = engine.with_store(store);
+    }
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let adapter = loaded.adapter.map(|adapter| adapters.insert(adapter));
     let (names, adapted) = match adapter {

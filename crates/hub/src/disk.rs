@@ -52,6 +52,21 @@ pub(crate) fn make_folder(folder: &Path) -> Result<(), HubError> {
     std::fs::create_dir_all(folder).map_err(|e| io_error("make the folder", folder, e))
 }
 
+/// Creates the folder, which then only its owner may read, and those above it.
+#[cfg(unix)]
+pub(crate) fn make_private_folder(folder: &Path) -> Result<(), HubError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    make_folder(folder)?;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
+        .map_err(|e| io_error("make private", folder, e))
+}
+
+/// Creates the folder and those above it; in a person's own folders others read nothing here.
+#[cfg(not(unix))]
+pub(crate) fn make_private_folder(folder: &Path) -> Result<(), HubError> {
+    make_folder(folder)
+}
+
 /// Removes the file; one that is not there is no error.
 pub(crate) fn remove_file(path: &Path) -> Result<(), HubError> {
     match std::fs::remove_file(path) {

@@ -5,6 +5,7 @@
 //! models/SOURCE/OWNER/REPO/REFERENCE.json        manifests
 //! files/SOURCE/OWNER/REPO/REFERENCE/…            each model's files by name, linked to blobs
 //! packed/…                                       see `packed`
+//! prefixes/…                                     see `prefixes`
 //! partial/…                                      what is not whole yet
 //! locks/…                                        see `lock`
 //! ```
@@ -13,6 +14,7 @@
 
 mod import;
 mod packed;
+mod prefixes;
 mod remove;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use import::ImportMetadata;
 pub use packed::{Packed, PackedOut, PackedPlace};
+pub use prefixes::PrefixFolder;
 pub use remove::Removed;
 
 use crate::cancel::Cancel;

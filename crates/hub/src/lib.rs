@@ -37,7 +37,9 @@ pub use catalogue::{CatalogueModel, CatalogueTag, catalogue};
 pub use config::{HubConfig, HubKind, RetryPolicy, Secret};
 pub use digest::Sha256Hex;
 pub use error::HubError;
-pub use home::{Home, ImportMetadata, Inventory, Packed, PackedOut, PackedPlace, Removed};
+pub use home::{
+    Home, ImportMetadata, Inventory, Packed, PackedOut, PackedPlace, PrefixFolder, Removed,
+};
 pub use local::{LocalModel, Origin};
 pub use lock::Lease;
 pub use manifest::{FileRecord, Format, Manifest, ModelKey};

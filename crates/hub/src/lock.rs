@@ -122,6 +122,11 @@ impl LockNames {
         self.0.join(format!("{place}.pack.lock"))
     }
 
+    /// Held alone by the process that uses the prefixes of a model's place.
+    pub(crate) fn prefix(&self, place: &str) -> PathBuf {
+        self.0.join(format!("{place}.prefix.lock"))
+    }
+
     /// Held together by those who use the model, alone by the one who removes it.
     pub(crate) fn usage(&self, stem: &str) -> PathBuf {
         self.0.join(format!("{stem}.use.lock"))

@@ -116,6 +116,26 @@ impl KvLayer {
         self.blocks
     }
 
+    /// What a block holds, for all heads.
+    ///
+    /// # Panics
+    /// If there is no such block.
+    pub fn block(&self, block: u32) -> &[u8] {
+        let (start, bytes) = (self.head_start(block, 0), self.kv_heads * self.parts.end);
+        // SAFETY: the heads of a block lie side by side within the data.
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr().add(start), bytes) }
+    }
+
+    /// The same, to be replaced by what another block of this kind held.
+    ///
+    /// # Panics
+    /// If there is no such block.
+    pub fn block_mut(&mut self, block: u32) -> &mut [u8] {
+        let (start, bytes) = (self.head_start(block, 0), self.kv_heads * self.parts.end);
+        // SAFETY: the heads of a block lie side by side within the data, which is borrowed.
+        unsafe { std::slice::from_raw_parts_mut(self.data.as_mut_ptr().add(start), bytes) }
+    }
+
     /// The two key panels of a head in a block.
     pub(crate) fn keys(&self, block: u32, head: usize) -> *const u8 {
         self.part(block, head, 0)

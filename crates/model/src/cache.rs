@@ -33,6 +33,36 @@ impl KvCache {
         self.blocks
     }
 
+    /// Writes what a block holds in all layers to `bytes`, first layer first, in the form in
+    /// which it lies in memory.
+    ///
+    /// # Panics
+    /// The block does not exist.
+    pub fn save_block(&self, block: u32, bytes: &mut Vec<u8>) {
+        for LayerState::KeyValue(layer) in &self.layers {
+            bytes.extend_from_slice(layer.block(block));
+        }
+    }
+
+    /// Puts what [`Self::save_block`] gave into a block. False where `bytes` are of another
+    /// length; then nothing is changed.
+    ///
+    /// # Panics
+    /// The block does not exist.
+    pub fn restore_block(&mut self, block: u32, bytes: &[u8]) -> bool {
+        if bytes.len() * self.blocks != self.bytes {
+            return false;
+        }
+        let mut rest = bytes;
+        for LayerState::KeyValue(layer) in &mut self.layers {
+            let own = layer.block_mut(block);
+            let (these, others) = rest.split_at(own.len());
+            own.copy_from_slice(these);
+            rest = others;
+        }
+        true
+    }
+
     /// Memory of all blocks.
     pub fn bytes(&self) -> usize {
         self.bytes

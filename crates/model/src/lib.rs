@@ -49,7 +49,7 @@ pub use families::{Family, from_config, from_gguf, inspect};
 pub use kernels::{BLOCK_TOKENS, KvType, Precision as Activations};
 pub use memory::{KV_TOKENS, MemoryPlan, plan, working_bytes};
 pub use model::{LoadOptions, Model};
-pub use packed::{PackPlan, packed_form, packed_key};
+pub use packed::{NUMERICS_VERSION, PackPlan, packed_form, packed_key, prefix_key};
 pub use parameters::Parameters;
 pub use products::{MultiplyAdds, Products};
 pub use rope::{Pairing, RopeScaling, RopeSpec};

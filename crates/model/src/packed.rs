@@ -9,7 +9,7 @@ use weights::{Checkpoint, PackedWriter, Tensor};
 use crate::error::{ModelError, PackError};
 use crate::families::inspect;
 use crate::locate::{Search, locate};
-use crate::model::{pack, precision_of};
+use crate::model::{LoadOptions, Model, pack, precision_of};
 use crate::parameters::Nothing;
 use crate::spec::MoeSpec;
 use crate::stages::{Leaves, Place, build};
@@ -38,6 +38,24 @@ pub fn packed_form(checkpoint: &Checkpoint, precision: Precision) -> &'static st
 pub fn packed_key(checkpoint: &Checkpoint, precision: Precision) -> Option<[u8; 32]> {
     let form = packed_form(checkpoint, precision);
     checkpoint.fingerprint(&format!("packed weights, layout {LAYOUT_VERSION}, {form}"))
+}
+
+/// Changes when keys and values of the same model, options and tokens get other bits; a test
+/// with golden hashes guards it.
+pub const NUMERICS_VERSION: u32 = 1;
+
+/// Names everything that keys and values depend on beside the tokens: weights, how the model is
+/// understood, and the numbers it is computed in. None where the system does not tell when
+/// files changed.
+pub fn prefix_key(
+    checkpoint: &Checkpoint,
+    model: &Model,
+    options: &LoadOptions,
+) -> Option<[u8; 32]> {
+    // All of the spec's mathematics are in its fields, and so in their text.
+    let (spec, LoadOptions { activations, kv }) = (model.spec(), options);
+    let numerics = format!("numerics {NUMERICS_VERSION}, {activations:?}, {kv:?}, {spec:?}");
+    checkpoint.fingerprint(&format!("prefixes, {numerics}"))
 }
 
 /// The matrices of a model with the precision of each, before anything is packed.

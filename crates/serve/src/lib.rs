@@ -15,6 +15,7 @@ mod event;
 mod generate;
 mod local;
 mod message;
+mod prefix_store;
 mod reader;
 mod reply;
 mod request;
@@ -30,6 +31,7 @@ pub use event::{Alternative, Delta, Event, FinishReason, ScoredToken, Timings, U
 pub use generate::{Generate, ModelCard};
 pub use local::{AdaptedModel, Local, LocalOptions};
 pub use message::{Message, Part, Role, Tool, ToolCall, ToolChoice, ToolResult};
+pub use prefix_store::{PrefixStore, PrefixStoreOptions};
 pub use reply::{Choice, Reply};
 pub use request::{Chat, Input, Request, ResponseFormat, Stop};
 pub use sampling::{Dry, LastN, LastNError, Sampling};

@@ -14,6 +14,10 @@ use crate::error::Error;
 
 /// How long nothing must come before the engine does something for itself.
 const MOMENT: Duration = Duration::from_millis(100);
+/// Between two batches of prefixes that are saved while nothing comes; each is some megabytes.
+const SAVE_MOMENT: Duration = Duration::from_millis(20);
+/// How long the end may take for prefixes that are not saved yet.
+const LAST_SAVES: Duration = Duration::from_secs(3);
 /// After so many calls more will come, and the first moment is taken.
 const FEW_CALLS: CallId = 3;
 
@@ -52,6 +56,8 @@ pub(crate) struct Worker<M> {
     next_call: CallId,
     /// Whether costs of steps are to be measured when there is time.
     to_measure: bool,
+    /// Whether prefixes may be worth saving when there is time.
+    to_save: bool,
     events: Vec<engine::Event>,
 }
 
@@ -64,7 +70,8 @@ impl<M: StepModel> Worker<M> {
     ) -> Self {
         let (calls, owners) = (BTreeMap::new(), BTreeMap::new());
         let (next_call, events) = (0, Vec::new());
-        Self { engine, inbox, clock, calls, owners, next_call, to_measure, events }
+        let to_save = false;
+        Self { engine, inbox, clock, calls, owners, next_call, to_measure, to_save, events }
     }
 
     /// Runs until it is told to stop or nobody can tell it anything any more.
@@ -75,6 +82,18 @@ impl<M: StepModel> Worker<M> {
         }
         for call in self.calls.values() {
             call.answer.fail(Error::Stopping);
+        }
+        self.save_the_rest();
+    }
+
+    /// Saves what is left of the prefixes, within a few seconds.
+    fn save_the_rest(&mut self) {
+        let begun = self.clock.now();
+        while self.clock.now().saturating_sub(begun) < LAST_SAVES {
+            if self.engine.save_cached() {
+                break;
+            }
+            std::thread::sleep(SAVE_MOMENT);
         }
     }
 
@@ -98,6 +117,13 @@ impl<M: StepModel> Worker<M> {
             let moment = if self.next_call < FEW_CALLS { MOMENT } else { Duration::ZERO };
             match self.inbox.recv_timeout(moment) {
                 Err(RecvTimeoutError::Timeout) => self.measure(),
+                Err(RecvTimeoutError::Disconnected) => return Err(TryRecvError::Disconnected),
+                Ok(command) => return Ok(command),
+            }
+        }
+        while self.to_save {
+            match self.inbox.recv_timeout(SAVE_MOMENT) {
+                Err(RecvTimeoutError::Timeout) => self.to_save = !self.engine.save_cached(),
                 Err(RecvTimeoutError::Disconnected) => return Err(TryRecvError::Disconnected),
                 Ok(command) => return Ok(command),
             }
@@ -158,6 +184,7 @@ impl<M: StepModel> Worker<M> {
     /// One engine step and the delivery of its events. A panic in the forward fails the batch.
     fn step(&mut self) {
         self.events.clear();
+        self.to_save = true;
         let before = self.clock.now();
         let stepped = catch_unwind(AssertUnwindSafe(|| self.engine.step(&mut self.events)));
         if stepped.is_err() {

@@ -3,6 +3,7 @@
 
 mod determinism;
 mod drafts;
+mod equality;
 mod load;
 pub(crate) mod machine;
 mod peer;
@@ -32,8 +33,10 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
   quality   perplexity and divergence from the same file in f32, beside the first peer's
   load      a fixed workload on a server, 1 to 64 clients, beside the first peer's
             llama-server (half an hour on 2 cores; --only smollm2 for one file)
-  prefix    what a shared prefix of 4,000 tokens costs after the first request
+  prefix    what a shared prefix of 4,000 tokens costs after the first request, and after a
+            restart, from disk
   drafts    decode with speculation and without, texts compared
+  equality  whether company, caches, preemption, speculation, chunks or adapters change a bit
   start     time to the first token and peak memory
   determinism
             whether any bit of the logits depends on batch, chunks, threads or decode
@@ -76,7 +79,7 @@ struct Findings {
 /// A part of the acceptance: its name, its title in the record, the measurement.
 type Part = (&'static str, &'static str, fn(&Context) -> Result<Findings>);
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     ("speed", "Speed", speed::run),
     ("together", "Several sequences together", speed::together),
     ("depth", "After a long context", speed::depth),
@@ -85,6 +88,7 @@ const PARTS: [Part; 10] = [
     ("load", "A server under load", load::run),
     ("prefix", "Shared prefixes", prefix::run),
     ("drafts", "Speculation", drafts::run),
+    ("equality", "Equality", equality::run),
     ("start", "Start and memory", start::run),
     ("determinism", "Determinism", determinism::run),
 ];

@@ -41,7 +41,7 @@ fn a_block_computed_twice_is_kept_once() {
     tree.release(&[first]);
     assert_eq!(tree.evict(), None, "the other holds it");
     tree.release(&[second]);
-    assert_eq!(tree.evict(), Some(Freed { block: 7, state: None }));
+    assert_eq!(tree.evict(), Some(Freed { node: first, block: 7, state: None }));
     assert_eq!(tree.child(Parent::Root(SCOPE), &block(1)), None);
 }
 
@@ -89,7 +89,7 @@ fn a_state_belongs_to_its_node() {
     assert_eq!(tree.evict_state(), None);
     tree.attach_state(path[1], 9);
     tree.release(&path[..1]);
-    assert_eq!(tree.evict(), Some(Freed { block: 1, state: Some(9) }));
+    assert_eq!(tree.evict(), Some(Freed { node: path[1], block: 1, state: Some(9) }));
 }
 
 proptest! {

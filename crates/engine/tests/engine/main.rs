@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod cases;
+mod equality;
 mod mock;
 mod real;
 mod sharing;
 mod simulation;
+mod store;

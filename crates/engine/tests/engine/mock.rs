@@ -89,6 +89,35 @@ impl StepModel for MockModel {
         self.states[slot as usize] = from.map_or((0, 0), |from| self.states[from as usize]);
     }
 
+    fn save_block(&self, block: u32, state: Option<u32>, bytes: &mut Vec<u8>) -> bool {
+        let start = block as usize * BLOCK_TOKENS;
+        for (token, position) in &self.slots[start..start + BLOCK_TOKENS] {
+            bytes.extend(token.to_le_bytes());
+            bytes.extend(position.to_le_bytes());
+        }
+        if let Some(slot) = state {
+            let (digest, count) = self.states[slot as usize];
+            bytes.extend(digest.to_le_bytes());
+            bytes.extend((count as u64).to_le_bytes());
+        }
+        true
+    }
+
+    fn restore_block(&mut self, block: u32, state: Option<u32>, bytes: &[u8]) -> bool {
+        let (slots, rest) = bytes.split_at(BLOCK_TOKENS * 8);
+        let own = &mut self.slots[block as usize * BLOCK_TOKENS..];
+        for (slot, bytes) in own.iter_mut().zip(slots.as_chunks::<8>().0) {
+            let word = u64::from_le_bytes(*bytes);
+            *slot = (word as u32, (word >> 32) as u32);
+        }
+        let mut words = rest.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
+        let found = words.next().zip(words.next());
+        if let (Some(slot), Some((digest, count))) = (state, found) {
+            self.states[slot as usize] = (digest, count as usize);
+        }
+        state.is_some() == found.is_some()
+    }
+
     fn forward(
         &mut self,
         batch: &Batch<'_>,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::mock::{MockModel, VOCAB};
+use crate::store::MemoryStore;
 use engine::speculate::StepCosts;
 use engine::{
     BLOCK_TOKENS, Config, Dry, Engine, Event, LogitBias, Priority, Request, RequestError,
@@ -114,7 +115,7 @@ struct Simulation {
 }
 
 impl Simulation {
-    fn new(seed: u64, is_recurrent: bool) -> Self {
+    fn new(seed: u64, is_recurrent: bool, store: Option<&MemoryStore>) -> Self {
         let mut dice = Dice { seed, drawn: 0 };
         let running_max = 1 + dice.below(12);
         let config = Config {
@@ -123,12 +124,17 @@ impl Simulation {
             running_max,
             waiting_max: 1 + dice.below(20),
             keep_prefixes: dice.below(3) > 0,
+            // Nothing but the one block, or a few of them.
+            load_bytes: dice.below(1000),
             costs: (dice.below(2) == 0)
                 .then(|| StepCosts::new(&[1.0, 1.05, 1.1, 1.2, 1.3]).unwrap()),
         };
         let blocks = 5 + dice.below(30);
         let states = if is_recurrent { running_max + dice.below(8) } else { 0 };
-        let engine = Engine::new(MockModel::recurrent(blocks, 160, states), config).unwrap();
+        let mut engine = Engine::new(MockModel::recurrent(blocks, 160, states), config).unwrap();
+        if let Some(store) = store {
+            engine = engine.with_store(Box::new(store.clone()));
+        }
         Self {
             dice,
             engine,
@@ -167,7 +173,7 @@ impl Simulation {
         let mut events = Vec::new();
         let before = (self.engine.waiting(), self.engine.running());
         let report = self.engine.step(&mut events);
-        let is_stuck = report.prefill_tokens + report.decode_tokens == 0;
+        let is_stuck = report.prefill_tokens + report.decode_tokens + report.loaded_tokens == 0;
         assert!(!is_stuck || before == (0, 0), "work waits and nothing moves");
         for event in events {
             if let Event::Admitted { id } = event {
@@ -202,8 +208,8 @@ impl Simulation {
 }
 
 /// Runs arrivals, cancellations and memory pressure; returns what happened.
-fn simulate(seed: u64, is_recurrent: bool) -> Stats {
-    let mut sim = Simulation::new(seed, is_recurrent);
+fn simulate(seed: u64, is_recurrent: bool, store: Option<&MemoryStore>) -> Stats {
+    let mut sim = Simulation::new(seed, is_recurrent, store);
     for _ in 0..60 {
         for _ in 0..sim.dice.below(3) {
             sim.arrive();
@@ -212,6 +218,9 @@ fn simulate(seed: u64, is_recurrent: bool) -> Stats {
             sim.cancel_one();
         }
         sim.step();
+        if sim.dice.below(4) == 0 {
+            sim.engine.save_cached();
+        }
     }
     // Nobody starves: what is left ends within its own tokens and those before it.
     let bound = 160 * (sim.live.len() + 1);
@@ -237,7 +246,14 @@ fn simulate(seed: u64, is_recurrent: bool) -> Stats {
 fn simulate_many(seeds: std::ops::Range<u64>, is_recurrent: bool) {
     let mut total = Stats::default();
     for seed in seeds {
-        let stats = simulate(seed, is_recurrent);
+        // A third has a store that outlives the first engine and is not reliable.
+        let store = (seed % 3 == 0).then(|| MemoryStore::failing(2 + seed as usize % 7));
+        if store.is_some() {
+            simulate(seed, is_recurrent, store.as_ref());
+        }
+        let stats = simulate(seed, is_recurrent, store.as_ref());
+        total.loaded_tokens += stats.loaded_tokens;
+        total.saved_blocks += stats.saved_blocks;
         total.preempted += stats.preempted;
         total.cached_tokens += stats.cached_tokens;
         total.evicted_blocks += stats.evicted_blocks;
@@ -249,6 +265,7 @@ fn simulate_many(seeds: std::ops::Range<u64>, is_recurrent: bool) {
     }
     assert!(total.preempted > 20 && total.evicted_blocks > 200, "{total:?}");
     assert!(total.cached_tokens > 5_000, "{total:?}");
+    assert!(total.loaded_tokens > 2_000 && total.saved_blocks > 100, "{total:?}");
 }
 
 #[test]

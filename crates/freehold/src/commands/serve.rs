@@ -5,6 +5,7 @@ use crate::commands::pull::Bars;
 use crate::locate::Locator;
 use crate::output::say;
 use crate::packed::PackedUse;
+use crate::prefixes::PrefixUse;
 use crate::wiring::{self, Names, Room};
 use anyhow::{Context as _, Result};
 use gateway::Config;
@@ -22,7 +23,9 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     let id = names.id.clone();
     let room = Room { parallel: usize::from(args.parallel.max(1)), queue: usize::from(args.queue) };
     let packed = PackedUse::new(locator, found.model, args.compute.packed);
-    let local = wiring::start(&found, names, &args.compute, &args.sparing, packed, room)?;
+    let prefixes = PrefixUse::new(locator, &args.sparing)?;
+    let sparing = &args.sparing;
+    let local = wiring::start(&found, names, &args.compute, sparing, packed, prefixes, room)?;
     say(format_args!("{id} is ready on http://{address}/v1 (Ctrl-C stops it)"));
     bound.serve_until_signal(Arc::new(local))?;
     Ok(())

@@ -8,6 +8,7 @@ mod data;
 #[cfg(target_os = "linux")]
 mod faults;
 mod packed;
+mod prefixes;
 mod real_model;
 mod server;
 mod tiny;

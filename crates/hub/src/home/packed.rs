@@ -148,8 +148,13 @@ impl Home {
     }
 
     fn packed_folder(&self, source: &Path) -> PathBuf {
+        self.root.join("packed").join(self.place_name(source))
+    }
+
+    /// Names the place of a model among those of all models that this machine ever had.
+    pub(super) fn place_name(&self, source: &Path) -> String {
         let hash = Sha256::digest(self.recorded(source).as_os_str().as_encoded_bytes());
-        self.root.join("packed").join(&to_hex(&hash)[..PLACE_DIGITS])
+        to_hex(&hash)[..PLACE_DIGITS].to_owned()
     }
 
     /// The one path of a model: links are followed, and inside the home it begins there, so
@@ -279,7 +284,7 @@ fn whole_bytes(folder: &Path) -> u64 {
 }
 
 /// Bytes of all files in a folder.
-fn all_bytes(folder: &Path) -> u64 {
+pub(super) fn all_bytes(folder: &Path) -> u64 {
     bytes_of(folder, |_| true)
 }
 

@@ -24,8 +24,8 @@ pub struct Removed {
 }
 
 impl Home {
-    /// Removes a model: its manifest, its folder, its packed weights, and the blobs that nothing
-    /// else refers to.
+    /// Removes a model: its manifest, its folder, its packed weights and prefixes, and the blobs
+    /// that nothing else refers to.
     ///
     /// # Errors
     /// [`HubError::InUse`] while a [`crate::LocalModel`] of it lives in any process, or it is
@@ -46,8 +46,11 @@ impl Home {
         let read = self.get(key);
         // While the model still has its place. Of a damaged manifest's the place is unknown, and
         // they are listed as orphans.
-        let packed_bytes = match &read {
-            Ok(Some(manifest)) => self.remove_packed(&self.path_of(manifest))?,
+        let derived_bytes = match &read {
+            Ok(Some(manifest)) => {
+                let path = self.path_of(manifest);
+                self.remove_prefixes(&path)? + self.remove_packed(&path)?
+            }
             _ => 0,
         };
         disk::remove_file(&self.manifest_path(key))?;
@@ -57,7 +60,7 @@ impl Home {
         match read {
             Ok(Some(manifest)) => {
                 let mut removed = self.remove_unreferenced(&manifest)?;
-                removed.bytes_freed += packed_bytes;
+                removed.bytes_freed += derived_bytes;
                 Ok(removed)
             }
             Ok(None) => Err(not_local()),

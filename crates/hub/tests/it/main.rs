@@ -6,6 +6,7 @@ mod disks;
 mod faults;
 mod homes;
 mod packed;
+mod prefixes;
 mod processes;
 mod pulls;
 mod server;

@@ -4,4 +4,5 @@ mod adapters;
 mod checkpoints;
 mod company;
 mod packed;
+mod prefixes;
 mod refusals;

@@ -16,6 +16,7 @@ pub use error::AdapterError;
 
 use crate::{Checkpoint, Gguf, Tensor};
 use config::PeftConfig;
+use sha2::{Digest as _, Sha256};
 use std::path::Path;
 
 /// The largest rank of an adapter; published ones are at most 512.
@@ -94,6 +95,23 @@ impl Adapter {
     /// As [`Adapter::open`].
     pub fn from_peft(config: &[u8], tensors: &[Tensor]) -> Result<Adapter, AdapterError> {
         peft::read(config, tensors)
+    }
+
+    /// SHA-256 of all that it changes: names, scales, shapes, types and data of its pairs. Reads
+    /// the whole file.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for LowRank { target, a, b, scale } in &self.pairs {
+            hash.update((target.len() as u64).to_le_bytes());
+            hash.update(target);
+            hash.update(scale.to_le_bytes());
+            for tensor in [a, b] {
+                hash.update(format!("{} {:?}", tensor.dtype, tensor.shape));
+                hash.update((tensor.data.len() as u64).to_le_bytes());
+                hash.update(&*tensor.data);
+            }
+        }
+        hash.finalize().into()
     }
 
     /// How it names weights.

@@ -11,6 +11,7 @@ use crate::commands::pull::Bars;
 use crate::locate::Locator;
 use crate::output::say;
 use crate::packed::PackedUse;
+use crate::prefixes::PrefixUse;
 use crate::wiring::{self, Names, Room};
 use anyhow::Result;
 use chat::Conversation;
@@ -27,7 +28,9 @@ pub(crate) fn run(args: &Run, locator: &Locator) -> Result<()> {
     let found = locator.find_or_pull(&args.model, &Bars::new())?;
     let packed = PackedUse::new(locator, found.model, args.compute.packed).with_hint();
     let names = Names::of_found(&args.model, &found, None);
-    let local = wiring::start(&found, names, &args.compute, &args.sparing, packed, ROOM)?;
+    let prefixes = PrefixUse::new(locator, &args.sparing)?;
+    let sparing = &args.sparing;
+    let local = wiring::start(&found, names, &args.compute, sparing, packed, prefixes, ROOM)?;
     let question = piped.question(args.prompt.as_deref())?;
     let mut conversation = Conversation {
         generate: &local,
