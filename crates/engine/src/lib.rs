@@ -40,4 +40,5 @@ pub use request::{
     Event, FinishReason, Limits, Priority, Request, RequestError, SequenceError, SequenceId, Tenant,
 };
 pub use sampler::{DrawKey, History, SampleError, Sampler};
+pub use schedule::logit_rows_max;
 pub use step_model::{ForwardFault, StepModel};

@@ -11,7 +11,8 @@ use crate::commands::pull::Bars;
 use crate::locate::Locator;
 use crate::output::say;
 use crate::packed::PackedUse;
-use crate::wiring::{self, Names, Room};
+use crate::plan::Room;
+use crate::wiring;
 use anyhow::Result;
 use chat::Conversation;
 use piped::Piped;
@@ -26,8 +27,7 @@ pub(crate) fn run(args: &Run, locator: &Locator) -> Result<()> {
     let piped = Piped::begin();
     let found = locator.find_or_pull(&args.model, &Bars::new())?;
     let packed = PackedUse::new(locator, found.model, args.compute.packed).with_hint();
-    let names = Names::of_found(&args.model, &found, None);
-    let local = wiring::start(&found, names, &args.compute, &args.sparing, packed, ROOM)?;
+    let local = wiring::start(&found, &args.compute, &args.sparing, packed, ROOM)?;
     let question = piped.question(args.prompt.as_deref())?;
     let mut conversation = Conversation {
         generate: &local,
