@@ -7,7 +7,7 @@ use crate::output::say;
 use crate::packed::PackedUse;
 use crate::plan::{Budget, Fixed, Plan, kv_share};
 use crate::wiring::{self, How, Names, Served};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use hub::{Home, LocalModel, Manifest, ModelKey};
 use serve::{Admit, Admitted, Entry, Loader, Local, Name, Request, Reservation};
 use std::path::{Path, PathBuf};
@@ -104,7 +104,15 @@ impl ModelLoader {
         let plan = self.planned()?;
         let (path, files) = self.files()?;
         let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let checkpoint = opened.map_or_else(|| compute::open(&path), Ok)?;
+        let checkpoint = match opened {
+            Some(checkpoint) => checkpoint,
+            None => {
+                let checkpoint = compute::open(&path)?;
+                let is_covered = plan.covers(&self.fixed_of(&checkpoint)?);
+                ensure!(is_covered, "its files have changed and take more memory; start again");
+                checkpoint
+            }
+        };
         let id = &self.names.id;
         say(format_args!("{id} takes {plan}"));
         let packed = PackedUse::at(&self.home, &self.model, self.how.compute.packed);

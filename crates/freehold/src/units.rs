@@ -7,7 +7,7 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let expected = "expected bytes, such as 8G, 1.5G or 512M";
     let (number, unit) = split(text);
     let factor = match unit.to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {
-        "" => 0,
+        "" => 0u32,
         "k" => 10,
         "m" => 20,
         "g" => 30,
@@ -15,7 +15,7 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
         _ => return Err(format!("`{unit}` is no unit; {expected}")),
     };
     let number: f64 = number.parse().map_err(|_| expected.to_owned())?;
-    let bytes = number * f64::from(1u32 << (factor % 20)) * f64::from(1u32 << (factor / 20 * 20));
+    let bytes = number * (1u64 << factor) as f64;
     let is_sane = bytes >= 1.0 && bytes < u64::MAX as f64;
     if is_sane { Ok(bytes as u64) } else { Err(expected.to_owned()) }
 }

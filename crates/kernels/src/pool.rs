@@ -324,3 +324,42 @@ fn wait_for_open_door(shared: &Shared, index: usize, seen: u64) -> Option<u64> {
         shared.sleepers[index].store(false, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_go_in_order_and_one_at_a_time() {
+        let pool = Pool::new(2);
+        let (inside, order) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+        let first = pool.turn();
+        std::thread::scope(|scope| {
+            for number in 0..8u64 {
+                let (pool, inside, order) = (&pool, &inside, &order);
+                scope.spawn(move || {
+                    let _turn = pool.turn();
+                    assert!(!inside.swap(true, Ordering::SeqCst), "two at a time");
+                    pool.run(3, |_| std::hint::spin_loop());
+                    order.lock().expect("nobody panics with it").push(number);
+                    inside.store(false, Ordering::SeqCst);
+                });
+                // In line before the next one comes.
+                while pool.turns.lock().0 < number + 2 {
+                    std::thread::yield_now();
+                }
+            }
+            assert!(order.lock().expect("nobody panics with it").is_empty());
+            drop(first);
+        });
+        let order = order.into_inner().expect("nobody panics with it");
+        assert_eq!(order, (0..8).collect::<Vec<u64>>());
+        // A turn that ends by a panic ends all the same.
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _turn = pool.turn();
+            panic!("a step fails");
+        }));
+        assert!(panicked.is_err());
+        drop(pool.turn());
+    }
+}

@@ -5,6 +5,7 @@ mod determinism;
 mod drafts;
 mod load;
 pub(crate) mod machine;
+mod memory;
 mod peer;
 mod prefix;
 mod quality;
@@ -34,6 +35,8 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
             llama-server (half an hour on 2 cores; --only smollm2 for one file)
   prefix    what a shared prefix of 4,000 tokens costs after the first request
   drafts    decode with speculation and without, texts compared
+  memory    two models under load in less memory than both take: the peak against the limit,
+            what is refused, two at once against one after the other
   start     time to the first token and peak memory
   determinism
             whether any bit of the logits depends on batch, chunks, threads or decode
@@ -76,7 +79,7 @@ struct Findings {
 /// A part of the acceptance: its name, its title in the record, the measurement.
 type Part = (&'static str, &'static str, fn(&Context) -> Result<Findings>);
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     ("speed", "Speed", speed::run),
     ("together", "Several sequences together", speed::together),
     ("depth", "After a long context", speed::depth),
@@ -85,6 +88,7 @@ const PARTS: [Part; 10] = [
     ("load", "A server under load", load::run),
     ("prefix", "Shared prefixes", prefix::run),
     ("drafts", "Speculation", drafts::run),
+    ("memory", "Several models in a budget of memory", memory::run),
     ("start", "Start and memory", start::run),
     ("determinism", "Determinism", determinism::run),
 ];
