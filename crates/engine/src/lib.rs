@@ -44,4 +44,5 @@ pub use request::{
     Tenant,
 };
 pub use sampler::{DrawKey, History, SampleError, Sampler};
+pub use schedule::logit_rows_max;
 pub use step_model::{ForwardFault, StepModel};

@@ -112,6 +112,8 @@ impl StepModel for PagedModel {
         _states: &[u32],
         logits: &mut Vec<f32>,
     ) -> Result<(), ForwardFault> {
+        // Models that share threads compute in turns.
+        let _turn = self.model.pool().turn();
         Ok(self.model.forward(&mut self.cache, &mut self.scratch, batch, logits)?)
     }
 }

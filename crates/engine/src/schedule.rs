@@ -4,10 +4,19 @@
 use crate::cache::Cache;
 use crate::engine::Config;
 use crate::sequence::{Life, Sequence};
+use crate::speculate::STEP_TOKENS_MAX;
 use model::{BLOCK_TOKENS, LogitRows};
 
 /// Most rows of logits that prompt scoring adds to one step; bounds the logits buffer.
 const PROMPT_LOGIT_ROWS_MAX: usize = 64;
+
+/// Most rows of logits that one step asks for, where at most `running_max` sequences run: what
+/// the buffers of a model are planned for.
+#[must_use]
+pub fn logit_rows_max(running_max: usize) -> usize {
+    // Drafts are made only where nobody's prompt is scored, and there are fewer of them.
+    running_max + PROMPT_LOGIT_ROWS_MAX.max(STEP_TOKENS_MAX)
+}
 
 /// One sequence's share of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

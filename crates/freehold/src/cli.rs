@@ -6,7 +6,7 @@
     reason = "these comments are the help text, where brackets mean that a part is optional"
 )]
 
-use crate::prefixes::Size;
+use crate::units;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serve::LastN;
 use std::path::PathBuf;
@@ -253,8 +253,8 @@ pub(crate) struct Sparing {
     pub(crate) prefix_cache: Switch,
     /// Keep it on disk too, across restarts, in at most SIZE (such as 4G) for each model; it tells
     /// what prompts said, so only you may read it, and `freehold rm --prefixes` removes it
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) prefix_disk: Option<Size>,
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
+    pub(crate) prefix_disk: Option<u64>,
 }
 
 /// Whether something is done.
@@ -301,16 +301,25 @@ pub(crate) enum Activations {
 Examples:
   freehold serve smollm2:135m
   freehold serve model.gguf --port 9000
+  freehold serve qwen3:0.6b smollm2:135m --memory 2G        the second when it is asked for
+  freehold serve                                            every model of this machine, on demand
+  freehold serve qwen3:0.6b+./lora-a qwen3:0.6b+./lora-b    adapters over one copy of the weights
   freehold serve model.gguf --host 0.0.0.0 --allow-open     for everybody in the network
 
 Then, from any OpenAI client with base URL http://127.0.0.1:8080/v1, or:
   curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
     -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'
 
-GET /health answers 200 when the server is ready.")]
+GET /health answers 200 when the server is ready.
+
+The first model is loaded at the start, others when a request asks for them. What a model takes is
+known before: weights, KV cache, buffers. Models that answer nobody are unloaded when others need
+their memory, the least recently used first. A request waits for that up to two minutes, and is
+then refused with status 503; a model that can never fit is refused at once with status 400.")]
 pub(crate) struct Serve {
-    /// The model
-    pub(crate) model: String,
+    /// Models, and adapters over them [default: every model in the data folder]
+    #[arg(value_name = "MODEL")]
+    pub(crate) models: Vec<String>,
     /// The address to listen on; 0.0.0.0 is every network of this machine
     #[arg(long, default_value = "127.0.0.1")]
     pub(crate) host: String,
@@ -320,7 +329,7 @@ pub(crate) struct Serve {
     /// Listen beyond this machine although the server has no keys
     #[arg(long)]
     pub(crate) allow_open: bool,
-    /// The name that /v1/models lists [default: the model as given]
+    /// The name that /v1/models lists, of one model [default: the model as given]
     #[arg(long, value_name = "NAME")]
     pub(crate) alias: Option<String>,
     /// Requests computed together
@@ -329,6 +338,12 @@ pub(crate) struct Serve {
     /// Requests that may wait; one more is refused with status 429
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) queue: u16,
+    /// The memory that the server may take, such as 8G: weights, KV caches and buffers of all loaded models [default: three quarters of what is free]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
+    pub(crate) memory: Option<u64>,
+    /// Unload a model that nobody asked for so long, such as 10m; off is never [default: 10m, with one model off]
+    #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
+    pub(crate) idle_unload: Option<units::Limit>,
     #[command(flatten)]
     pub(crate) compute: Compute,
     #[command(flatten)]

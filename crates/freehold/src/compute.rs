@@ -69,7 +69,6 @@ pub(crate) fn pool(threads: Option<u16>) -> Arc<Pool> {
 
 /// A loaded model and how long that took, opening the file included.
 pub(crate) struct Loaded {
-    pub(crate) checkpoint: Checkpoint,
     pub(crate) model: Model,
     pub(crate) adapter: Option<Arc<LoadedAdapter>>,
     pub(crate) seconds: f64,
@@ -83,19 +82,33 @@ pub(crate) fn load(
     packed: PackedUse<'_>,
 ) -> Result<Loaded> {
     let begun = Instant::now();
-    let at = || format!("cannot load {}", found.path.display());
-    let checkpoint = Checkpoint::open(&found.path).with_context(at)?;
-    let model = match packed.load(&checkpoint, pool, options).with_context(at)? {
-        Some(model) => model,
-        None => {
-            let begun = Instant::now();
-            let model = Model::load(&checkpoint, Arc::clone(pool), options).with_context(at)?;
-            packed.hint(begun.elapsed());
-            model
-        }
-    };
+    let checkpoint = open(&found.path)?;
+    let model = load_opened(&checkpoint, &found.path, pool, options, packed)?;
     let adapter = found.adapter.as_deref().map(|path| adapter(&model, path)).transpose()?;
-    Ok(Loaded { checkpoint, model, adapter, seconds: begun.elapsed().as_secs_f64() })
+    Ok(Loaded { model, adapter, seconds: begun.elapsed().as_secs_f64() })
+}
+
+/// Opens a model: its headers, and a map of its weights.
+pub(crate) fn open(path: &Path) -> Result<Checkpoint> {
+    Checkpoint::open(path).with_context(|| format!("cannot load {}", path.display()))
+}
+
+/// Loads a model that was opened, over its packed file if there is one that fits.
+pub(crate) fn load_opened(
+    checkpoint: &Checkpoint,
+    path: &Path,
+    pool: &Arc<Pool>,
+    options: &LoadOptions,
+    packed: PackedUse<'_>,
+) -> Result<Model> {
+    let at = || format!("cannot load {}", path.display());
+    if let Some(model) = packed.load(checkpoint, pool, options).with_context(at)? {
+        return Ok(model);
+    }
+    let begun = Instant::now();
+    let model = Model::load(checkpoint, Arc::clone(pool), options).with_context(at)?;
+    packed.hint(begun.elapsed());
+    Ok(model)
 }
 
 /// Loads the adapter at `path` for `model`.
@@ -103,6 +116,12 @@ pub(crate) fn adapter(model: &Model, path: &Path) -> Result<Arc<LoadedAdapter>> 
     let at = || format!("cannot load the adapter {}", path.display());
     let adapter = Adapter::open(path).with_context(at)?;
     model.load_adapter(&adapter).with_context(at)
+}
+
+/// What names the content of the adapter at `path`.
+pub(crate) fn digest(path: &Path) -> Result<[u8; 32]> {
+    let at = || format!("cannot read the adapter {}", path.display());
+    Ok(Adapter::open(path).with_context(at)?.digest())
 }
 
 /// Sequences of equal length that advance together, over one cache.

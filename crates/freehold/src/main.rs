@@ -7,15 +7,18 @@
 mod cli;
 mod commands;
 mod compute;
+mod fleet;
 mod home;
 mod locate;
 mod machine;
 mod output;
 mod packed;
+mod plan;
 mod prefixes;
 mod progress;
 mod settings;
 mod texts;
+mod units;
 mod wiring;
 
 use clap::{CommandFactory as _, FromArgMatches as _};

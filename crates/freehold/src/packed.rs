@@ -29,7 +29,12 @@ pub(crate) struct PackedUse<'a> {
 
 impl<'a> PackedUse<'a> {
     pub(crate) fn new(locator: &'a Locator, model: &'a str, wanted: Packed) -> PackedUse<'a> {
-        PackedUse { home: locator.hub().home(), model, wanted, hints: false }
+        PackedUse::at(locator.hub().home(), model, wanted)
+    }
+
+    /// The same, of a data folder.
+    pub(crate) fn at(home: &'a Home, model: &'a str, wanted: Packed) -> PackedUse<'a> {
+        PackedUse { home, model, wanted, hints: false }
     }
 
     /// Also tells a person at a terminal that packing could be saved.

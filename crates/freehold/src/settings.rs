@@ -41,6 +41,8 @@ const SETTINGS: &[Setting] = &[
     everywhere("port", "FREEHOLD_PORT"),
     everywhere("parallel", "FREEHOLD_PARALLEL"),
     everywhere("queue", "FREEHOLD_QUEUE"),
+    everywhere("memory", "FREEHOLD_MEMORY"),
+    everywhere("idle-unload", "FREEHOLD_IDLE_UNLOAD"),
     everywhere("system", "FREEHOLD_SYSTEM"),
     everywhere("temperature", "FREEHOLD_TEMPERATURE"),
     everywhere("top-k", "FREEHOLD_TOP_K"),

@@ -4,40 +4,26 @@
 use crate::cli::{Compute, Sparing, Switch};
 use crate::compute::{self, Numerics};
 use crate::locate::Found;
-use crate::machine;
 use crate::packed::PackedUse;
+use crate::plan::{Budget, Fixed, Plan, Room, kv_share};
 use crate::prefixes::PrefixUse;
 use crate::texts::{self, Texts};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use constrain::Vocabulary;
 use engine::{Adapters, Config, Engine, PagedModel};
-use kernels::BLOCK_TOKENS;
-use model::Model;
+use kernels::Pool;
+use model::{LoadOptions, Model};
 use serve::{
-    AdaptedModel, ChatPrompt, ChatTokens, Detokenize, Local, LocalOptions, SystemClock, TextFault,
-    TextModel,
+    AdaptedModel, AdapterDigests, ChatPrompt, ChatTokens, Clock, Detokenize, LazyAdapter, Local,
+    LocalOptions, SystemClock, TextFault, TextModel,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 use text::format::Format;
 use text::{Detokenizer, EncodeOptions, RenderInput};
-
-/// The share of the memory that is free at start which the KV cache may take by itself.
-const KV_MEMORY_SHARE: u64 = 2;
-/// The longest context that is reserved without being asked for, in tokens.
-const CONTEXT_DEFAULT_MAX: usize = 32_768;
-/// Tokens that one step computes.
-const STEP_TOKENS: usize = compute::CHUNK_TOKENS;
-
-/// How many requests there may be.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Room {
-    /// Computed together.
-    pub(crate) parallel: usize,
-    /// Waiting.
-    pub(crate) queue: usize,
-}
+use weights::Checkpoint;
 
 /// What clients may call a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,16 +52,19 @@ impl Names {
         Names::from_list(names)
     }
 
-    /// Those of a model with its adapter, as they were typed: the model's names, each with `+` and
+    /// Those of a model, or of a model with its adapter: then the model's names, each with `+` and
     /// the last part of the adapter's path without `.gguf`.
-    pub(crate) fn of_found(typed: &str, found: &Found<'_>, alias: Option<&str>) -> Names {
-        let Some(adapter) = &found.adapter else { return Names::of(typed, &found.path, alias) };
+    pub(crate) fn of_found(found: &Found<'_>, alias: Option<&str>) -> Names {
+        let Some(adapter) = &found.adapter else {
+            return Names::of(found.model, &found.path, alias);
+        };
+        let typed = format!("{}+{}", found.model, adapter.display());
         let name = adapter.file_name().map_or(String::new(), |name| name.to_string_lossy().into());
         let name = name.trim_end_matches(".gguf");
         let Names { id, aliases } = Names::of(found.model, &found.path, None);
         let mut names: Vec<String> = alias.map(str::to_owned).into_iter().collect();
         names.extend(std::iter::once(id).chain(aliases).map(|base| format!("{base}+{name}")));
-        names.push(typed.to_owned());
+        names.push(typed);
         Names::from_list(names)
     }
 
@@ -88,86 +77,158 @@ impl Names {
     }
 }
 
-/// Loads a model, and its adapter, and starts an engine over it. Where there is an adapter, the
-/// names are those of the model with it, and the model alone is served beside it.
+/// How models are loaded and run, the same for all of a process.
+pub(crate) struct How {
+    pub(crate) compute: Compute,
+    pub(crate) sparing: Sparing,
+    pub(crate) prefixes: PrefixUse,
+    pub(crate) room: Room,
+    /// The threads that all of them compute with.
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Whether a server is up, and neither starts nor ends: only then people are told of models
+    /// that come and go.
+    pub(crate) is_serving: AtomicBool,
+}
+
+impl How {
+    pub(crate) fn new(
+        compute: &Compute,
+        sparing: &Sparing,
+        prefixes: PrefixUse,
+        room: Room,
+    ) -> How {
+        How {
+            compute: compute.clone(),
+            sparing: sparing.clone(),
+            prefixes,
+            room,
+            pool: compute::pool(compute.threads),
+            clock: Arc::new(SystemClock::default()),
+            is_serving: AtomicBool::new(false),
+        }
+    }
+
+    /// What a model and its adapters will take without a KV cache.
+    pub(crate) fn fixed(&self, checkpoint: &Checkpoint, adapters: &[&Path]) -> Result<Fixed> {
+        Fixed::of(checkpoint, adapters, &self.compute, self.room, self.pool.threads())
+    }
+
+    fn options(&self) -> LoadOptions {
+        Numerics { kv: self.compute.kv, activations: self.compute.activations }.options()
+    }
+}
+
+/// A model that is to be loaded, with all that requests may call it.
+pub(crate) struct Served<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) names: &'a Names,
+    /// The names of the model with an adapter, and where that lies.
+    pub(crate) adapted: &'a [(Names, PathBuf)],
+}
+
+/// Loads a model alone in its process, with its adapter, and starts an engine over it.
 pub(crate) fn start(
     found: &Found<'_>,
-    names: Names,
     compute: &Compute,
     sparing: &Sparing,
     packed: PackedUse<'_>,
-    prefixes: PrefixUse<'_>,
+    prefixes: PrefixUse,
     room: Room,
 ) -> Result<Local> {
-    let numerics = Numerics { kv: compute.kv, activations: compute.activations }.options();
+    let how = How::new(compute, sparing, prefixes, room);
+    let checkpoint = compute::open(&found.path)?;
+    let adapted: Vec<(Names, PathBuf)> =
+        found.adapter.iter().map(|path| (Names::of_found(found, None), path.clone())).collect();
+    let adapters: Vec<&Path> = found.adapter.iter().map(PathBuf::as_path).collect();
+    let fixed = how.fixed(&checkpoint, &adapters)?;
+    let budget = Budget::new(None)?;
+    let plan = fixed.with_kv(kv_share(budget, &[fixed], &fixed))?;
+    let names = &Names::of(found.model, &found.path, None);
+    let served = Served { path: &found.path, names, adapted: &adapted };
+    let local = load(&served, &checkpoint, &plan, packed, &how)?;
+    // Here nobody else asks: what is wrong with the adapter is told at once.
+    local.load_adapters().map_err(|reason| anyhow::anyhow!(reason))?;
+    Ok(local)
+}
+
+/// Loads a model within its plan, and starts an engine over it.
+pub(crate) fn load(
+    served: &Served<'_>,
+    checkpoint: &Checkpoint,
+    plan: &Plan,
+    packed: PackedUse<'_>,
+    how: &How,
+) -> Result<Local> {
     // The tokenizer is built while the weights are packed.
-    let (text, loaded) = std::thread::scope(|scope| {
-        let text = scope.spawn(|| Texts::open(&found.path));
-        let loaded = compute::load(found, &compute::pool(compute.threads), &numerics, packed);
-        (text.join(), loaded)
+    let (text, model) = std::thread::scope(|scope| {
+        let text = scope.spawn(|| Texts::open(served.path));
+        let options = how.options();
+        let model = compute::load_opened(checkpoint, served.path, &how.pool, &options, packed);
+        (text.join(), model)
     });
-    let loaded = loaded?;
+    let model = Arc::new(model?);
     let text = text.map_err(|_| anyhow::anyhow!("the tokenizer's thread panicked"))??;
     let sampling = text.sampling.clone();
-    let store = prefixes.open(found, &loaded, &numerics)?;
-    let blocks = blocks(&loaded.model, compute, room.parallel)?;
-    let context = compute.context.map_or(usize::MAX, |context| context as usize);
     let adapters = Adapters::default();
-    let paged = PagedModel::new(Arc::new(loaded.model), blocks, context);
-    let paged = paged.with_adapters(adapters.clone());
+    let paged = PagedModel::new(Arc::clone(&model), plan.blocks, plan.context());
     let config = Config {
-        step_tokens: STEP_TOKENS.max(room.parallel + 1),
-        running_max: room.parallel,
+        step_tokens: how.room.step_tokens(),
+        running_max: how.room.parallel,
         waiting_max: usize::MAX,
-        keep_prefixes: sparing.prefix_cache == Switch::On,
+        keep_prefixes: how.sparing.prefix_cache == Switch::On,
         ..Config::default()
     };
-    let mut engine = Engine::new(paged, config)?;
+    let mut engine = Engine::new(paged.with_adapters(adapters.clone()), config)?;
+    let (digests, options) = (AdapterDigests::default(), how.options());
+    let prefixes = &how.prefixes;
+    let store = prefixes.open(served.path, checkpoint, &model, &options, digests.clone())?;
+    let digests = store.is_some().then_some(&digests);
     if let Some(store) = store {
         engine = engine.with_store(store);
     }
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let adapter = loaded.adapter.map(|adapter| adapters.insert(adapter));
-    let (names, adapted) = match adapter {
-        None => (names, Vec::new()),
-        Some(adapter) => {
-            let Names { id, aliases } = names;
-            let base = Names::of(found.model, &found.path, None);
-            (base, vec![AdaptedModel { id, aliases, adapter }])
-        }
-    };
     let options = LocalOptions {
-        id: names.id,
-        aliases: names.aliases,
-        adapters: adapted,
+        id: served.names.id.clone(),
+        aliases: served.names.aliases.clone(),
+        adapters: adapted(served.adapted, &model, &adapters, digests),
         created,
-        queue_max: room.queue,
-        speculates: sparing.speculate == Switch::On,
+        queue_max: how.room.queue,
+        speculates: how.sparing.speculate == Switch::On,
         sampling,
     };
-    Local::start(engine, Arc::new(text), Arc::new(SystemClock::default()), options)
+    Local::start(engine, Arc::new(text), Arc::clone(&how.clock), options)
         .context("cannot start the engine's thread")
 }
 
-/// Blocks of the KV cache: for `parallel` whole contexts, as far as memory goes, and for one
-/// in any case.
-fn blocks(model: &Model, compute: &Compute, parallel: usize) -> Result<usize> {
-    let limit = model.spec().context_length;
-    if let Some(context) = compute.context {
-        let context = context as usize;
-        ensure!(context > 0, "--context is 0, expected at least 1");
-        ensure!(context <= limit, "--context is {context}, this model's context is {limit}");
-        return Ok(context.div_ceil(BLOCK_TOKENS) * parallel);
-    }
-    let context = limit.min(CONTEXT_DEFAULT_MAX).div_ceil(BLOCK_TOKENS);
-    let wanted = context * parallel;
-    let block_bytes = model.new_cache(1).bytes() as u64;
-    let Some(available) = machine::available_bytes() else { return Ok(wanted) };
-    // The system counts mapped weights as memory that it could have back; every token needs them.
-    let available = available.saturating_sub(model.mapped_bytes());
-    let fits = usize::try_from(available / KV_MEMORY_SHARE / block_bytes.max(1)).unwrap_or(wanted);
-    ensure!(fits > 0, "no memory for a KV cache: one block needs {block_bytes} bytes");
-    Ok(wanted.min(fits))
+/// The model with each adapter, which the first request for it loads.
+fn adapted(
+    listed: &[(Names, PathBuf)],
+    model: &Arc<Model>,
+    adapters: &Adapters,
+    digests: Option<&AdapterDigests>,
+) -> Vec<AdaptedModel> {
+    let one = |(names, path): &(Names, PathBuf)| {
+        let (path, adapters, digests) = (path.clone(), adapters.clone(), digests.cloned());
+        // The engine holds the model; this must not keep its memory beyond that.
+        let model = Arc::downgrade(model);
+        let load = move || {
+            let model = model.upgrade().ok_or("the model is gone")?;
+            let of_error = |error: anyhow::Error| format!("{error:#}");
+            let adapter = compute::adapter(&model, &path).map_err(of_error)?;
+            if let Some(digests) = &digests {
+                // Before requests can name it.
+                digests.insert(adapter.id(), compute::digest(&path).map_err(of_error)?);
+            }
+            Ok(adapters.insert(adapter))
+        };
+        AdaptedModel {
+            id: names.id.clone(),
+            aliases: names.aliases.clone(),
+            adapter: Arc::new(LazyAdapter::new(load)),
+        }
+    };
+    listed.iter().map(one).collect()
 }
 
 impl TextModel for Texts {
@@ -258,12 +319,12 @@ mod tests {
             adapter: Some("lora/mine.gguf".into()),
         };
         let typed = "qwen3:0.6b+lora/mine.gguf";
-        let names = Names::of_found(typed, &found, None);
+        let names = Names::of_found(&found, None);
         assert_eq!(
             (names.id.as_str(), names.aliases.as_slice()),
             ("qwen3:0.6b+mine", &[typed.to_owned()][..])
         );
-        let names = Names::of_found(typed, &found, Some("support"));
+        let names = Names::of_found(&found, Some("support"));
         assert_eq!(names.id, "support");
         assert_eq!(names.aliases, ["qwen3:0.6b+mine", typed]);
     }

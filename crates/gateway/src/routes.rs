@@ -11,7 +11,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use dialect::openai::{self, ApiError};
 use serde_json::json;
-use serve::Generate;
+use serve::{Generate, ModelCard};
 
 use crate::body;
 use crate::call::{Endpoint, answer};
@@ -42,16 +42,22 @@ pub(crate) fn router(config: &Config, generate: Arc<dyn Generate>) -> Router {
 }
 
 async fn health(State(gateway): State<Gateway>) -> Response {
-    let models: Vec<String> = gateway.generate.models().into_iter().map(|card| card.id).collect();
+    let models = gateway.generate.names();
     respond::json(StatusCode::OK, &json!({"status": "ok", "models": models}))
 }
 
 async fn models(State(gateway): State<Gateway>) -> Response {
-    respond::json(StatusCode::OK, &openai::encode_models(&gateway.generate.models()))
+    respond::json(StatusCode::OK, &openai::encode_models(&cards(&gateway).await))
+}
+
+/// The models; reading headers of files is no work for the threads that serve sockets.
+async fn cards(gateway: &Gateway) -> Vec<ModelCard> {
+    let generate = Arc::clone(&gateway.generate);
+    tokio::task::spawn_blocking(move || generate.models()).await.unwrap_or_default()
 }
 
 async fn model(State(gateway): State<Gateway>, Path(id): Path<String>) -> Response {
-    let models = gateway.generate.models();
+    let models = cards(&gateway).await;
     if let Some(card) = models.iter().find(|card| card.id == id) {
         return respond::json(StatusCode::OK, &openai::encode_model(card));
     }

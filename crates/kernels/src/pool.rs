@@ -12,7 +12,7 @@ use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, Thread};
 
 /// Spins before a waiting worker parks: some hundred microseconds, longer than the gap
@@ -83,6 +83,37 @@ pub struct Pool {
     workers: Vec<(JoinHandle<()>, Thread)>,
     /// Counts jobs too: hand-offs so far.
     one_at_a_time: Mutex<u64>,
+    turns: Turns,
+}
+
+/// Who computes now, in order of arrival.
+#[derive(Default)]
+struct Turns {
+    /// The next number to give away, and the one whose turn it is.
+    numbers: Mutex<(u64, u64)>,
+    next: Condvar,
+}
+
+impl Turns {
+    fn lock(&self) -> MutexGuard<'_, (u64, u64)> {
+        // Two numbers, whole between any two statements.
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A turn on a pool, which ends when this is dropped.
+pub struct Turn<'a>(&'a Turns);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut numbers = self.0.lock();
+        numbers.1 += 1;
+        let (given, now) = *numbers;
+        drop(numbers);
+        if given > now {
+            self.0.next.notify_all();
+        }
+    }
 }
 
 thread_local! {
@@ -113,7 +144,21 @@ impl Pool {
             let thread = handle.thread().clone();
             workers.push((handle, thread));
         }
-        Pool { shared, workers, one_at_a_time: Mutex::new(0) }
+        Pool { shared, workers, one_at_a_time: Mutex::new(0), turns: Turns::default() }
+    }
+
+    /// Waits for a turn on the threads, first come, first served. Jobs run without one too; who
+    /// has many in a row, as a step of a model has, takes a turn for them, so that several models
+    /// on one pool compute one after the other instead of each at the others' expense.
+    pub fn turn(&self) -> Turn<'_> {
+        let mut numbers = self.turns.lock();
+        let mine = numbers.0;
+        numbers.0 += 1;
+        while numbers.1 != mine {
+            numbers = self.turns.next.wait(numbers).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(numbers);
+        Turn(&self.turns)
     }
 
     /// Threads that work on a job, the caller included.
@@ -277,5 +322,44 @@ fn wait_for_open_door(shared: &Shared, index: usize, seen: u64) -> Option<u64> {
             std::thread::park();
         }
         shared.sleepers[index].store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_go_in_order_and_one_at_a_time() {
+        let pool = Pool::new(2);
+        let (inside, order) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+        let first = pool.turn();
+        std::thread::scope(|scope| {
+            for number in 0..8u64 {
+                let (pool, inside, order) = (&pool, &inside, &order);
+                scope.spawn(move || {
+                    let _turn = pool.turn();
+                    assert!(!inside.swap(true, Ordering::SeqCst), "two at a time");
+                    pool.run(3, |_| std::hint::spin_loop());
+                    order.lock().expect("nobody panics with it").push(number);
+                    inside.store(false, Ordering::SeqCst);
+                });
+                // In line before the next one comes.
+                while pool.turns.lock().0 < number + 2 {
+                    std::thread::yield_now();
+                }
+            }
+            assert!(order.lock().expect("nobody panics with it").is_empty());
+            drop(first);
+        });
+        let order = order.into_inner().expect("nobody panics with it");
+        assert_eq!(order, (0..8).collect::<Vec<u64>>());
+        // A turn that ends by a panic ends all the same.
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _turn = pool.turn();
+            panic!("a step fails");
+        }));
+        assert!(panicked.is_err());
+        drop(pool.turn());
     }
 }

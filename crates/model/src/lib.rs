@@ -41,13 +41,13 @@ mod scratch;
 mod spec;
 mod stages;
 
-pub use adapter::{AdapterError, AdapterId, LoadedAdapter};
+pub use adapter::{AdapterError, AdapterId, LoadedAdapter, adapter_bytes};
 pub use batch::{Batch, Chunk, LogitRows};
 pub use cache::KvCache;
 pub use error::{ForwardError, ModelError, PackError, SpecError};
 pub use families::{Family, from_config, from_gguf, inspect};
 pub use kernels::{BLOCK_TOKENS, KvType, Precision as Activations};
-pub use memory::{KV_TOKENS, MemoryPlan, plan, working_bytes};
+pub use memory::{KV_TOKENS, MemoryPlan, kv_bytes, plan, working_bytes};
 pub use model::{LoadOptions, Model};
 pub use packed::{NUMERICS_VERSION, PackPlan, packed_form, packed_key, prefix_key};
 pub use parameters::Parameters;

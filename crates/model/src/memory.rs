@@ -28,6 +28,9 @@ pub struct MemoryPlan {
     /// Weights of which rows are read from the file's map when a token needs them; the
     /// system may drop them at any time.
     pub mapped_bytes: u64,
+    /// What loading holds of the file at most beside the weights that it has packed so far; with
+    /// a packed file nothing. It is gone when the KV cache and the buffers come.
+    pub loading_bytes: u64,
     /// KV cache for each 1,024 tokens in f32; what lies behind a window is kept too.
     pub kv_bytes_per_1k_tokens_f32: u64,
     /// KV cache for each 1,024 tokens in f16.
@@ -75,6 +78,11 @@ pub fn plan(
     })
 }
 
+/// The bytes of the KV cache for `tokens` tokens; it grows by blocks of them.
+pub fn kv_bytes(spec: &Spec, kv: KvType, tokens: usize) -> u64 {
+    (block_bytes(spec, kv) as u64).saturating_mul(tokens.div_ceil(BLOCK_TOKENS) as u64)
+}
+
 /// The most bytes that attention takes on `threads` threads beside [`MemoryPlan`]'s buffers,
 /// over sequences of at most `positions` positions.
 pub fn working_bytes(spec: &Spec, threads: usize, positions: usize) -> u64 {
@@ -106,6 +114,12 @@ struct Measure<'a> {
 }
 
 impl Measure<'_> {
+    /// Tensors that are read from the file together, to be packed.
+    fn read(&mut self, tensors: &[Tensor]) {
+        let bytes = tensors.iter().map(|tensor| tensor.data.len() as u64).sum();
+        self.plan.loading_bytes = self.plan.loading_bytes.max(bytes);
+    }
+
     fn add(&mut self, tensor: &Tensor, precision: Precision) -> Result<(), ModelError> {
         self.plan.packed_bytes += bytes_of(tensor, precision)?;
         Ok(())
@@ -125,6 +139,7 @@ impl Leaves for Measure<'_> {
             _ => self.tokens,
         };
         self.inputs.add(tensor.dtype, precision, input_rows, cols);
+        self.read(std::slice::from_ref(&tensor));
         self.add(&tensor, precision)
     }
 
@@ -152,6 +167,9 @@ impl Leaves for Measure<'_> {
         }
         for tensor in &tensors.down {
             self.moe_inputs.add(tensor.dtype, self.activations, visits, moe.width);
+        }
+        for together in [&tensors.gate, &tensors.up, &tensors.down] {
+            self.read(together);
         }
         let all = tensors.gate.iter().chain(&tensors.up).chain(&tensors.down);
         all.into_iter().try_for_each(|tensor| self.add(tensor, self.activations))

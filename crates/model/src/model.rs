@@ -336,6 +336,8 @@ impl Packing<'_> {
             whole(tensor)?;
         }
         let name = || tensors.first().map(|tensor| tensor.name.clone()).unwrap_or_default();
+        // Models on the same threads go on between two tensors.
+        let _turn = self.pool.turn();
         let matrices = Matrix::pack_all(self.pool, tensors, precision, &mut self.arena)
             .map_err(|source| ModelError::Pack { name: name(), source })?;
         self.resident_bytes += matrices.iter().map(|matrix| matrix.bytes() as u64).sum::<u64>();

@@ -4,6 +4,7 @@
 //! Nothing is dropped either: past [`EVENTS_MAX`] an event is merged into the last one, so what
 //! is kept for the slowest reader is bounded by the answer itself.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -49,16 +50,35 @@ impl Shared {
 #[must_use]
 pub fn channel() -> (EventSender, Events) {
     let shared = Arc::new(Shared::default());
-    (EventSender { shared: Arc::clone(&shared) }, Events { shared })
+    (EventSender { shared: Arc::clone(&shared), held: Held(None) }, Events { shared })
 }
 
 /// The engine's end; dropping it ends the stream.
 #[derive(Debug)]
 pub struct EventSender {
     shared: Arc<Shared>,
+    /// Dropped when the stream has ended.
+    held: Held,
+}
+
+/// Something that only its end matters of.
+struct Held(Option<Box<dyn Any + Send + Sync>>);
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Held({})", self.0.is_some())
+    }
 }
 
 impl EventSender {
+    /// The same sender, which drops `value` when the stream has ended: whoever answers is done
+    /// with the request then.
+    #[must_use]
+    pub fn holding(mut self, value: impl Any + Send + Sync) -> Self {
+        self.held.0 = Some(Box::new(value));
+        self
+    }
+
     /// Adds an event, without waiting. What is sent to a closed stream is lost.
     pub fn send(&self, event: Event) {
         if self.is_closed() {
@@ -231,6 +251,18 @@ mod tests {
         drop(events);
         assert!(sender.is_closed());
         sender.send(text("lost"));
+    }
+
+    #[test]
+    fn what_is_held_goes_with_the_sender() {
+        let held = std::sync::Arc::new(());
+        let (sender, mut events) = channel();
+        let sender = sender.holding(std::sync::Arc::clone(&held));
+        sender.send(text("a"));
+        assert_eq!(std::sync::Arc::strong_count(&held), 2);
+        drop(sender);
+        assert_eq!(std::sync::Arc::strong_count(&held), 1);
+        assert!(events.recv().is_some() && events.recv().is_none());
     }
 
     #[test]

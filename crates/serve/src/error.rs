@@ -47,6 +47,39 @@ pub enum Error {
         /// The most that may.
         limit: usize,
     },
+    /// The model alone takes more memory than there may be used; it can never be loaded here.
+    #[error(
+        "the model `{model}` takes {needed} bytes of memory ({}), and the budget is {budget} \
+         ({}): it can never be loaded here; raise --memory, or lower --context or --parallel",
+        gib(*needed), gib(*budget)
+    )]
+    TooLarge {
+        /// Its name.
+        model: String,
+        /// Bytes that it takes, as planned from its headers.
+        needed: u64,
+        /// Bytes that all models may take together.
+        budget: u64,
+    },
+    /// Other models answered all the time, and the memory that the model takes is theirs.
+    #[error(
+        "the model `{model}` is not loaded, and the models that are answered for \
+         {waited_seconds} seconds without a pause; try again later"
+    )]
+    NoRoom {
+        /// Its name.
+        model: String,
+        /// How long the request waited.
+        waited_seconds: u64,
+    },
+    /// The model or its adapter cannot be loaded.
+    #[error("the model `{model}` cannot be loaded: {reason}")]
+    LoadFailed {
+        /// Its name.
+        model: String,
+        /// Why.
+        reason: String,
+    },
     /// The server is going down.
     #[error("the server is shutting down")]
     Stopping,
@@ -56,6 +89,11 @@ pub enum Error {
     /// A defect in this program; the request is lost, others are not.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+/// Bytes in GiB, for people.
+fn gib(bytes: u64) -> String {
+    format!("{:.2} GiB", bytes as f64 / f64::from(1u32 << 30))
 }
 
 impl Error {

@@ -1,24 +1,52 @@
-//! The seam between those who ask and those who generate.
+//! The seams between those who ask and those who generate.
 
-use crate::channel::Events;
+use std::time::Duration;
+
+use crate::channel::{EventSender, Events};
 use crate::error::Error;
 use crate::request::Request;
 
 /// What is known about a model that can be asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModelCard {
     /// The name that requests use.
     pub id: String,
     /// Unix time in seconds since when it is here.
     pub created: u64,
-    /// Tokens that prompt and answer may have together.
+    /// Tokens that prompt and answer may have together; 0 where that is not known.
     pub context_length: usize,
+    /// Whether it is in memory.
+    pub residence: Residence,
+    /// Bytes that it takes in memory, as planned before loading; `None` where that is not known.
+    /// What adapters take is counted with their base.
+    pub memory_bytes: Option<u64>,
+    /// The model that this one is an adapter of.
+    pub parent: Option<String>,
+}
+
+/// Where a model is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Residence {
+    /// In memory.
+    #[default]
+    Loaded,
+    /// On its way there.
+    Loading,
+    /// On this machine only: a request loads it.
+    Cold,
+    /// It cannot be loaded, and why; a later request tries again.
+    Failed(String),
 }
 
 /// Something that answers requests.
 pub trait Generate: Send + Sync {
-    /// The models that can be asked.
+    /// The models that can be asked. May read headers of files, so it may take a moment.
     fn models(&self) -> Vec<ModelCard>;
+
+    /// Their names, without a look at any file.
+    fn names(&self) -> Vec<String> {
+        self.models().into_iter().map(|card| card.id).collect()
+    }
 
     /// Accepts a request and returns its events; dropping them cancels it.
     ///
@@ -27,4 +55,34 @@ pub trait Generate: Send + Sync {
     /// # Errors
     /// A refusal; what fails after acceptance comes as [`crate::Event::Failed`].
     fn submit(&self, request: Request) -> Result<Events, Error>;
+}
+
+/// A model in memory, as those see it who decide when it is loaded.
+pub trait Admit: Send + Sync {
+    /// Checks, renders and tokenizes a request that arrived at `arrived`, by the clock that both
+    /// sides were given. Nothing is generated before [`Admitted::begin`].
+    ///
+    /// # Errors
+    /// A refusal.
+    fn admit(&self, request: Request, arrived: Duration) -> Result<Admitted, Error>;
+}
+
+/// A request that a model has accepted and not begun.
+pub struct Admitted(Box<Begin>);
+
+type Begin = dyn FnOnce(EventSender) -> Result<(), Error> + Send;
+
+impl Admitted {
+    /// By what is done with the sender.
+    pub fn new(begin: impl FnOnce(EventSender) -> Result<(), Error> + Send + 'static) -> Self {
+        Self(Box::new(begin))
+    }
+
+    /// Begins to answer into a stream.
+    ///
+    /// # Errors
+    /// The model cannot begin any more; its stream hears of it too.
+    pub fn begin(self, sender: EventSender) -> Result<(), Error> {
+        (self.0)(sender)
+    }
 }

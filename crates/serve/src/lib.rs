@@ -2,7 +2,7 @@
 //!
 //! [`Request`] and [`Event`] are the one form that every dialect decodes to and encodes from.
 //! [`Generate`] turns the first into a stream of the second; [`Local`] does it with an engine on
-//! a thread of its own. A whole answer is the fold of its events ([`Reply`]), so streaming and
+//! a thread of its own, [`Fleet`] with several such models within a budget of memory. A whole answer is the fold of its events ([`Reply`]), so streaming and
 //! not streaming cannot differ. Threads and channels of the standard library only; no HTTP.
 
 mod answer;
@@ -12,6 +12,7 @@ mod choice;
 mod clock;
 mod error;
 mod event;
+mod fleet;
 mod generate;
 mod local;
 mod message;
@@ -28,10 +29,11 @@ pub use channel::{EVENTS_MAX, EventSender, Events, channel};
 pub use clock::{Clock, SystemClock};
 pub use error::Error;
 pub use event::{Alternative, Delta, Event, FinishReason, ScoredToken, Timings, Usage};
-pub use generate::{Generate, ModelCard};
-pub use local::{AdaptedModel, Local, LocalOptions};
+pub use fleet::{Entry, Fleet, Loader, Name, NameTaken, Reservation, Rules};
+pub use generate::{Admit, Admitted, Generate, ModelCard, Residence};
+pub use local::{AdaptedModel, LazyAdapter, Local, LocalOptions};
 pub use message::{Message, Part, Role, Tool, ToolCall, ToolChoice, ToolResult};
-pub use prefix_store::{PrefixStore, PrefixStoreOptions};
+pub use prefix_store::{AdapterDigests, PrefixStore, PrefixStoreOptions};
 pub use reply::{Choice, Reply};
 pub use request::{Chat, Input, Request, ResponseFormat, Stop};
 pub use sampling::{Dry, LastN, LastNError, Sampling};

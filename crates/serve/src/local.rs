@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel as command_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use engine::{AdapterId, Engine, Limits, Priority, StepModel, Tenant};
 use text::StopMatcher;
@@ -16,7 +17,7 @@ use crate::chat::template_input;
 use crate::choice::Wording;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::generate::{Generate, ModelCard};
+use crate::generate::{Admit, Admitted, Generate, ModelCard};
 use crate::request::{Input, Request};
 use crate::rules::{Compiler, Held};
 use crate::sampling::{Breakers, Sampling};
@@ -54,8 +55,43 @@ pub struct AdaptedModel {
     pub id: String,
     /// Further names that requests may use.
     pub aliases: Vec<String>,
-    /// The adapter, as the engine knows it.
-    pub adapter: AdapterId,
+    /// The adapter.
+    pub adapter: Arc<LazyAdapter>,
+}
+
+/// An adapter that the first request for it loads.
+pub struct LazyAdapter {
+    load: Box<LoadAdapter>,
+    loaded: Mutex<Option<AdapterId>>,
+}
+
+type LoadAdapter = dyn Fn() -> Result<AdapterId, String> + Send + Sync;
+
+impl LazyAdapter {
+    /// By what loads it and tells its id, or why that cannot be done.
+    pub fn new(load: impl Fn() -> Result<AdapterId, String> + Send + Sync + 'static) -> Self {
+        Self { load: Box::new(load), loaded: Mutex::default() }
+    }
+
+    /// The adapter as the engine knows it. Those who come while it is loaded wait for that; a
+    /// failure is theirs who tried, and the next tries again.
+    ///
+    /// # Errors
+    /// It cannot be loaded.
+    pub fn get(&self) -> Result<AdapterId, String> {
+        // Of a panic nothing is left but an adapter that is not loaded.
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        match *loaded {
+            Some(id) => Ok(id),
+            None => Ok(*loaded.insert((self.load)()?)),
+        }
+    }
+}
+
+impl std::fmt::Debug for LazyAdapter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LazyAdapter")
+    }
 }
 
 /// A model that answers requests from a thread of its own.
@@ -111,15 +147,23 @@ impl Local {
         }
     }
 
+    /// Loads all adapters now, in place of the first request for each.
+    ///
+    /// # Errors
+    /// One cannot be loaded, and why.
+    pub fn load_adapters(&self) -> Result<(), String> {
+        self.options.adapters.iter().try_for_each(|adapted| adapted.adapter.get().map(drop))
+    }
+
     /// Requests that wait for the engine.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.n_queued.load(Ordering::Relaxed)
     }
 
-    fn accept(&self, request: Request) -> Result<Events, Error> {
-        let arrived = self.clock.now();
-        let adapter = self.adapter(&request.model)?;
+    /// Everything about a request that needs no place in the engine.
+    fn prepare(&self, request: Request, arrived: Duration) -> Result<Admitted, Error> {
+        let adapted = self.adapted(&request.model)?;
         check_supported(&request)?;
         let ticket = self.enqueue()?;
         let stops = StopMatcher::new(&request.stop.strings)
@@ -133,43 +177,50 @@ impl Local {
         let masks = Arc::new(AtomicU64::new(0));
         let held = |matcher| Held::new(matcher, Arc::clone(&self.clock), Arc::clone(&masks));
         let asked = engine::Request {
-            adapter,
             constraint: rules.matcher.map(|matcher| engine::Constrained(Box::new(held(matcher)))),
             ..self.engine_request(&request, prompt, seed)?
         };
         self.limits.check(&asked)?;
-        let (sender, events) = channel();
-        let answer = Answer::new(Plan {
-            sender,
-            wording: Wording {
-                text: Arc::clone(&self.text),
-                stops,
-                stop_strings: request.stop.strings,
-                stop_tokens: request.stop.tokens,
-                reading: rules.reading,
-            },
-            masks,
-            echo,
-            prompt_tokens,
-            seed,
-            choices: request.choices as usize,
-            ticket: Some(ticket),
-            arrived,
-        });
-        let sequences = choices(asked, request.choices);
-        let command = Command::Submit(Box::new(Accepted { sequences, answer }));
-        self.commands.send(command).map_err(|_| Error::Stopping)?;
-        Ok(events)
+        // Last, because it may have to be loaded.
+        let adapter = adapted.map(|adapted| adapted.adapter.get()).transpose();
+        let adapter =
+            adapter.map_err(|reason| Error::LoadFailed { model: request.model.clone(), reason })?;
+        let asked = engine::Request { adapter, ..asked };
+        let wording = Wording {
+            text: Arc::clone(&self.text),
+            stops,
+            stop_strings: request.stop.strings,
+            stop_tokens: request.stop.tokens,
+            reading: rules.reading,
+        };
+        let (commands, count) = (self.commands.clone(), request.choices);
+        let (choices, ticket) = (count as usize, Some(ticket));
+        Ok(Admitted::new(move |sender| {
+            let plan = Plan {
+                sender,
+                wording,
+                masks,
+                echo,
+                prompt_tokens,
+                seed,
+                choices,
+                ticket,
+                arrived,
+            };
+            let answer = Answer::new(plan);
+            let sequences = sequences(asked, count);
+            begin(&commands, Accepted { sequences, answer })
+        }))
     }
 
     /// Which adapter a model's name means.
-    fn adapter(&self, model: &str) -> Result<Option<AdapterId>, Error> {
+    fn adapted(&self, model: &str) -> Result<Option<&AdaptedModel>, Error> {
         let is = |id: &str, aliases: &[String]| id == model || aliases.iter().any(|a| a == model);
         if is(&self.options.id, &self.options.aliases) {
             return Ok(None);
         }
         let found = self.options.adapters.iter().find(|other| is(&other.id, &other.aliases));
-        found.map(|other| Some(other.adapter)).ok_or_else(|| Error::UnknownModel {
+        found.map(Some).ok_or_else(|| Error::UnknownModel {
             model: model.to_owned(),
             available: self.names().collect::<Vec<_>>().join(", "),
         })
@@ -246,19 +297,31 @@ impl Local {
     }
 }
 
+impl Admit for Local {
+    fn admit(&self, request: Request, arrived: Duration) -> Result<Admitted, Error> {
+        catch_unwind(AssertUnwindSafe(|| self.prepare(request, arrived)))
+            .unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref())))
+    }
+}
+
 impl Generate for Local {
     fn models(&self) -> Vec<ModelCard> {
+        let base = &self.options.id;
         let card = |id: &str| ModelCard {
             id: id.to_owned(),
             created: self.options.created,
             context_length: self.limits.context_length,
+            parent: (id != base).then(|| base.clone()),
+            ..ModelCard::default()
         };
         self.names().map(card).collect()
     }
 
     fn submit(&self, request: Request) -> Result<Events, Error> {
-        catch_unwind(AssertUnwindSafe(|| self.accept(request)))
-            .unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref())))
+        let admitted = self.admit(request, self.clock.now())?;
+        let (sender, events) = channel();
+        admitted.begin(sender)?;
+        Ok(events)
     }
 }
 
@@ -308,9 +371,20 @@ fn check_supported(request: &Request) -> Result<(), Error> {
     Ok(())
 }
 
+/// Hands a request to the engine's thread.
+fn begin(commands: &Sender<Command>, accepted: Accepted) -> Result<(), Error> {
+    let sent = commands.send(Command::Submit(Box::new(accepted)));
+    sent.map_err(|lost| {
+        if let Command::Submit(accepted) = lost.0 {
+            accepted.answer.fail(Error::Stopping);
+        }
+        Error::Stopping
+    })
+}
+
 /// One sequence for each answer: they share the prompt's blocks, and the first alone reports
 /// on it.
-fn choices(first: engine::Request, count: u32) -> Vec<engine::Request> {
+fn sequences(first: engine::Request, count: u32) -> Vec<engine::Request> {
     let other = |choice| engine::Request { choice, prompt_logprobs: None, ..first.clone() };
     let others: Vec<_> = (1..count).map(other).collect();
     std::iter::once(first).chain(others).collect()

@@ -30,6 +30,22 @@ use writer::{Job, Writer};
 /// A change of use is written down when the last one is so many seconds old.
 const TOUCH_SECONDS: u64 = 60;
 
+/// Digests of the content of adapters, under which their prefixes are kept; clones are the same
+/// list, so that adapters can be added as they are loaded.
+#[derive(Debug, Clone, Default)]
+pub struct AdapterDigests(Arc<Mutex<HashMap<AdapterId, [u8; 32]>>>);
+
+impl AdapterDigests {
+    /// Adds an adapter.
+    pub fn insert(&self, id: AdapterId, digest: [u8; 32]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, digest);
+    }
+
+    fn get(&self, id: AdapterId) -> Option<[u8; 32]> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
+    }
+}
+
 /// What a store is for.
 pub struct PrefixStoreOptions {
     /// Where the files lie; nobody else may use it at the same time.
@@ -38,8 +54,8 @@ pub struct PrefixStoreOptions {
     pub lease: Box<dyn Any + Send>,
     /// Names the weights and how they are computed: where it differs, nothing is found.
     pub model: [u8; 32],
-    /// The adapters whose prefixes may be kept, by a digest of their content.
-    pub adapters: HashMap<AdapterId, [u8; 32]>,
+    /// The adapters whose prefixes may be kept.
+    pub adapters: AdapterDigests,
     /// Most bytes of all files together.
     pub quota_bytes: u64,
     /// Is told once, if files cannot be written.
@@ -49,7 +65,7 @@ pub struct PrefixStoreOptions {
 /// The store of one model's prefixes.
 pub struct PrefixStore {
     model: [u8; 32],
-    adapters: HashMap<AdapterId, [u8; 32]>,
+    adapters: AdapterDigests,
     index: Arc<Mutex<Index>>,
     file: Vec<u8>,
     writer: Writer,
@@ -103,7 +119,7 @@ impl BlockStore for PrefixStore {
             None => hash.update([0]),
             Some(id) => {
                 hash.update([1]);
-                hash.update(self.adapters.get(&id)?);
+                hash.update(self.adapters.get(id)?);
             }
         }
         Some(BlockKey(hash.finalize().into()))

@@ -6,6 +6,7 @@ mod drafts;
 mod equality;
 mod load;
 pub(crate) mod machine;
+mod memory;
 mod peer;
 mod prefix;
 mod quality;
@@ -37,6 +38,8 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
             restart, from disk
   drafts    decode with speculation and without, texts compared
   equality  whether company, caches, preemption, speculation, chunks or adapters change a bit
+  memory    two models under load in less memory than both take: the peak against the limit,
+            what is refused, two at once against one after the other
   start     time to the first token and peak memory
   determinism
             whether any bit of the logits depends on batch, chunks, threads or decode
@@ -79,7 +82,7 @@ struct Findings {
 /// A part of the acceptance: its name, its title in the record, the measurement.
 type Part = (&'static str, &'static str, fn(&Context) -> Result<Findings>);
 
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     ("speed", "Speed", speed::run),
     ("together", "Several sequences together", speed::together),
     ("depth", "After a long context", speed::depth),
@@ -89,6 +92,7 @@ const PARTS: [Part; 11] = [
     ("prefix", "Shared prefixes", prefix::run),
     ("drafts", "Speculation", drafts::run),
     ("equality", "Equality", equality::run),
+    ("memory", "Several models in a budget of memory", memory::run),
     ("start", "Start and memory", start::run),
     ("determinism", "Determinism", determinism::run),
 ];

@@ -103,8 +103,13 @@ impl Server {
 
     /// Seconds until the first event with a choice.
     fn ask(&self, job: &Job) -> Result<f64> {
+        self.ask_of(NAME, job)
+    }
+
+    /// The same of a model among several.
+    pub(super) fn ask_of(&self, model: &str, job: &Job) -> Result<f64> {
         let body = json!({
-            "model": NAME, "prompt": job.prompt, "max_tokens": job.answer, "temperature": 0,
+            "model": model, "prompt": job.prompt, "max_tokens": job.answer, "temperature": 0,
             "ignore_eos": true, "stream": true, "stream_options": {"include_usage": true},
         });
         let begun = Instant::now();
@@ -130,6 +135,29 @@ impl Server {
             bail!("{tokens:?} tokens came, {} were asked for", job.answer);
         }
         first.context("an answer without a token")
+    }
+
+    /// A whole answer to a request of any kind.
+    pub(super) fn post(&self, path: &str, body: &Value) -> Result<testkit::http::Response> {
+        Ok(testkit::http::post(&self.address, path, &body.to_string())?)
+    }
+
+    /// What `GET /v1/models` lists.
+    pub(super) fn models(&self) -> Result<Vec<Value>> {
+        let answer = testkit::http::get(&self.address, "/v1/models")?;
+        let mut body: Value = serde_json::from_str(&answer.body)?;
+        match body["data"].take() {
+            Value::Array(models) => Ok(models),
+            other => bail!("no list of models: {other}"),
+        }
+    }
+
+    /// A line of the process's status in bytes, such as `VmHWM`, its highest resident memory.
+    pub(super) fn status_bytes(&self, key: &str) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+        Ok(kib.with_context(|| format!("no {key} in the process's status"))? * 1024)
     }
 
     /// The answer to a question, greedy or at a temperature, and its decode: tokens and seconds.

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 use serve::{
-    Choice, Delta, Event, FinishReason, ModelCard, Reply, ScoredToken, Timings, ToolCall, Usage,
+    Choice, Delta, Event, FinishReason, ModelCard, Reply, Residence, ScoredToken, Timings,
+    ToolCall, Usage,
 };
 
 use crate::openai::error::ApiError;
@@ -248,16 +249,30 @@ pub fn encode_models(models: &[ModelCard]) -> Value {
     json!({"object": "list", "data": models.iter().map(encode_model).collect::<Vec<_>>()})
 }
 
-/// One model, as `GET /v1/models/{id}` gives it.
+/// One model, as `GET /v1/models/{id}` gives it. What OpenAI's shape does not have: `parent`, as
+/// vLLM names the base of an adapter, and what is known of the model's memory.
 #[must_use]
 pub fn encode_model(model: &ModelCard) -> Value {
-    json!({
+    let (state, failure) = match &model.residence {
+        Residence::Loaded => ("loaded", None),
+        Residence::Loading => ("loading", None),
+        Residence::Cold => ("cold", None),
+        Residence::Failed(reason) => ("failed", Some(reason)),
+    };
+    let mut object = json!({
         "id": model.id,
         "object": "model",
         "created": model.created,
         "owned_by": "freehold",
-        "context_length": model.context_length,
-    })
+        "context_length": (model.context_length > 0).then_some(model.context_length),
+        "parent": model.parent,
+        "state": state,
+        "memory_bytes": model.memory_bytes,
+    });
+    if let Some(reason) = failure {
+        object["failure"] = json!(reason);
+    }
+    object
 }
 
 fn whole(meta: &CallMeta, object: &str, choices: Vec<Value>, reply: &Reply) -> Value {

@@ -7,6 +7,8 @@ use crate::parameters::Refusal;
 
 /// Seconds after which a client that was turned away may come back.
 const RETRY_AFTER_SECONDS: u32 = 1;
+/// The same where a model could not be loaded for want of memory: answers take a while.
+const RETRY_AFTER_LOAD_SECONDS: u32 = 20;
 
 /// An error response.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +82,15 @@ impl From<serve::Error> for ApiError {
             E::ContextOverflow { .. } => {
                 refused.with_param("messages").with_code("context_length_exceeded")
             }
+            // Not 507: clients of this API send again what fails with 5xx, and this always will.
+            E::TooLarge { .. } => refused.with_param("model").with_code("model_exceeds_memory"),
+            E::NoRoom { .. } => Self {
+                status: 503,
+                code: Some("model_not_loaded"),
+                retry_after: Some(RETRY_AFTER_LOAD_SECONDS),
+                ..server
+            },
+            E::LoadFailed { .. } => server.with_param("model").with_code("model_load_failed"),
             E::QueueFull { .. } => Self {
                 status: 429,
                 kind: "rate_limit_error",

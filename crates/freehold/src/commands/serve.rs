@@ -1,34 +1,112 @@
-//! `freehold serve`: the APIs over HTTP, from one model in this process.
+//! `freehold serve`: the APIs over HTTP, from the models of this process.
 
 use crate::cli::Serve;
+use crate::commands::WrongUsage;
 use crate::commands::pull::Bars;
-use crate::locate::Locator;
-use crate::output::say;
-use crate::packed::PackedUse;
+use crate::fleet;
+use crate::locate::{Found, Locator};
+use crate::output::{bytes, say};
+use crate::plan::{Budget, Room};
 use crate::prefixes::PrefixUse;
-use crate::wiring::{self, Names, Room};
+use crate::wiring::How;
 use anyhow::{Context as _, Result};
 use gateway::Config;
+use serve::{Entry, Fleet, Generate, Rules};
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Longest wait for memory that other models have. Clients give up after ten minutes or so.
+const WAIT_MAX: Duration = Duration::from_secs(120);
+/// A model that nobody asked for so long is unloaded where there are several.
+const IDLE_UNLOAD: Duration = Duration::from_secs(600);
+/// After a failed load, who asks for the model hears of it for so long.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
-    let found = locator.find_or_pull(&args.model, &Bars::new())?;
+    if args.alias.is_some() && args.models.len() != 1 {
+        let what = "--alias names one model; give one, or leave --alias out";
+        return Err(WrongUsage(what.to_owned()).into());
+    }
+    let bars = Bars::new();
+    let found = args.models.iter().map(|model| locator.find_or_pull(model, &bars));
+    let found = found.collect::<Result<Vec<Found<'_>>>>()?;
     let config =
         Config { address: address(args)?, allow_open: args.allow_open, ..Config::default() };
-    // Before the model is loaded, so that a port in use is known at once.
+    // Before anything is loaded, so that a port in use is known at once.
     let bound = gateway::bind(config)?;
     let address = bound.address();
-    let names = Names::of_found(&args.model, &found, args.alias.as_deref());
-    let id = names.id.clone();
     let room = Room { parallel: usize::from(args.parallel.max(1)), queue: usize::from(args.queue) };
-    let packed = PackedUse::new(locator, found.model, args.compute.packed);
     let prefixes = PrefixUse::new(locator, &args.sparing)?;
-    let sparing = &args.sparing;
-    let local = wiring::start(&found, names, &args.compute, sparing, packed, prefixes, room)?;
-    say(format_args!("{id} is ready on http://{address}/v1 (Ctrl-C stops it)"));
-    bound.serve_until_signal(Arc::new(local))?;
+    let how = Arc::new(How::new(&args.compute, &args.sparing, prefixes, room));
+    let budget = Budget::new(args.memory)?;
+    let entries = if found.is_empty() {
+        fleet::of_home(locator, &how, budget)?
+    } else {
+        fleet::named(&found, args.alias.as_deref(), locator.hub().home(), &how, budget)?
+    };
+    let first = entries.first().filter(|_| !found.is_empty());
+    // Where nobody set a limit, the model that was asked for by name is not refused by one.
+    let budget = match first.filter(|_| args.memory.is_none()).map(|entry| entry.loader.plan()) {
+        Some(Ok(plan)) => Budget { bytes: budget.bytes.max(plan.bytes) },
+        _ => budget,
+    };
+    let first = first.map(|entry| entry.names[0].id.clone());
+    let ready = ready(&entries, found.is_empty(), budget);
+    let rules = rules(args, budget, entries.len());
+    let fleet = Fleet::new(entries, rules, Arc::clone(&how.clock))?;
+    if let Some(first) = first {
+        fleet.load(&first)?;
+    }
+    let fleet = fleet.start().context("cannot start the fleet's thread")?;
+    say(format_args!("{ready} on http://{address}/v1 (Ctrl-C stops it)"));
+    how.is_serving.store(true, Ordering::Relaxed);
+    let fleet = Arc::new(fleet);
+    bound.serve_until_signal(Arc::clone(&fleet) as Arc<dyn Generate>)?;
+    how.is_serving.store(false, Ordering::Relaxed);
     Ok(())
+}
+
+fn rules(args: &Serve, budget: Budget, models: usize) -> Rules {
+    let idle_unload = match args.idle_unload {
+        Some(limit) => limit.0,
+        None => (models > 1).then_some(IDLE_UNLOAD),
+    };
+    Rules {
+        budget_bytes: budget.bytes,
+        queue_max: usize::from(args.queue),
+        wait_max: WAIT_MAX,
+        idle_unload,
+        retry_pause: RETRY_PAUSE,
+    }
+}
+
+/// What is there now, and what will be on demand.
+fn ready(entries: &[Entry], all_cold: bool, budget: Budget) -> String {
+    let names = |entry: &Entry| {
+        let names: Vec<&str> = entry.names.iter().map(|name| name.id.as_str()).collect();
+        names.join(", ")
+    };
+    let on_demand = |count: usize| {
+        let models = if count == 1 { "model" } else { "models" };
+        format!("{count} {models} on demand within {}", bytes(budget.bytes))
+    };
+    match entries {
+        [first, rest @ ..] if !all_cold => {
+            let more = if rest.is_empty() {
+                String::new()
+            } else {
+                format!(
+                    ", and {}: {}",
+                    on_demand(rest.len()),
+                    rest.iter().map(names).collect::<Vec<_>>().join(", ")
+                )
+            };
+            format!("{} is ready{more}", names(first))
+        }
+        all => format!("{} ready", on_demand(all.len())),
+    }
 }
 
 fn address(args: &Serve) -> Result<SocketAddr> {

@@ -17,7 +17,7 @@ fn golden_adapter(name: &str) -> PathBuf {
     path
 }
 
-fn with_adapter(model: &Path, adapter: &Path) -> String {
+pub(crate) fn with_adapter(model: &Path, adapter: &Path) -> String {
     format!("{}+{}", model.display(), adapter.display())
 }
 
@@ -50,7 +50,7 @@ fn trace_writes_what_peft_computed() {
 }
 
 /// An adapter over the tiny chat model: every query and down projection.
-fn chat_adapter(folder: &Path) -> PathBuf {
+pub(crate) fn chat_adapter(folder: &Path) -> PathBuf {
     let adapter = folder.join("lora+1");
     std::fs::create_dir_all(&adapter).expect("the folder is ours");
     let config = std::fs::read(folder.join("model/config.json")).expect("the model has one");

@@ -7,6 +7,7 @@ mod bench;
 mod data;
 #[cfg(target_os = "linux")]
 mod faults;
+mod models;
 mod packed;
 mod prefixes;
 mod real_model;

@@ -38,7 +38,13 @@ fn prompt(request: &Request) -> String {
 
 impl Generate for Scripted {
     fn models(&self) -> Vec<ModelCard> {
-        vec![ModelCard { id: "own/script".into(), created: 7, context_length: 100 }]
+        let card = ModelCard {
+            id: "own/script".into(),
+            created: 7,
+            context_length: 100,
+            ..Default::default()
+        };
+        vec![card]
     }
 
     fn submit(&self, request: Request) -> Result<Events, Error> {

@@ -16,8 +16,8 @@ pub(crate) use batch::{Adapted, AdapterScratch, Site};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kernels::Matrix;
-use weights::{Adapter, LowRank};
+use kernels::{Matrix, Precision};
+use weights::{Adapter, DType, LowRank, Tensor};
 
 use crate::Resident;
 use crate::families::names::Slot;
@@ -148,6 +148,20 @@ impl Model {
             changed: adapter.pairs().len(),
         }))
     }
+}
+
+/// The most bytes that an adapter takes in memory once it is loaded, from its headers.
+/// [`LoadedAdapter::bytes`] is less where several A are packed above each other.
+pub fn adapter_bytes(adapter: &Adapter) -> u64 {
+    let is_16_bit = |tensor: &Tensor| matches!(tensor.dtype, DType::F16 | DType::BF16);
+    let first = adapter.pairs().first().map(|pair| pair.a.dtype);
+    let all_alike = adapter.pairs().iter().all(|pair| Some(pair.a.dtype) == first);
+    let bytes = |tensor: &Tensor, keeps: bool| {
+        let dtype = if keeps && is_16_bit(tensor) { tensor.dtype } else { DType::F32 };
+        let (rows, cols) = (tensor.rows(), tensor.cols());
+        Matrix::packed_bytes(dtype, Precision::ExactFloats, rows, cols).unwrap_or(0) as u64
+    };
+    adapter.pairs().iter().map(|pair| bytes(&pair.a, all_alike) + bytes(&pair.b, true)).sum()
 }
 
 /// Elements of both matrices of a pair.

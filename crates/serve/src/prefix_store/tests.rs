@@ -24,7 +24,7 @@ impl Folder {
     }
 
     fn open(&self, model: u8, quota_bytes: u64) -> PrefixStore {
-        let (folder, adapters) = (self.0.clone(), HashMap::new());
+        let (folder, adapters) = (self.0.clone(), AdapterDigests::default());
         let on_failure = Box::new(|error: &std::io::Error| panic!("{error}"));
         let model = [model; 32];
         let lease = Box::new(());
@@ -173,7 +173,7 @@ fn a_disk_that_refuses_is_told_once_and_holds_nobody_up() {
         folder: folder.0.clone(),
         lease: Box::new(()),
         model: [1; 32],
-        adapters: HashMap::new(),
+        adapters: AdapterDigests::default(),
         quota_bytes: u64::MAX,
         on_failure: Box::new(|_| assert!(!TOLD.swap(true, Ordering::SeqCst), "told twice")),
     };

@@ -11,8 +11,9 @@ use crate::commands::pull::Bars;
 use crate::locate::Locator;
 use crate::output::say;
 use crate::packed::PackedUse;
+use crate::plan::Room;
 use crate::prefixes::PrefixUse;
-use crate::wiring::{self, Names, Room};
+use crate::wiring;
 use anyhow::Result;
 use chat::Conversation;
 use piped::Piped;
@@ -27,10 +28,9 @@ pub(crate) fn run(args: &Run, locator: &Locator) -> Result<()> {
     let piped = Piped::begin();
     let found = locator.find_or_pull(&args.model, &Bars::new())?;
     let packed = PackedUse::new(locator, found.model, args.compute.packed).with_hint();
-    let names = Names::of_found(&args.model, &found, None);
     let prefixes = PrefixUse::new(locator, &args.sparing)?;
-    let sparing = &args.sparing;
-    let local = wiring::start(&found, names, &args.compute, sparing, packed, prefixes, ROOM)?;
+    let (compute, sparing) = (&args.compute, &args.sparing);
+    let local = wiring::start(&found, compute, sparing, packed, prefixes, ROOM)?;
     let question = piped.question(args.prompt.as_deref())?;
     let mut conversation = Conversation {
         generate: &local,

@@ -7,6 +7,7 @@ use crate::cli::Show;
 use crate::compute::CHUNK_TOKENS;
 use crate::locate::Locator;
 use crate::output::stdout;
+use crate::plan::{self, Plan};
 use crate::texts;
 use anyhow::{Context as _, Result};
 use facts::{Facts, TypeTotal};
@@ -42,6 +43,8 @@ struct Architecture {
     parameters: Parameters,
     /// Why the weights cannot be loaded, or what they will need.
     memory: Result<MemoryPlan, String>,
+    /// What a server of this model would take here and now.
+    served: Option<Plan>,
 }
 
 pub(crate) fn run(args: &Show, locator: &Locator) -> Result<()> {
@@ -101,7 +104,8 @@ fn architecture(checkpoint: &Checkpoint) -> Result<Architecture, String> {
     let options = LoadOptions::default();
     let memory = model::plan(checkpoint, &spec, options.activations, CHUNK_TOKENS, 1)
         .map_err(|error| chain(&error));
-    Ok(Architecture { parameters: Parameters::count(&spec), spec, memory })
+    let served = plan::served(checkpoint).ok();
+    Ok(Architecture { parameters: Parameters::count(&spec), spec, memory, served })
 }
 
 /// An error and what caused it, in one line.

@@ -84,10 +84,18 @@ fn architecture_words(architecture: &Architecture, out: &mut impl Write) -> Resu
                 &format!("{} for the whole context of {} in f16", bytes(full), spec.context_length),
             )?;
             line(out, "scratch", &bytes(plan.scratch_bytes))?;
+            line(
+                out,
+                "while loading",
+                &format!("{} beside the weights", bytes(plan.loading_bytes)),
+            )?;
         }
         Err(reason) => line(out, "cannot load", reason)?,
     }
-    Ok(())
+    match &architecture.served {
+        Some(plan) => line(out, "served", &plan.to_string()),
+        None => Ok(()),
+    }
 }
 
 fn packed_words(report: &Report) -> String {
@@ -303,5 +311,6 @@ fn memory_json(plan: &model::MemoryPlan) -> Value {
             "f16": plan.kv_bytes_per_1k_tokens_f16, "f32": plan.kv_bytes_per_1k_tokens_f32,
             "q8": plan.kv_bytes_per_1k_tokens_q8},
         "scratch_bytes": plan.scratch_bytes,
+        "loading_bytes": plan.loading_bytes,
     })
 }
