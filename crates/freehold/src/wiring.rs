@@ -3,6 +3,7 @@
 
 use crate::cli::{Compute, Sparing, Switch};
 use crate::compute::{self, Numerics};
+use crate::drafting::{Draft, Main};
 use crate::locate::Found;
 use crate::machine;
 use crate::packed::PackedUse;
@@ -18,7 +19,7 @@ use serve::{
 };
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use text::format::Format;
 use text::{Detokenizer, EncodeOptions, RenderInput};
 
@@ -95,20 +96,24 @@ pub(crate) fn start(
     compute: &Compute,
     sparing: &Sparing,
     packed: PackedUse<'_>,
+    draft: Option<&Draft<'_>>,
     room: Room,
 ) -> Result<Local> {
+    let pool = compute::pool(compute.threads);
     // The tokenizer is built while the weights are packed.
     let (text, loaded) = std::thread::scope(|scope| {
         let text = scope.spawn(|| Texts::open(&found.path));
         let numerics = Numerics { kv: compute.kv, activations: compute.activations };
-        let loaded =
-            compute::load(found, &compute::pool(compute.threads), &numerics.options(), packed);
+        let loaded = compute::load(found, &pool, &numerics.options(), packed);
         (text.join(), loaded)
     });
     let loaded = loaded?;
     let text = text.map_err(|_| anyhow::anyhow!("the tokenizer's thread panicked"))??;
     let sampling = text.sampling.clone();
     let blocks = blocks(&loaded.model, compute, room.parallel)?;
+    let (tokenizer, vocab_size) = (&text.tokenizer, loaded.model.spec().vocab_size);
+    let main = Main { tokenizer, vocab_size, blocks };
+    let drafter = draft.map(|draft| draft.load(&main, compute, &pool)).transpose()?;
     let context = compute.context.map_or(usize::MAX, |context| context as usize);
     let adapters = Adapters::default();
     let paged = PagedModel::new(Arc::new(loaded.model), blocks, context);
@@ -120,7 +125,14 @@ pub(crate) fn start(
         keep_prefixes: sparing.prefix_cache == Switch::On,
         ..Config::default()
     };
-    let engine = Engine::new(paged, config)?;
+    let mut engine = Engine::new(paged, config)?;
+    if let Some(drafter) = drafter {
+        engine = engine.with_drafter(drafter, None);
+    }
+    if draft.is_some_and(|draft| draft.measures_at_start) {
+        let begun = Instant::now();
+        engine.measure_costs(&|| begun.elapsed().as_secs_f64());
+    }
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let adapter = loaded.adapter.map(|adapter| adapters.insert(adapter));
     let (names, adapted) = match adapter {

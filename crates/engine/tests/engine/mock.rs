@@ -18,6 +18,8 @@ pub(crate) struct MockModel {
     pub(crate) forwards: usize,
     /// Most tokens that one batch had.
     pub(crate) widest: usize,
+    /// Of a hundred rows, how many are those of another model.
+    wrong: u64,
 }
 
 impl MockModel {
@@ -30,7 +32,13 @@ impl MockModel {
             fault_at: None,
             forwards: 0,
             widest: 0,
+            wrong: 0,
         }
+    }
+
+    /// One that agrees with the others in all but so many of a hundred rows.
+    pub(crate) fn wrong(self, wrong: u64) -> Self {
+        Self { wrong, ..self }
     }
 
     /// One with places for recurrent states.
@@ -57,6 +65,9 @@ impl MockModel {
             assert!(token > 0, "a position was never computed");
             is_poisoned |= self.poison.is_some_and(|p| p + 1 == token);
             hash = (hash ^ u64::from(token)).wrapping_mul(0x0100_0000_01b3);
+        }
+        if hash % 100 < self.wrong {
+            hash = !hash;
         }
         for i in 0..VOCAB as u64 {
             let mut x = hash ^ i.wrapping_mul(0x9E37_79B9_7F4A_7C15);

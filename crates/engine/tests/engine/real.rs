@@ -47,7 +47,9 @@ fn run_with(
     let mut heard = vec![Vec::new(); requests.len()];
     for event in events {
         let (id, lines) = match event {
-            Event::Admitted { id } | Event::Prefilled { id, .. } => (id, Vec::new()),
+            Event::Admitted { id } | Event::Prefilled { id, .. } | Event::Drafted { id, .. } => {
+                (id, Vec::new())
+            }
             Event::Prompt { id, logprobs } => {
                 (id, logprobs.iter().map(|entry| format!("{entry:?}")).collect())
             }

@@ -2,6 +2,7 @@
 
 use crate::cli::Serve;
 use crate::commands::pull::Bars;
+use crate::drafting::Draft;
 use crate::locate::Locator;
 use crate::output::say;
 use crate::packed::PackedUse;
@@ -22,7 +23,9 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     let id = names.id.clone();
     let room = Room { parallel: usize::from(args.parallel.max(1)), queue: usize::from(args.queue) };
     let packed = PackedUse::new(locator, found.model, args.compute.packed);
-    let local = wiring::start(&found, names, &args.compute, &args.sparing, packed, room)?;
+    let draft = Draft::find(&args.sparing, &args.compute, locator)?;
+    let (compute, sparing) = (&args.compute, &args.sparing);
+    let local = wiring::start(&found, names, compute, sparing, packed, draft.as_ref(), room)?;
     say(format_args!("{id} is ready on http://{address}/v1 (Ctrl-C stops it)"));
     bound.serve_until_signal(Arc::new(local))?;
     Ok(())

@@ -8,6 +8,7 @@ mod settings;
 
 use crate::cli::Run;
 use crate::commands::pull::Bars;
+use crate::drafting::Draft;
 use crate::locate::Locator;
 use crate::output::say;
 use crate::packed::PackedUse;
@@ -27,7 +28,11 @@ pub(crate) fn run(args: &Run, locator: &Locator) -> Result<()> {
     let found = locator.find_or_pull(&args.model, &Bars::new())?;
     let packed = PackedUse::new(locator, found.model, args.compute.packed).with_hint();
     let names = Names::of_found(&args.model, &found, None);
-    let local = wiring::start(&found, names, &args.compute, &args.sparing, packed, ROOM)?;
+    let mut draft = Draft::find(&args.sparing, &args.compute, locator)?;
+    // There may be one answer only.
+    draft.iter_mut().for_each(|draft| draft.measures_at_start = true);
+    let (compute, sparing) = (&args.compute, &args.sparing);
+    let local = wiring::start(&found, names, compute, sparing, packed, draft.as_ref(), ROOM)?;
     let question = piped.question(args.prompt.as_deref())?;
     let mut conversation = Conversation {
         generate: &local,
