@@ -3,7 +3,7 @@
 
 use crate::drafter::{Drafter, Wanted};
 use crate::request::SequenceId;
-use crate::sequence::{Life, Sequence};
+use crate::sequence::Sequence;
 use crate::speculate::{Choice, DraftCosts, JointController, Prospect, StepCosts};
 
 /// A drafter with what is known of it.
@@ -118,7 +118,7 @@ impl Drafting {
 
     /// Frees what it holds of sequences that run no longer.
     pub(crate) fn retain(&mut self, running: &[Sequence]) {
-        let goes = |id: SequenceId| running.iter().any(|s| s.id == id && s.life == Life::Goes);
-        self.drafter.retain(&goes);
+        let runs = |id: SequenceId| running.iter().any(|sequence| sequence.id == id);
+        self.drafter.retain(&runs);
     }
 }

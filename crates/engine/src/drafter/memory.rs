@@ -130,12 +130,11 @@ impl DraftMemory {
         end.min(seen.blocks.len() * BLOCK_TOKENS)
     }
 
-    /// Lets others share the full blocks of a sequence that hold no guesses.
+    /// Lets others share the full blocks of a sequence, before guesses are stored.
     pub(super) fn share(&mut self, of: &Draftee<'_>) {
         let Self { pool, tree, seen } = self;
         let Some(seen) = seen.get_mut(&of.id) else { return };
-        let n_sure = seen.n_stored - seen.guesses.len();
-        let sure = &of.tokens[..n_sure.min(of.tokens.len())];
+        let sure = &of.tokens[..seen.n_stored];
         loop {
             let index = seen.path.len();
             let block = sure.get(index * BLOCK_TOKENS..).and_then(|rest| rest.first_chunk());

@@ -7,7 +7,7 @@ use crate::mock::{MockModel, VOCAB};
 use engine::speculate::{CATCH_UP_TOKENS, DraftCosts, StepCosts};
 use engine::{
     BLOCK_TOKENS, Config, Draftee, Drafter, DrafterError, Engine, Event, ForwardFault,
-    ModelDrafter, Request, SamplingParams, SequenceId, StepModel, Wanted,
+    ModelDrafter, Request, SamplingParams, SequenceId, StepModel, Tenant, Wanted,
 };
 
 /// What a drafter did.
@@ -20,21 +20,50 @@ pub(crate) struct Log {
     measured: AtomicUsize,
 }
 
-/// A drafter that is watched.
-pub(crate) struct Watched<D> {
-    drafter: D,
-    log: Arc<Log>,
-}
-
-impl<M: StepModel + Send + 'static> Watched<ModelDrafter<M>> {
-    /// A model that guesses.
-    pub(crate) fn of(model: M, log: &Arc<Log>) -> Box<dyn Drafter> {
-        let drafter = ModelDrafter::new(model, usize::MAX).unwrap();
-        Box::new(Self { drafter, log: Arc::clone(log) })
+impl Log {
+    /// Fails where a guess for one of the requests, submitted in order, is not what came of it;
+    /// returns how many tokens were guessed. A line of an answer begins with its token.
+    pub(crate) fn check(&self, requests: &[Request], answers: &[Vec<String>]) -> usize {
+        let guesses = self.guesses.lock().unwrap();
+        for (id, position, guess) in &*guesses {
+            let place = id.0 as usize;
+            let came = &answers[place][position - requests[place].prompt.len()..];
+            for (line, token) in came.iter().zip(guess) {
+                let is_token = line.starts_with(|first: char| first.is_ascii_digit());
+                assert!(!is_token || line.starts_with(&format!("{token} ")), "{line}, not {token}");
+            }
+        }
+        guesses.iter().map(|(.., guess)| guess.len()).sum()
     }
 }
 
-impl<D: Drafter> Drafter for Watched<D> {
+/// A draft model that is watched.
+pub(crate) struct Watched<M> {
+    drafter: ModelDrafter<M>,
+    /// The model without what it remembers.
+    fresh: Box<dyn Fn() -> ModelDrafter<M> + Send>,
+    log: Arc<Log>,
+}
+
+impl<M: StepModel + Send + 'static> Watched<M> {
+    /// A model that guesses tokens below `vocab_size`.
+    pub(crate) fn new(
+        model: impl Fn() -> M + Send + 'static,
+        vocab_size: usize,
+        log: &Arc<Log>,
+    ) -> Box<dyn Drafter> {
+        let fresh = move || ModelDrafter::new(model(), vocab_size).unwrap();
+        Box::new(Self { drafter: fresh(), fresh: Box::new(fresh), log: Arc::clone(log) })
+    }
+}
+
+impl Watched<MockModel> {
+    pub(crate) fn of(model: MockModel, log: &Arc<Log>) -> Box<dyn Drafter> {
+        Self::new(move || model.clone(), usize::MAX, log)
+    }
+}
+
+impl<M: StepModel + Send> Drafter for Watched<M> {
     fn behind(&self, of: &Draftee<'_>) -> Option<usize> {
         self.drafter.behind(of)
     }
@@ -44,6 +73,14 @@ impl<D: Drafter> Drafter for Watched<D> {
         let mut guesses = self.log.guesses.lock().unwrap();
         for (wanted, draft) in wanted.iter().zip(&drafts) {
             assert!(draft.len() <= wanted.n_guess);
+            let ends = |token: &u32| wanted.of.stop_tokens.contains(token);
+            assert!(!draft.iter().any(ends), "the end is found without a guess");
+            if !draft.is_empty() {
+                // What it remembers is what it would compute.
+                let whole = Wanted { n_compute: wanted.of.tokens.len(), ..*wanted };
+                let anew = (self.fresh)().draft(&[whole])?;
+                assert_eq!(anew[0][..draft.len()], draft[..], "{:?}", wanted.of.id);
+            }
             guesses.push((wanted.of.id, wanted.of.tokens.len(), draft.clone()));
         }
         let computed = wanted.iter().map(|wanted| wanted.n_compute).sum();
@@ -202,6 +239,29 @@ fn a_long_prompt_is_computed_in_small_parts_and_once_for_all_who_share_it() {
 }
 
 #[test]
+fn tenants_do_not_share_in_the_drafter_either() {
+    let log: Arc<Log> = Arc::default();
+    let mut engine = engine(Watched::of(MockModel::new(100, 4096), &log));
+    for (tenant, n_least) in [(1, 300), (1, 0), (2, 300)] {
+        let request = Request { tenant: Tenant(tenant), ..request(1, 320, 100) };
+        answers(&mut engine, &[request]);
+        let n_computed: usize = log.computed.lock().unwrap().drain(..).sum();
+        assert!((n_least..n_least + 300).contains(&n_computed), "{tenant}: {n_computed}");
+    }
+}
+
+#[test]
+fn tokens_that_may_not_end_the_answer_yet_are_not_guessed() {
+    let log: Arc<Log> = Arc::default();
+    let mut engine = engine(Watched::of(MockModel::new(100, 4096), &log));
+    let stop_tokens = (0..VOCAB as u32 / 2).collect();
+    let long = [Request { stop_tokens, min_tokens: 120, ..request(1, 10, 120) }];
+    assert_eq!(answers(&mut engine, &long), without(&long));
+    // Else every second guess would be the last.
+    assert!(engine.stats().accepted_tokens > 90, "{:?}", engine.stats());
+}
+
+#[test]
 fn one_forward_serves_all_sequences() {
     // Costs say that depth 1 is all there is room for.
     let costs = StepCosts::new(&[1.0; 8]).unwrap();
@@ -284,9 +344,8 @@ fn a_drafter_that_fails_or_lies_harms_nobody() {
 
 #[test]
 fn tokens_that_the_drafter_does_not_have_are_not_drafted_behind() {
-    let drafter = ModelDrafter::new(MockModel::new(100, 4096), 30).unwrap();
     let log: Arc<Log> = Arc::default();
-    let mut engine = engine(Box::new(Watched { drafter, log: Arc::clone(&log) }));
+    let mut engine = engine(Watched::new(|| MockModel::new(100, 4096), 30, &log));
     let requests: Vec<Request> = (0..4).map(|name| request(name, 40, 60)).collect();
     assert_eq!(answers(&mut engine, &requests), without(&requests));
     let small = Request { prompt: vec![1, 2, 3, 4], ..request(0, 4, 60) };

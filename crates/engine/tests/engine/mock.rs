@@ -5,6 +5,7 @@ use engine::{BLOCK_TOKENS, Batch, Chunk, ForwardFault, LogitRows, StepModel};
 
 pub(crate) const VOCAB: usize = 50;
 
+#[derive(Clone)]
 pub(crate) struct MockModel {
     /// One slot per position of every block: (token + 1, position); 0 is empty.
     slots: Vec<(u32, u32)>,
@@ -115,6 +116,7 @@ impl StepModel for MockModel {
         for chunk in batch.chunks {
             for (i, &token) in chunk.tokens.iter().enumerate() {
                 let position = chunk.position + i;
+                assert!((token as usize) < VOCAB, "no such token: {token}");
                 self.slots[Self::slot(chunk, position)] = (token + 1, position as u32);
             }
         }
