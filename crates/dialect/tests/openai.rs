@@ -304,6 +304,8 @@ fn events() -> Vec<Event> {
                 prefill_tokens: 2,
                 decode_tokens: 7,
                 masks: Duration::ZERO,
+                drafted_tokens: 5,
+                accepted_tokens: 3,
             },
         },
     ]
@@ -370,6 +372,8 @@ fn a_chat_stream_adds_up_to_the_whole() {
     assert_eq!(whole["usage"]["total_tokens"], 10);
     assert_eq!(whole["usage"]["prompt_tokens_details"]["cached_tokens"], 1);
     assert_eq!(whole["timings"]["decode_tokens_per_second"], 7.0);
+    assert_eq!(whole["timings"]["drafted_tokens"], 5);
+    assert_eq!(whole["timings"]["accepted_tokens"], 3);
     assert!((whole["timings"]["prefill_tokens_per_second"].as_f64().unwrap() - 100.0).abs() < 1e-9);
     for chunk in &chunks {
         assert_eq!(

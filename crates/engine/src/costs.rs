@@ -20,30 +20,33 @@ pub(crate) fn measure(
     block: u32,
     now: &dyn Fn() -> f64,
 ) -> Option<StepCosts> {
+    let mut seconds = |size| step_seconds(model, block, now, size, LogitRows::All);
     // The first step may touch memory for the first time.
-    seconds(model, block, now, 1)?;
-    let single = seconds(model, block, now, 1)?;
+    seconds(1)?;
+    let single = seconds(1)?;
     let sizes: &[usize] = if single > SLOW_SECONDS { &SIZES_SLOW } else { &SIZES };
     let mut found = Vec::with_capacity(sizes.len());
     for &size in sizes {
         let mut best = f64::INFINITY;
         for _ in 0..TRIES {
-            best = best.min(seconds(model, block, now, size)?);
+            best = best.min(seconds(size)?);
         }
         found.push(best);
     }
     StepCosts::new(&between(sizes, &found)).ok()
 }
 
-fn seconds(
+/// Seconds of one step of `size` tokens, at most those of the block.
+pub(crate) fn step_seconds(
     model: &mut impl StepModel,
     block: u32,
     now: &dyn Fn() -> f64,
     size: usize,
+    logits: LogitRows,
 ) -> Option<f64> {
     let (tokens, blocks) = (vec![0; size], [block]);
     let (tokens, blocks) = (tokens.as_slice(), blocks.as_slice());
-    let chunk = Chunk { tokens, position: 0, blocks, logits: LogitRows::All, adapter: None };
+    let chunk = Chunk { tokens, position: 0, blocks, logits, adapter: None };
     let begun = now();
     model.forward(&Batch { chunks: &[chunk] }, &[], &mut Vec::new()).ok()?;
     Some(now() - begun)

@@ -6,12 +6,14 @@ use crate::block_store::BlockStore;
 use crate::cache::Cache;
 use crate::costs::measure;
 use crate::draft::Speculation;
+use crate::drafter::Drafter;
+use crate::drafting::Drafting;
 use crate::queue::Queue;
 use crate::request::{Event, Limits, Priority, Request, RequestError, SequenceError, SequenceId};
 use crate::schedule::{Planner, Scheduled};
 use crate::sequence::{Life, Memory, Sequence};
 use crate::shelf::Shelf;
-use crate::speculate::StepCosts;
+use crate::speculate::{DraftCosts, StepCosts};
 use crate::step_model::StepModel;
 use model::{BLOCK_TOKENS, Batch, Chunk};
 use rows::{Scratch, check_draft, fail, take_rows};
@@ -151,6 +153,7 @@ pub struct Engine<M> {
     logits: Vec<f32>,
     stats: Stats,
     scratch: Scratch,
+    drafting: Option<Drafting>,
 }
 
 impl<M: StepModel> Engine<M> {
@@ -196,6 +199,7 @@ impl<M: StepModel> Engine<M> {
             logits: Vec::new(),
             stats: Stats::default(),
             scratch: Scratch::default(),
+            drafting: None,
         })
     }
 
@@ -210,6 +214,24 @@ impl<M: StepModel> Engine<M> {
     /// where more is left to do.
     pub fn save_cached(&mut self) -> bool {
         self.cache.save(&self.model, true)
+    }
+
+    /// The same with a drafter, whose guesses are used where they pay: where the costs of the
+    /// model's steps are known, and its own, from here or from [`Self::measure_costs`].
+    #[must_use]
+    pub fn with_drafter(self, drafter: Box<dyn Drafter>, costs: Option<DraftCosts>) -> Self {
+        let drafting = Some(Drafting::new(drafter, self.limits.vocab_size, costs));
+        Self { drafting, ..self }
+    }
+
+    /// KV blocks of the drafter that sequences hold.
+    pub fn draft_blocks_held(&self) -> usize {
+        self.drafting.as_ref().map_or(0, Drafting::held_blocks)
+    }
+
+    /// Why the drafter failed and is not asked any more; sequences go on without it.
+    pub fn draft_fault(&self) -> Option<&str> {
+        self.drafting.as_ref().and_then(Drafting::fault)
     }
 
     /// What a request is checked against; a copy can check without the engine.
@@ -262,6 +284,9 @@ impl<M: StepModel> Engine<M> {
             self.config.costs = measure(&mut self.model, block, now);
         }
         self.cache.close(&mut memory);
+        if let Some(drafting) = &mut self.drafting {
+            drafting.measure(now);
+        }
         self.config.costs.is_some()
     }
 
@@ -307,21 +332,30 @@ impl<M: StepModel> Engine<M> {
         let mut sequence = self.running.remove(index);
         self.cache.close(&mut sequence.memory);
         self.is_short = false;
+        self.forget_drafts();
         true
+    }
+
+    /// Frees what the drafter holds of sequences that run no longer.
+    fn forget_drafts(&mut self) {
+        if let Some(drafting) = &mut self.drafting {
+            drafting.retain(&self.running);
+        }
     }
 
     /// Admits what fits, computes one batch, appends what happened to `events`.
     pub fn step(&mut self, events: &mut Vec<Event>) -> StepReport {
         self.now += 1;
         self.admit(events);
-        let Self { running, cache, config, plan, model, .. } = self;
+        let Self { running, cache, config, plan, model, drafting, .. } = self;
         let mut loaded_tokens = 0;
         cache.begin_step(config.load_bytes.max(1));
         for sequence in running.iter_mut().filter(|sequence| !sequence.tokens.is_decode()) {
             cache.adopt(sequence, model);
             loaded_tokens += cache.load(sequence, model);
         }
-        self.is_short = Planner { running, cache, config, plan }.run();
+        let drafting = drafting.as_mut();
+        self.is_short = Planner { running, cache, config, drafting, plan }.run();
         let report = StepReport { loaded_tokens, ..self.report() };
         self.stats.loaded_tokens += loaded_tokens as u64;
         if !self.plan.is_empty() {
@@ -410,6 +444,9 @@ impl<M: StepModel> Engine<M> {
             let tenant = self.running[scheduled.running_idx].tenant();
             self.queue.charge(tenant, prefill, decode);
         }
+        if let (Some(drafting), Some(costs)) = (&mut self.drafting, &self.config.costs) {
+            drafting.observe_prompts(costs, report.prefill_tokens);
+        }
         self.stats.prefill_tokens += report.prefill_tokens as u64;
         self.stats.decode_tokens += report.decode_tokens as u64;
         report
@@ -461,6 +498,9 @@ impl<M: StepModel> Engine<M> {
             } else {
                 take_rows(sequence, scheduled, rows, vocab_size, scratch, stats, events).map(|()| 0)
             };
+            if let (Some(drafting), Ok(n_accepted)) = (&mut self.drafting, &outcome) {
+                drafting.observe(sequence, *n_accepted);
+            }
             match (outcome, &self.config.costs, &mut sequence.speculation) {
                 (Err(error), ..) => fail(sequence, error, events),
                 (Ok(n_accepted), Some(costs), Some(speculation)) if scheduled.is_decode => {
@@ -490,5 +530,6 @@ impl<M: StepModel> Engine<M> {
         for sequence in parked {
             self.enqueue(sequence);
         }
+        self.forget_drafts();
     }
 }

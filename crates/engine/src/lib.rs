@@ -7,7 +7,8 @@
 //! `schedule` (which tokens the next step computes) → `step_model` (the forward) →
 //! `sampler` and `logprobs` (one row of logits to one token) → `engine` (the loop's body).
 //! `constraint` is what holds an answer to a form; `speculate` has the parts of speculation that
-//! need no engine, and `draft` what a sequence has of them.
+//! need no engine, `draft` what a sequence has of them, `drafter` a second model that guesses,
+//! and `drafting` where it meets the engine.
 
 mod block_store;
 mod blocks;
@@ -15,6 +16,8 @@ mod cache;
 mod constraint;
 mod costs;
 mod draft;
+mod drafter;
+mod drafting;
 mod engine;
 mod logprobs;
 mod math;
@@ -33,6 +36,7 @@ mod step_model;
 
 pub use block_store::{BlockKey, BlockStore, StoredBlock};
 pub use constraint::{Constrained, Constraint, ConstraintFault};
+pub use drafter::{Draftee, Drafter, DrafterError, ModelDrafter, Wanted};
 pub use engine::{Blocks, Config, ConfigError, Engine, Stats, StepReport};
 pub use logprobs::{TokenLogprob, TokenLogprobs};
 pub use model::{AdapterId, BLOCK_TOKENS, Batch, Chunk, LogitRows};

@@ -238,6 +238,15 @@ pub enum Event {
         /// Present where the request asked for them.
         logprobs: Option<Box<TokenLogprobs>>,
     },
+    /// Tokens were guessed for it in this step, and some of its tokens that follow come from them.
+    Drafted {
+        /// Which sequence.
+        id: SequenceId,
+        /// Tokens guessed.
+        n_drafted: usize,
+        /// Those of them that were right.
+        n_accepted: usize,
+    },
     /// It is complete; its blocks are free again.
     Finished {
         /// Which sequence.

@@ -2,6 +2,7 @@
 //! blocks for them, taken from the sequences of lowest rank where none are left.
 
 use crate::cache::Cache;
+use crate::drafting::Drafting;
 use crate::engine::Config;
 use crate::sequence::{Life, Sequence};
 use crate::speculate::STEP_TOKENS_MAX;
@@ -50,6 +51,7 @@ pub(crate) struct Planner<'a> {
     pub(crate) running: &'a mut [Sequence],
     pub(crate) cache: &'a mut Cache,
     pub(crate) config: &'a Config,
+    pub(crate) drafting: Option<&'a mut Drafting>,
     pub(crate) plan: &'a mut Vec<Scheduled>,
 }
 
@@ -72,25 +74,24 @@ impl Planner<'_> {
     }
 
     fn decodes(&mut self) {
-        let n_decodes = self.running.iter().filter(|s| s.tokens.is_decode()).count();
-        // Beside a prompt a step is so long that a draft is never worth it.
-        let may_draft = n_decodes == self.running.len();
-        let mut n_drafted = 0;
+        let mut decoding = Vec::new();
         for running_idx in 0..self.running.len() {
-            let sequence = &self.running[running_idx];
-            if !sequence.tokens.is_decode() || self.plan.len() == self.config.step_tokens {
+            let is_decode = self.is_going(running_idx) && self.is_decode(running_idx);
+            if !is_decode || decoding.len() == self.config.step_tokens {
                 continue;
             }
-            let end = sequence.tokens.all.len();
+            let end = self.running[running_idx].tokens.all.len();
             while self.is_going(running_idx) && self.grow(running_idx, end) < end {
                 self.park(self.last_behind(running_idx, |_| true).unwrap_or(running_idx));
             }
-            if !self.is_going(running_idx) {
-                continue;
+            if self.is_going(running_idx) {
+                decoding.push(running_idx);
             }
-            let n_draft =
-                if may_draft { self.draft(running_idx, n_decodes - 1 + n_drafted) } else { 0 };
-            n_drafted += n_draft;
+        }
+        // Beside a prompt a step is so long that a draft is never worth it.
+        let may_draft = self.running.iter().all(|sequence| sequence.tokens.is_decode());
+        let drafts = if may_draft { self.drafts(&decoding) } else { vec![0; decoding.len()] };
+        for (running_idx, n_draft) in decoding.into_iter().zip(drafts) {
             let is_draft = n_draft > 0;
             let logits = if is_draft { LogitRows::All } else { LogitRows::Last };
             let n_tokens = 1 + n_draft;
@@ -98,20 +99,35 @@ impl Planner<'_> {
         }
     }
 
-    /// Plans a draft for a sequence beside `n_others` tokens of others, as long as blocks are
-    /// free for it; returns its length.
-    fn draft(&mut self, running_idx: usize, n_others: usize) -> usize {
-        let Some(costs) = &self.config.costs else { return 0 };
-        let sequence = &mut self.running[running_idx];
-        let left = sequence.left_after_next();
-        let (len, Some(&last)) = (sequence.tokens.all.len(), sequence.tokens.all.last()) else {
-            return 0;
+    /// Plans drafts for the sequences that decode, as long as blocks are free for them; returns
+    /// their lengths.
+    fn drafts(&mut self, decoding: &[usize]) -> Vec<usize> {
+        let Some(costs) = &self.config.costs else { return vec![0; decoding.len()] };
+        let mut n_others = decoding.len().saturating_sub(1);
+        for &running_idx in decoding {
+            let sequence = &mut self.running[running_idx];
+            let left = sequence.left_after_next();
+            let (Some(speculation), Some(&last)) =
+                (&mut sequence.speculation, sequence.tokens.all.last())
+            else {
+                continue;
+            };
+            n_others += speculation.plan(costs, last, n_others, left);
+        }
+        if let Some(drafting) = &mut self.drafting {
+            drafting.plan(self.running, decoding, costs);
+        }
+        let (running, cache) = (&mut *self.running, &mut *self.cache);
+        let fit = |&running_idx: &usize| {
+            let sequence = &mut running[running_idx];
+            let len = sequence.tokens.all.len();
+            let Some(speculation) = &mut sequence.speculation else { return 0 };
+            let n_draft = speculation.draft().len();
+            let has_room = cache.grow_free(&mut sequence.memory, len + n_draft) - len;
+            speculation.cut(has_room);
+            n_draft.min(has_room)
         };
-        let Some(speculation) = &mut sequence.speculation else { return 0 };
-        let n_draft = speculation.plan(costs, last, n_others, left);
-        let has_room = self.cache.grow_free(&mut sequence.memory, len + n_draft) - len;
-        speculation.cut(has_room);
-        n_draft.min(has_room)
+        decoding.iter().map(fit).collect()
     }
 
     fn prompts(&mut self, mut room: Room) -> bool {

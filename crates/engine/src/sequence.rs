@@ -3,6 +3,7 @@
 use crate::cache::Cache;
 use crate::constraint::Constrained;
 use crate::draft::Speculation;
+use crate::drafter::Draftee;
 use crate::params::SamplingParams;
 use crate::prefix::{NodeId, Parent};
 use crate::queue::aged;
@@ -231,6 +232,25 @@ impl Sequence {
             choice: self.sampling.choice,
             position: self.tokens.all.len(),
         }
+    }
+
+    /// What a drafter is told of it.
+    pub(crate) fn draftee(&self) -> Draftee<'_> {
+        Draftee {
+            id: self.id,
+            tenant: self.tenant(),
+            tokens: &self.tokens.all,
+            params: &self.sampling.params,
+            history: &self.sampling.history,
+            key: self.draw_key(),
+            stop_tokens: &self.limits.stop_tokens,
+            stop_from: self.limits.stop_from,
+        }
+    }
+
+    /// Whether it takes the most likely tokens.
+    pub(crate) fn is_greedy(&self) -> bool {
+        self.sampling.params.temperature == 0.0
     }
 
     /// Whether `token` ends the answer.

@@ -8,9 +8,13 @@
 //! from transformers via speculative decoding" (2023), whose rejection step keyed draws replace.
 
 mod controller;
+mod joint;
 mod lookup;
 mod verify;
 
 pub use controller::{Controller, CostError, STEP_TOKENS_MAX, StepCosts};
+pub use joint::{
+    Acceptance, CATCH_UP_TOKENS, Choice, DraftCosts, JointController, Prospect, Share,
+};
 pub use lookup::{Draft, Lookup, MATCH_MAX};
 pub use verify::verify;

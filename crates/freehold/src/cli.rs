@@ -136,9 +136,14 @@ Examples:
   freehold run smollm2:135m \"Write a haiku about owning things\"
   git diff | freehold run qwen3:0.6b \"Explain this change:\"
   freehold run model.gguf --system \"Answer in French\" --temperature 0.2
+  freehold run qwen3:8b --draft qwen3:0.6b      the same answers, faster
 
 In the chat: /help lists the commands, Ctrl-C stops an answer, Ctrl-D ends the chat,
-a line that ends in \\ goes on, and \"\"\" begins and ends a text of several lines.")]
+a line that ends in \\ goes on, and \"\"\" begins and ends a text of several lines.
+
+A draft model pays where it is five times as small as MODEL or more, and guesses most tokens as
+MODEL would: of one family, and better at low temperature. What it costs is measured at the
+start, and where it would not pay it is not used.")]
 pub(crate) struct Run {
     /// The model
     pub(crate) model: String,
@@ -248,6 +253,10 @@ pub(crate) struct Sparing {
     /// Guess tokens from the text so far where that pays; the answers are the same
     #[arg(long, value_enum, value_name = "WHETHER", default_value = "on")]
     pub(crate) speculate: Switch,
+    /// A small model of the same vocabulary that guesses too, where that pays; see the end of
+    /// this help
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) draft: Option<String>,
     /// Keep what was computed for later prompts that begin alike; the answers are the same
     #[arg(long, value_enum, value_name = "WHETHER", default_value = "on")]
     pub(crate) prefix_cache: Switch,
@@ -305,6 +314,7 @@ Examples:
   freehold serve                                            every model of this machine, on demand
   freehold serve qwen3:0.6b+./lora-a qwen3:0.6b+./lora-b    adapters over one copy of the weights
   freehold serve model.gguf --host 0.0.0.0 --allow-open     for everybody in the network
+  freehold serve qwen3:8b --draft qwen3:0.6b                the same answers, faster
 
 Then, from any OpenAI client with base URL http://127.0.0.1:8080/v1, or:
   curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
@@ -315,7 +325,14 @@ GET /health answers 200 when the server is ready.
 The first model is loaded at the start, others when a request asks for them. What a model takes is
 known before: weights, KV cache, buffers. Models that answer nobody are unloaded when others need
 their memory, the least recently used first. A request waits for that up to two minutes, and is
-then refused with status 503; a model that can never fit is refused at once with status 400.")]
+then refused with status 503; a model that can never fit is refused at once with status 400.
+
+A draft model guesses tokens, and MODEL checks several of them in one step: the answers are those
+of MODEL, bit for bit. It pays where it is five times as small as MODEL or more, guesses most
+tokens as MODEL would (of one family; better at low temperature), and few requests are answered
+at once. Both must fit in memory. What it costs is measured after the first answer, and where it
+would not pay it is not used; `timings` in each answer says how many tokens were drafted and how
+many of them were accepted.")]
 pub(crate) struct Serve {
     /// Models, and adapters over them [default: every model in the data folder]
     #[arg(value_name = "MODEL")]

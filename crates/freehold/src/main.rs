@@ -7,6 +7,7 @@
 mod cli;
 mod commands;
 mod compute;
+mod drafting;
 mod fleet;
 mod home;
 mod locate;

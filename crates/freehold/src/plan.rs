@@ -77,6 +77,8 @@ pub(crate) struct Fixed {
     /// Buffers of a step, what threads keep, the text side.
     buffers_bytes: u64,
     adapters_bytes: u64,
+    /// A draft model but for its KV cache, which has as many blocks.
+    draft_bytes: u64,
     block_bytes: u64,
     /// The model's own context, in tokens.
     limit: usize,
@@ -120,6 +122,7 @@ impl Fixed {
             loading_bytes: plan.loading_bytes,
             buffers_bytes: plan.scratch_bytes + threads_bytes + text_bytes,
             adapters_bytes: adapters.iter().map(adapter).sum::<Result<u64>>()?,
+            draft_bytes: 0,
             block_bytes: model::kv_bytes(&spec, options.kv, BLOCK_TOKENS),
             limit,
             parallel: room.parallel,
@@ -129,7 +132,14 @@ impl Fixed {
 
     /// Without a KV cache.
     pub(crate) fn bytes(&self) -> u64 {
-        self.weights_bytes + self.buffers_bytes + self.adapters_bytes
+        self.weights_bytes + self.buffers_bytes + self.adapters_bytes + self.draft_bytes
+    }
+
+    /// The same beside a draft model with a KV cache of as many blocks.
+    pub(crate) fn with_draft(self, draft: &Fixed) -> Fixed {
+        let loading_bytes = self.loading_bytes.max(draft.loading_bytes);
+        let block_bytes = self.block_bytes + draft.block_bytes;
+        Fixed { draft_bytes: draft.bytes(), loading_bytes, block_bytes, ..self }
     }
 
     /// With a KV cache for what is asked: `--parallel` sequences of `--context`. Without a

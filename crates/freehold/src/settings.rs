@@ -35,6 +35,7 @@ const SETTINGS: &[Setting] = &[
     Setting { key: "context", env: "FREEHOLD_CONTEXT", only: COMPUTING },
     everywhere("packed", "FREEHOLD_PACKED"),
     everywhere("speculate", "FREEHOLD_SPECULATE"),
+    everywhere("draft", "FREEHOLD_DRAFT"),
     everywhere("prefix-cache", "FREEHOLD_PREFIX_CACHE"),
     everywhere("prefix-disk", "FREEHOLD_PREFIX_DISK"),
     everywhere("host", "FREEHOLD_HOST"),

@@ -3,6 +3,7 @@
 
 use crate::cli::{Compute, Sparing, Switch};
 use crate::compute::{self, Numerics};
+use crate::drafting::{Draft, Main};
 use crate::locate::Found;
 use crate::packed::PackedUse;
 use crate::plan::{Budget, Fixed, Plan, Room, kv_share};
@@ -20,7 +21,7 @@ use serve::{
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use text::format::Format;
 use text::{Detokenizer, EncodeOptions, RenderInput};
 use weights::Checkpoint;
@@ -82,6 +83,8 @@ pub(crate) struct How {
     pub(crate) compute: Compute,
     pub(crate) sparing: Sparing,
     pub(crate) prefixes: PrefixUse,
+    /// What guesses tokens, where there is one model.
+    pub(crate) draft: Option<Draft>,
     pub(crate) room: Room,
     /// The threads that all of them compute with.
     pub(crate) pool: Arc<Pool>,
@@ -96,12 +99,14 @@ impl How {
         compute: &Compute,
         sparing: &Sparing,
         prefixes: PrefixUse,
+        draft: Option<Draft>,
         room: Room,
     ) -> How {
         How {
             compute: compute.clone(),
             sparing: sparing.clone(),
             prefixes,
+            draft,
             room,
             pool: compute::pool(compute.threads),
             clock: Arc::new(SystemClock::default()),
@@ -111,7 +116,10 @@ impl How {
 
     /// What a model and its adapters will take without a KV cache.
     pub(crate) fn fixed(&self, checkpoint: &Checkpoint, adapters: &[&Path]) -> Result<Fixed> {
-        Fixed::of(checkpoint, adapters, &self.compute, self.room, self.pool.threads())
+        let threads = self.pool.threads();
+        let fixed = Fixed::of(checkpoint, adapters, &self.compute, self.room, threads)?;
+        let Some(draft) = &self.draft else { return Ok(fixed) };
+        Ok(fixed.with_draft(&draft.fixed(&self.compute, self.room, threads)?))
     }
 
     fn options(&self) -> LoadOptions {
@@ -128,15 +136,7 @@ pub(crate) struct Served<'a> {
 }
 
 /// Loads a model alone in its process, with its adapter, and starts an engine over it.
-pub(crate) fn start(
-    found: &Found<'_>,
-    compute: &Compute,
-    sparing: &Sparing,
-    packed: PackedUse<'_>,
-    prefixes: PrefixUse,
-    room: Room,
-) -> Result<Local> {
-    let how = How::new(compute, sparing, prefixes, room);
+pub(crate) fn start(found: &Found<'_>, packed: PackedUse<'_>, how: &How) -> Result<Local> {
     let checkpoint = compute::open(&found.path)?;
     let adapted: Vec<(Names, PathBuf)> =
         found.adapter.iter().map(|path| (Names::of_found(found, None), path.clone())).collect();
@@ -146,7 +146,7 @@ pub(crate) fn start(
     let plan = fixed.with_kv(kv_share(budget, &[fixed], &fixed))?;
     let names = &Names::of(found.model, &found.path, None);
     let served = Served { path: &found.path, names, adapted: &adapted };
-    let local = load(&served, &checkpoint, &plan, packed, &how)?;
+    let local = load(&served, &checkpoint, &plan, packed, how)?;
     // Here nobody else asks: what is wrong with the adapter is told at once.
     local.load_adapters().map_err(|reason| anyhow::anyhow!(reason))?;
     Ok(local)
@@ -170,6 +170,10 @@ pub(crate) fn load(
     let model = Arc::new(model?);
     let text = text.map_err(|_| anyhow::anyhow!("the tokenizer's thread panicked"))??;
     let sampling = text.sampling.clone();
+    let (tokenizer, vocab_size) = (&text.tokenizer, model.spec().vocab_size);
+    let main = Main { tokenizer, vocab_size, blocks: plan.blocks };
+    let drafter = how.draft.as_ref().map(|draft| draft.load(&main, &how.compute, &how.pool));
+    let drafter = drafter.transpose()?;
     let adapters = Adapters::default();
     let paged = PagedModel::new(Arc::clone(&model), plan.blocks, plan.context());
     let config = Config {
@@ -186,6 +190,13 @@ pub(crate) fn load(
     let digests = store.is_some().then_some(&digests);
     if let Some(store) = store {
         engine = engine.with_store(store);
+    }
+    if let Some(drafter) = drafter {
+        engine = engine.with_drafter(drafter, None);
+    }
+    if how.draft.as_ref().is_some_and(|draft| draft.measures_at_start) {
+        let begun = Instant::now();
+        engine.measure_costs(&|| begun.elapsed().as_secs_f64());
     }
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let options = LocalOptions {

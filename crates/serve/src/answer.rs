@@ -104,6 +104,11 @@ impl Answer {
                 self.count(choice, since);
                 self.token(choice, token, logprobs)
             }
+            engine::Event::Drafted { n_drafted, n_accepted, .. } => {
+                self.timings.drafted_tokens += n_drafted;
+                self.timings.accepted_tokens += n_accepted;
+                Next::Continue
+            }
             engine::Event::Finished { reason, .. } => {
                 if matches!(reason, engine::FinishReason::StopToken(_)) {
                     self.count(choice, since);

@@ -149,6 +149,10 @@ pub struct Timings {
     pub decode_tokens: usize,
     /// Spent on holding the answers to a form, in all of them.
     pub masks: Duration,
+    /// Tokens that were guessed, in all answers.
+    pub drafted_tokens: usize,
+    /// Those of them that were right, and came without a step of their own.
+    pub accepted_tokens: usize,
 }
 
 impl Timings {

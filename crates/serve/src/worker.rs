@@ -231,6 +231,7 @@ fn sequence_of(event: &engine::Event) -> SequenceId {
         | engine::Event::Prefilled { id, .. }
         | engine::Event::Prompt { id, .. }
         | engine::Event::Token { id, .. }
+        | engine::Event::Drafted { id, .. }
         | engine::Event::Finished { id, .. }
         | engine::Event::Failed { id, .. } => *id,
     }

@@ -353,5 +353,7 @@ fn timings_object(timings: &Timings) -> Value {
         "decode_tokens": timings.decode_tokens,
         "decode_tokens_per_second": timings.decode_tokens_per_second(),
         "masks_ms": ms(timings.masks),
+        "drafted_tokens": timings.drafted_tokens,
+        "accepted_tokens": timings.accepted_tokens,
     })
 }

@@ -62,8 +62,12 @@ pub(super) fn check_draft(
     events: &mut Vec<Event>,
 ) -> Result<usize, SequenceError> {
     let draft = sequence.speculation.as_ref().map(|s| s.draft().to_vec()).unwrap_or_default();
+    let n_before = events.len();
     let n_accepted = verify(&draft, rows, vocab_size, |row| draw(sequence, row, scratch, events))?;
     sequence.tokens.n_computed += 1 + n_accepted;
+    // Before the end of the sequence, behind which nobody listens.
+    let n_drafted = draft.len();
+    events.insert(n_before, Event::Drafted { id: sequence.id, n_drafted, n_accepted });
     Ok(n_accepted)
 }
 

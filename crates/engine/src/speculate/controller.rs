@@ -12,16 +12,16 @@ const PRIOR_LATER: f64 = 0.7;
 /// How many observations the prior is worth.
 const PRIOR_WEIGHT: f64 = 2.0;
 /// What is left of an old observation after each new one of its class: the last fifty count.
-const FORGET_DRAFTED: f64 = 0.98;
+pub(super) const FORGET_DRAFTED: f64 = 0.98;
 /// The same after a match of its class that was not drafted: what was bad once is tried again
 /// some hundreds of tokens later.
-const FORGET_IDLE: f64 = 0.998;
+pub(super) const FORGET_IDLE: f64 = 0.998;
 /// What may be lost at first, in steps without a draft.
-const CREDIT_START: f64 = 2.0;
+pub(super) const CREDIT_START: f64 = 2.0;
 /// What each step adds to it: a hundredth of the time may go into trying.
-const CREDIT_PER_STEP: f64 = 0.01;
+pub(super) const CREDIT_PER_STEP: f64 = 0.01;
 /// The most that is saved up, so that a long gain does not pay for a long loss.
-const CREDIT_MAX: f64 = 8.0;
+pub(super) const CREDIT_MAX: f64 = 8.0;
 
 /// Measured costs that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
@@ -73,6 +73,16 @@ impl StepCosts {
         Ok(Self { seconds })
     }
 
+    /// Seconds of a step of so many tokens, at least 1; the longest that is known, of more.
+    pub(super) fn seconds(&self, n_tokens: usize) -> f64 {
+        self.seconds[n_tokens.clamp(1, self.seconds.len()) - 1]
+    }
+
+    /// Tokens of the longest step that costs are known for.
+    pub(super) fn n_known(&self) -> usize {
+        self.seconds.len()
+    }
+
     /// The longest draft that fits beside `n_others` other tokens of the step.
     fn draft_max(&self, n_others: usize) -> usize {
         self.seconds.len().saturating_sub(n_others.saturating_add(1))
@@ -80,39 +90,38 @@ impl StepCosts {
 
     /// What a draft adds to the step, as a share of the step without it.
     fn extra(&self, n_others: usize, n_drafted: usize) -> f64 {
-        let of = |n_tokens: usize| self.seconds[n_tokens.clamp(1, self.seconds.len()) - 1];
         let n_tokens = n_others.saturating_add(1);
-        of(n_tokens.saturating_add(n_drafted)) / of(n_tokens) - 1.0
+        self.seconds(n_tokens.saturating_add(n_drafted)) / self.seconds(n_tokens) - 1.0
     }
 }
 
 /// Observations of yes and no, the latest weighing most.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Rate {
+pub(super) struct Rate {
     n_yes: f64,
     n_all: f64,
 }
 
 impl Rate {
-    fn observe(&mut self, n_yes: usize, n_all: usize) {
+    pub(super) fn observe(&mut self, n_yes: usize, n_all: usize) {
         self.n_yes += n_yes as f64;
         self.n_all += n_all as f64;
     }
 
-    fn forget(&mut self, factor: f64) {
+    pub(super) fn forget(&mut self, factor: f64) {
         self.n_yes *= factor;
         self.n_all *= factor;
     }
 
-    /// The mean of the beta distribution that prior and observations make.
-    fn mean(&self, prior: f64) -> f64 {
-        (prior * PRIOR_WEIGHT + self.n_yes) / (PRIOR_WEIGHT + self.n_all)
+    /// The mean of the beta distribution that observations and a prior of so many make.
+    pub(super) fn mean(&self, prior: f64, weight: f64) -> f64 {
+        (prior * weight + self.n_yes) / (weight + self.n_all)
     }
 
     /// The mean and a standard deviation more.
-    fn hope(&self, prior: f64) -> f64 {
-        let mean = self.mean(prior);
-        let variance = mean * (1.0 - mean) / (PRIOR_WEIGHT + self.n_all + 1.0);
+    pub(super) fn hope(&self, prior: f64, weight: f64) -> f64 {
+        let mean = self.mean(prior, weight);
+        let variance = mean * (1.0 - mean) / (weight + self.n_all + 1.0);
         (mean + variance.sqrt()).min(1.0)
     }
 }
@@ -160,21 +169,33 @@ impl Controller {
         max: usize,
     ) -> usize {
         let max = if match_len == 0 { 0 } else { max.min(costs.draft_max(n_others)) };
-        let idx = class_idx(match_len);
-        let Class { first, later } = &self.classes[idx];
-        let prior = PRIOR_FIRST[idx];
-        let (p, q) = (first.mean(prior), later.mean(PRIOR_LATER));
+        let (p, q) = self.chances(match_len, Rate::mean);
         let best = speedups(costs, n_others, max, p, q)
             .enumerate()
             .filter(|&(_, speedup)| speedup > 1.0)
             // The shortest of equals.
             .reduce(|best, next| if next.1 > best.1 { next } else { best });
         let length = best.map(|(idx, _)| idx).or_else(|| {
-            let (p, q) = (first.hope(prior), later.hope(PRIOR_LATER));
+            let (p, q) = self.chances(match_len, Rate::hope);
             speedups(costs, n_others, max, p, q).position(|speedup| speedup > 1.0)
         });
         let affordable = |&length: &usize| costs.extra(n_others, length) <= self.credit;
         (1..=length.map_or(0, |idx| idx + 1)).rev().find(affordable).unwrap_or(0)
+    }
+
+    /// How many tokens of a draft of `n_drafted` are accepted on average.
+    #[must_use]
+    pub fn gain(&self, match_len: usize, n_drafted: usize) -> f64 {
+        let (p, q) = self.chances(match_len, Rate::mean);
+        std::iter::successors(Some(p), |chance| Some(chance * q)).take(n_drafted).sum()
+    }
+
+    /// Chances of a draft's first token and of each later one.
+    fn chances(&self, match_len: usize, of: fn(&Rate, f64, f64) -> f64) -> (f64, f64) {
+        let idx = class_idx(match_len);
+        let Class { first, later } = &self.classes[idx];
+        let later = of(later, PRIOR_LATER, PRIOR_WEIGHT);
+        (of(first, PRIOR_FIRST[idx], PRIOR_WEIGHT), later)
     }
 
     /// Takes what became of a step: of a draft of `n_drafted` tokens, 0 for none, `n_accepted`

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::store::MemoryStore;
-use engine::speculate::StepCosts;
+use engine::speculate::{DraftCosts, StepCosts};
 use engine::{
-    Adapters, BLOCK_TOKENS, Config, Engine, Event, PagedModel, Request, SamplingParams, Stats,
-    uniform,
+    Adapters, BLOCK_TOKENS, Config, Engine, Event, ModelDrafter, PagedModel, Request,
+    SamplingParams, Stats, uniform,
 };
 use kernels::Pool;
 use model::{AdapterId, LoadOptions, Model};
@@ -128,7 +128,9 @@ fn hear(engine: &mut Engine<PagedModel>, requests: &[Request]) -> Vec<Vec<String
     let mut heard = vec![Vec::new(); requests.len()];
     for event in events {
         let (id, lines) = match event {
-            Event::Admitted { id } | Event::Prefilled { id, .. } => (id, Vec::new()),
+            Event::Admitted { id } | Event::Prefilled { id, .. } | Event::Drafted { id, .. } => {
+                (id, Vec::new())
+            }
             Event::Prompt { id, logprobs } => {
                 (id, logprobs.iter().map(|entry| format!("{entry:?}")).collect())
             }
@@ -208,6 +210,14 @@ fn nothing_changes_anything(path: &Path, others: usize) {
     let drafts = Config { costs: Some(cheap()), ..plain };
     let drafted = check("speculation", &mut with_store(drafts.clone()), &all[..JUDGED]);
     assert!(drafted.drafted_tokens > 20, "{drafted:?}");
+    // The model as its own draft model is right wherever it is asked for the same.
+    let of_costs = DraftCosts::new(StepCosts::new(&[0.05; 16]).unwrap(), 0.05);
+    let paged = PagedModel::new(Arc::clone(&subject.model), blocks, usize::MAX);
+    let drafter = ModelDrafter::new(paged, subject.model.spec().vocab_size).unwrap();
+    let mut engine = subject.engine(drafts.clone(), blocks);
+    engine = engine.with_drafter(Box::new(drafter), Some(of_costs));
+    let guessed = check("a draft model", &mut engine, &all[..JUDGED]);
+    assert!(guessed.accepted_tokens > drafted.accepted_tokens, "{guessed:?}");
     // Those with long answers, and room for one of them and a little more.
     let long: Vec<usize> = (0..JUDGED).filter(|index| index.is_multiple_of(4)).collect();
     let most = long.iter().map(|&index| room(&requests[index..=index])).max().unwrap();

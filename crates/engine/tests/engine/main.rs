@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod cases;
+mod drafts;
 mod equality;
 mod mock;
 mod real;

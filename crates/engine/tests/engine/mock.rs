@@ -5,6 +5,7 @@ use engine::{BLOCK_TOKENS, Batch, Chunk, ForwardFault, LogitRows, StepModel};
 
 pub(crate) const VOCAB: usize = 50;
 
+#[derive(Clone)]
 pub(crate) struct MockModel {
     /// One slot per position of every block: (token + 1, position); 0 is empty.
     slots: Vec<(u32, u32)>,
@@ -18,6 +19,8 @@ pub(crate) struct MockModel {
     pub(crate) forwards: usize,
     /// Most tokens that one batch had.
     pub(crate) widest: usize,
+    /// Of a hundred rows, how many are those of another model.
+    wrong: u64,
 }
 
 impl MockModel {
@@ -30,7 +33,13 @@ impl MockModel {
             fault_at: None,
             forwards: 0,
             widest: 0,
+            wrong: 0,
         }
+    }
+
+    /// One that agrees with the others in all but so many of a hundred rows.
+    pub(crate) fn wrong(self, wrong: u64) -> Self {
+        Self { wrong, ..self }
     }
 
     /// One with places for recurrent states.
@@ -57,6 +66,9 @@ impl MockModel {
             assert!(token > 0, "a position was never computed");
             is_poisoned |= self.poison.is_some_and(|p| p + 1 == token);
             hash = (hash ^ u64::from(token)).wrapping_mul(0x0100_0000_01b3);
+        }
+        if hash % 100 < self.wrong {
+            hash = !hash;
         }
         for i in 0..VOCAB as u64 {
             let mut x = hash ^ i.wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -133,6 +145,7 @@ impl StepModel for MockModel {
         for chunk in batch.chunks {
             for (i, &token) in chunk.tokens.iter().enumerate() {
                 let position = chunk.position + i;
+                assert!((token as usize) < VOCAB, "no such token: {token}");
                 self.slots[Self::slot(chunk, position)] = (token + 1, position as u32);
             }
         }

@@ -4,9 +4,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::drafts::{Log, Watched};
+use engine::speculate::{DraftCosts, StepCosts};
 use engine::{
     Adapters, BLOCK_TOKENS, Config, Engine, Event, PagedModel, Request, RequestError,
-    SamplingParams,
+    SamplingParams, Stats,
 };
 use kernels::Pool;
 use model::{LoadOptions, Model};
@@ -15,6 +17,30 @@ fn load(path: &Path) -> Arc<Model> {
     let checkpoint = weights::Checkpoint::open(path).unwrap();
     let pool = Arc::new(Pool::new(2));
     Arc::new(Model::load(&checkpoint, pool, &LoadOptions::default()).unwrap())
+}
+
+/// The same with a draft model, by costs that say that drafts are for nothing.
+fn run_drafted(
+    model: &Arc<Model>,
+    draft: &Arc<Model>,
+    requests: &[Request],
+) -> (Vec<Vec<String>>, Stats, Arc<Log>) {
+    let config = Config {
+        running_max: requests.len(),
+        costs: Some(StepCosts::new(&[1.0; 16]).unwrap()),
+        ..Config::default()
+    };
+    let log = Arc::default();
+    let (vocab_size, draft) = (model.spec().vocab_size, Arc::clone(draft));
+    let drafter = move || PagedModel::new(Arc::clone(&draft), 64, usize::MAX);
+    let costs = DraftCosts::new(StepCosts::new(&[0.05; 16]).unwrap(), 0.05);
+    let paged = PagedModel::new(Arc::clone(model), 64, usize::MAX);
+    let mut engine = Engine::new(paged, config)
+        .unwrap()
+        .with_drafter(Watched::new(drafter, vocab_size, &log), Some(costs));
+    let heard = run_in(&mut engine, requests);
+    assert_eq!(engine.draft_blocks_held(), 0);
+    (heard, engine.stats(), log)
 }
 
 /// Every event of each request, in the order of the requests, with prompt reports joined.
@@ -38,6 +64,10 @@ fn run_with(
     };
     let paged = PagedModel::new(Arc::clone(model), blocks, usize::MAX);
     let mut engine = Engine::new(paged.with_adapters(adapters.clone()), config).unwrap();
+    run_in(&mut engine, requests)
+}
+
+fn run_in(engine: &mut Engine<PagedModel>, requests: &[Request]) -> Vec<Vec<String>> {
     let ids: Vec<_> =
         requests.iter().map(|request| engine.submit(request.clone()).unwrap()).collect();
     let mut events = Vec::new();
@@ -47,7 +77,9 @@ fn run_with(
     let mut heard = vec![Vec::new(); requests.len()];
     for event in events {
         let (id, lines) = match event {
-            Event::Admitted { id } | Event::Prefilled { id, .. } => (id, Vec::new()),
+            Event::Admitted { id } | Event::Prefilled { id, .. } | Event::Drafted { id, .. } => {
+                (id, Vec::new())
+            }
             Event::Prompt { id, logprobs } => {
                 (id, logprobs.iter().map(|entry| format!("{entry:?}")).collect())
             }
@@ -105,6 +137,40 @@ fn company_changes_nothing_on_the_golden_models() {
 fn company_changes_nothing_on_smollm2() {
     match testkit::smollm2() {
         Some(path) => company_changes_nothing(&path),
+        None => testkit::skipped("SmolLM2 is not here"),
+    }
+}
+
+/// A model that guesses for itself is right whatever is drawn, and another one changes nothing.
+fn drafts_change_nothing(path: &Path, other: &Path) {
+    let model = load(path);
+    let spec = model.spec();
+    let requests: Vec<Request> = requests(spec.vocab_size, spec.context_length)
+        .into_iter()
+        .map(|request| Request { prompt_logprobs: None, max_tokens: 40, ..request })
+        .collect();
+    let without = run(&model, &requests, 512);
+    let (with, stats, log) = run_drafted(&model, &model, &requests);
+    assert_eq!(with, without, "{}", path.display());
+    let n_guessed = log.check(&requests, &without);
+    assert!(n_guessed > 20 && stats.accepted_tokens > 20, "{}: {stats:?}", path.display());
+    let (with, stats, _) = run_drafted(&model, &load(other), &requests);
+    assert_eq!(with, without, "{} by {}: {stats:?}", path.display(), other.display());
+}
+
+#[test]
+fn drafts_of_a_model_change_nothing_on_the_golden_models() {
+    let models = testkit::golden_models();
+    assert!(models.len() > 1, "the golden models are part of the repository");
+    for (path, other) in models.iter().zip(models.iter().cycle().skip(1)) {
+        drafts_change_nothing(path, other);
+    }
+}
+
+#[test]
+fn smollm2_guesses_for_itself_without_a_mistake() {
+    match testkit::smollm2() {
+        Some(path) => drafts_change_nothing(&path, &testkit::golden_models()[0]),
         None => testkit::skipped("SmolLM2 is not here"),
     }
 }

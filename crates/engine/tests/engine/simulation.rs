@@ -1,10 +1,12 @@
 //! Seeded arrivals and cancellations over a mock model; the invariants are checked at every step.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::drafts::{Log, Watched};
 use crate::mock::{MockModel, VOCAB};
 use crate::store::MemoryStore;
-use engine::speculate::StepCosts;
+use engine::speculate::{DraftCosts, StepCosts};
 use engine::{
     BLOCK_TOKENS, Config, Dry, Engine, Event, LogitBias, Priority, Request, RequestError,
     SamplingParams, SequenceId, Stats, Tenant, uniform,
@@ -83,7 +85,9 @@ enum Heard {
 
 fn heard(event: Event) -> (SequenceId, Vec<Heard>) {
     match event {
-        Event::Admitted { id } | Event::Prefilled { id, .. } => (id, Vec::new()),
+        Event::Admitted { id } | Event::Prefilled { id, .. } | Event::Drafted { id, .. } => {
+            (id, Vec::new())
+        }
         Event::Prompt { id, logprobs } => (id, logprobs.into_iter().map(Heard::Prompt).collect()),
         Event::Token { id, token, logprobs } => (id, vec![Heard::Token(token, logprobs)]),
         Event::Finished { id, reason } => (id, vec![Heard::Finished(reason)]),
@@ -103,8 +107,21 @@ fn alone(request: &Request, is_recurrent: bool) -> Vec<Heard> {
     events.into_iter().flat_map(|event| heard(event).1).collect()
 }
 
+/// What is simulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Recurrent,
+    /// With a draft model.
+    Drafted,
+}
+
 struct Simulation {
     dice: Dice,
+    /// What the draft model guessed.
+    log: Arc<Log>,
+    /// Of a hundred of its guesses, about how many are wrong.
+    wrong: u64,
     engine: Engine<MockModel>,
     requests: BTreeMap<SequenceId, Request>,
     results: BTreeMap<SequenceId, Vec<Heard>>,
@@ -115,7 +132,7 @@ struct Simulation {
 }
 
 impl Simulation {
-    fn new(seed: u64, is_recurrent: bool, store: Option<&MemoryStore>) -> Self {
+    fn new(seed: u64, kind: Kind, store: Option<&MemoryStore>) -> Self {
         let mut dice = Dice { seed, drawn: 0 };
         let running_max = 1 + dice.below(12);
         let config = Config {
@@ -126,17 +143,28 @@ impl Simulation {
             keep_prefixes: dice.below(3) > 0,
             // Nothing but the one block, or a few of them.
             load_bytes: dice.below(1000),
-            costs: (dice.below(2) == 0)
-                .then(|| StepCosts::new(&[1.0, 1.05, 1.1, 1.2, 1.3]).unwrap()),
+            costs: match kind {
+                Kind::Drafted => Some(StepCosts::new(&[1.0; 16]).unwrap()),
+                _ => (dice.below(2) == 0)
+                    .then(|| StepCosts::new(&[1.0, 1.05, 1.1, 1.2, 1.3]).unwrap()),
+            },
         };
         let blocks = 5 + dice.below(30);
-        let states = if is_recurrent { running_max + dice.below(8) } else { 0 };
+        let states = if kind == Kind::Recurrent { running_max + dice.below(8) } else { 0 };
         let mut engine = Engine::new(MockModel::recurrent(blocks, 160, states), config).unwrap();
         if let Some(store) = store {
             engine = engine.with_store(Box::new(store.clone()));
         }
+        let (log, wrong) = (Arc::default(), [0, 0, 20, 60, 100][dice.below(5)]);
+        if kind == Kind::Drafted {
+            let model = MockModel::new(1 + dice.below(20), 40 + dice.below(140)).wrong(wrong);
+            let costs = DraftCosts::new(StepCosts::new(&[0.05; 16]).unwrap(), 0.05);
+            engine = engine.with_drafter(Watched::of(model, &log), Some(costs));
+        }
         Self {
             dice,
+            log,
+            wrong,
             engine,
             requests: BTreeMap::new(),
             results: BTreeMap::new(),
@@ -196,6 +224,23 @@ impl Simulation {
         self.steps.push(report.prefill_tokens + report.decode_tokens);
     }
 
+    /// What a draft model that is always right guessed is what came; returns how much it was.
+    fn check_guesses(&self) -> usize {
+        let guesses = self.log.guesses.lock().unwrap();
+        for (id, position, guess) in guesses.iter().filter(|_| self.wrong == 0) {
+            let Some(result) = self.results.get(id) else { continue };
+            let token = |heard: &Heard| match heard {
+                Heard::Token(token, _) => Some(*token),
+                _ => None,
+            };
+            let answer: Vec<u32> = result.iter().filter_map(token).collect();
+            let came = &answer[position - self.requests[id].prompt.len()..];
+            let n_both = came.len().min(guess.len());
+            assert_eq!(came[..n_both], guess[..n_both], "a guess for {id:?} at {position}");
+        }
+        guesses.iter().map(|(.., guess)| guess.len()).sum()
+    }
+
     /// Of one tenant and priority, nobody passes.
     fn check_order(&self) {
         let mut last: BTreeMap<(Priority, Tenant), SequenceId> = BTreeMap::new();
@@ -207,9 +252,10 @@ impl Simulation {
     }
 }
 
-/// Runs arrivals, cancellations and memory pressure; returns what happened.
-fn simulate(seed: u64, is_recurrent: bool, store: Option<&MemoryStore>) -> Stats {
-    let mut sim = Simulation::new(seed, is_recurrent, store);
+/// Runs arrivals, cancellations and memory pressure; returns what happened, and how many tokens
+/// a model guessed.
+fn simulate(seed: u64, kind: Kind, store: Option<&MemoryStore>) -> (Stats, usize) {
+    let mut sim = Simulation::new(seed, kind, store);
     for _ in 0..60 {
         for _ in 0..sim.dice.below(3) {
             sim.arrive();
@@ -228,30 +274,32 @@ fn simulate(seed: u64, is_recurrent: bool, store: Option<&MemoryStore>) -> Stats
         sim.step();
     }
     assert!(sim.engine.is_idle(), "seed {seed}: work is left");
-    assert_eq!(sim.engine.blocks().held(), 0, "seed {seed}");
+    assert_eq!((sim.engine.blocks().held(), sim.engine.draft_blocks_held()), (0, 0), "seed {seed}");
     sim.check_order();
     for (id, result) in &sim.results {
-        let alone = alone(&sim.requests[id], is_recurrent);
+        let alone = alone(&sim.requests[id], kind == Kind::Recurrent);
         assert_eq!(result, &alone, "seed {seed}: company changed {id:?}");
     }
+    let n_guessed = sim.check_guesses();
     let stats = sim.engine.stats();
     let computed: usize = sim.steps.iter().sum();
     assert_eq!(computed as u64, stats.prefill_tokens + stats.decode_tokens);
     sim.engine.clear_cache();
     assert_eq!(sim.engine.blocks().free, sim.engine.blocks().total, "seed {seed}");
-    stats
+    (stats, n_guessed)
 }
 
 /// The sum over many simulations, so that none of what they are for goes unseen.
-fn simulate_many(seeds: std::ops::Range<u64>, is_recurrent: bool) {
-    let mut total = Stats::default();
+fn simulate_many(seeds: std::ops::Range<u64>, kind: Kind) -> usize {
+    let (mut total, mut n_guessed) = (Stats::default(), 0);
     for seed in seeds {
         // A third has a store that outlives the first engine and is not reliable.
         let store = (seed % 3 == 0).then(|| MemoryStore::failing(2 + seed as usize % 7));
         if store.is_some() {
-            simulate(seed, is_recurrent, store.as_ref());
+            simulate(seed, kind, store.as_ref());
         }
-        let stats = simulate(seed, is_recurrent, store.as_ref());
+        let (stats, guessed) = simulate(seed, kind, store.as_ref());
+        n_guessed += guessed;
         total.loaded_tokens += stats.loaded_tokens;
         total.saved_blocks += stats.saved_blocks;
         total.preempted += stats.preempted;
@@ -260,22 +308,29 @@ fn simulate_many(seeds: std::ops::Range<u64>, is_recurrent: bool) {
         total.drafted_tokens += stats.drafted_tokens;
         total.accepted_tokens += stats.accepted_tokens;
     }
-    if !is_recurrent {
+    if kind != Kind::Recurrent {
         assert!(total.drafted_tokens > 500 && total.accepted_tokens > 200, "{total:?}");
     }
     assert!(total.preempted > 20 && total.evicted_blocks > 200, "{total:?}");
     assert!(total.cached_tokens > 5_000, "{total:?}");
     assert!(total.loaded_tokens > 2_000 && total.saved_blocks > 100, "{total:?}");
+    n_guessed
 }
 
 #[test]
 fn company_changes_nothing_and_nobody_starves() {
-    simulate_many(0..150, false);
+    simulate_many(0..150, Kind::Plain);
 }
 
 #[test]
 fn a_recurrent_state_is_shared_exactly() {
-    simulate_many(1_000..1_150, true);
+    simulate_many(1_000..1_150, Kind::Recurrent);
+}
+
+#[test]
+fn a_draft_model_right_or_wrong_changes_nothing() {
+    let n_guessed = simulate_many(2_000..2_150, Kind::Drafted);
+    assert!(n_guessed > 5_000, "{n_guessed}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::cli::Serve;
 use crate::commands::WrongUsage;
 use crate::commands::pull::Bars;
+use crate::drafting::Draft;
 use crate::fleet;
 use crate::locate::{Found, Locator};
 use crate::output::{bytes, say};
@@ -29,6 +30,10 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
         let what = "--alias names one model; give one, or leave --alias out";
         return Err(WrongUsage(what.to_owned()).into());
     }
+    if args.sparing.draft.is_some() && args.models.len() != 1 {
+        let what = "--draft guesses for one model; give one, or leave --draft out";
+        return Err(WrongUsage(what.to_owned()).into());
+    }
     let bars = Bars::new();
     let found = args.models.iter().map(|model| locator.find_or_pull(model, &bars));
     let found = found.collect::<Result<Vec<Found<'_>>>>()?;
@@ -39,7 +44,8 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     let address = bound.address();
     let room = Room { parallel: usize::from(args.parallel.max(1)), queue: usize::from(args.queue) };
     let prefixes = PrefixUse::new(locator, &args.sparing)?;
-    let how = Arc::new(How::new(&args.compute, &args.sparing, prefixes, room));
+    let draft = Draft::find(&args.sparing, locator)?;
+    let how = Arc::new(How::new(&args.compute, &args.sparing, prefixes, draft, room));
     let budget = Budget::new(args.memory)?;
     let entries = if found.is_empty() {
         fleet::of_home(locator, &how, budget)?

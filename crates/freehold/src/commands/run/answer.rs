@@ -117,8 +117,12 @@ fn note_finish(reply: &Reply) {
 fn sum_up(reply: &Reply) {
     let rate = |rate: Option<f64>| rate.map_or_else(|| "–".to_owned(), |r| format!("{r:.1}"));
     let first = reply.timings.first_token.unwrap_or_default();
+    let drafts = match (reply.timings.drafted_tokens, reply.timings.accepted_tokens) {
+        (0, _) => String::new(),
+        (drafted, accepted) => format!("; {accepted} of {drafted} guesses right"),
+    };
     let line = format!(
-        "[{} prompt tokens at {} tokens/s, first after {:.2} s; {} tokens at {} tokens/s]",
+        "[{} prompt tokens at {} tokens/s, first after {:.2} s; {} tokens at {} tokens/s{drafts}]",
         reply.usage.prompt_tokens,
         rate(reply.timings.prefill_tokens_per_second()),
         first.as_secs_f64(),

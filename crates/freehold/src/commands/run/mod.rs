@@ -8,12 +8,13 @@ mod settings;
 
 use crate::cli::Run;
 use crate::commands::pull::Bars;
+use crate::drafting::Draft;
 use crate::locate::Locator;
 use crate::output::say;
 use crate::packed::PackedUse;
 use crate::plan::Room;
 use crate::prefixes::PrefixUse;
-use crate::wiring;
+use crate::wiring::{self, How};
 use anyhow::Result;
 use chat::Conversation;
 use piped::Piped;
@@ -29,8 +30,11 @@ pub(crate) fn run(args: &Run, locator: &Locator) -> Result<()> {
     let found = locator.find_or_pull(&args.model, &Bars::new())?;
     let packed = PackedUse::new(locator, found.model, args.compute.packed).with_hint();
     let prefixes = PrefixUse::new(locator, &args.sparing)?;
-    let (compute, sparing) = (&args.compute, &args.sparing);
-    let local = wiring::start(&found, compute, sparing, packed, prefixes, ROOM)?;
+    let mut draft = Draft::find(&args.sparing, locator)?;
+    // There may be one answer only.
+    draft.iter_mut().for_each(|draft| draft.measures_at_start = true);
+    let how = How::new(&args.compute, &args.sparing, prefixes, draft, ROOM);
+    let local = wiring::start(&found, packed, &how)?;
     let question = piped.question(args.prompt.as_deref())?;
     let mut conversation = Conversation {
         generate: &local,
