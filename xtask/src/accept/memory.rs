@@ -16,8 +16,8 @@ const CONTEXT: usize = 2_048;
 const PARALLEL: usize = 4;
 const CLIENTS: usize = 8;
 /// Requests of all clients, so many in a row of one model each.
-const REQUESTS: usize = 48;
-const IN_A_ROW: usize = 6;
+const REQUESTS: usize = 24;
+const IN_A_ROW: usize = 4;
 const PROMPT: std::ops::Range<usize> = 900..1_900;
 const ANSWER: usize = 32;
 /// The peak may be this much above the limit.

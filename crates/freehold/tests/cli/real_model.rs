@@ -127,3 +127,48 @@ fn quantized_activations_stay_close_to_exact_ones_on_real_text() {
     assert!((0.0..=0.004).contains(&kl), "{report}");
     assert!(report["perplexity"].as_f64().is_some_and(|p| p < 20.0), "{report}");
 }
+
+/// Two models of which one fits, under clients that want both and fill their contexts: the short
+/// form of `cargo xtask accept memory`.
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_stays_within_its_limit() {
+    const CONTEXT: usize = 512;
+    const LIMIT_MIB: u64 = 230;
+    let Some(model) = model() else { return };
+    let home = home();
+    let copies = ["one", "two"].map(|name| home.path().join(format!("{name}.gguf")));
+    for copy in &copies {
+        std::fs::copy(&model, copy).expect("there is room");
+    }
+    let port = free_port().expect("a port is free").to_string();
+    let mut command = freehold(home.path());
+    command.arg("serve").args(&copies).args(["--port", &port, "--parallel", "4"]);
+    command.args(["--context", &CONTEXT.to_string(), "--memory", &format!("{LIMIT_MIB}M")]);
+    let address = format!("127.0.0.1:{port}");
+    let server = Server::start(&mut command, &address, Duration::from_secs(120)).expect("ready");
+    std::thread::scope(|scope| {
+        for client in 0..8usize {
+            let address = &address;
+            scope.spawn(move || {
+                for turn in 0..2 {
+                    let prompt: Vec<usize> =
+                        (0..480).map(|i| 300 + (i * 7 + client) % 9000).collect();
+                    let model = ["one", "two"][(client / 2 + turn) % 2];
+                    let body = json!({"model": model, "prompt": prompt, "max_tokens": 8});
+                    let answer = http::post(address, "/v1/completions", &body.to_string());
+                    let answer = answer.expect("it answers");
+                    assert_eq!(answer.status, 200, "{}", answer.body);
+                }
+            });
+        }
+    });
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).expect("it runs");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("linux tells it");
+    let peak: f64 = peak.trim().trim_end_matches("kB").trim().parse().expect("a number");
+    let peak_mib = peak / 1024.0;
+    testkit::note(&format!("serve: peak memory {peak_mib:.0} MiB of {LIMIT_MIB} MiB"));
+    assert!(peak_mib <= LIMIT_MIB as f64 * 1.05, "{peak_mib} MiB");
+    // Both together would be more.
+    assert!(peak_mib * 2.0 > LIMIT_MIB as f64, "the test asks for too little: {peak_mib} MiB");
+}

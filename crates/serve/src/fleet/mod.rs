@@ -439,7 +439,7 @@ enum Deed {
     Load(MemberId),
     Unload(MemberId, Option<Arc<dyn Admit>>),
     Begin(MemberId, Arc<dyn Admit>, Vec<Waiting>),
-    Refuse(Waiting, Refusal),
+    Refuse(Box<Waiting>, Refusal),
 }
 
 impl Inside {
@@ -455,7 +455,8 @@ impl Inside {
                 self.loaded[id].clone().map(|model| Deed::Begin(id, model, waiting))
             }
             Action::Refuse(waiter, refusal) => {
-                self.waiting.remove(&waiter).map(|waiting| Deed::Refuse(waiting, refusal))
+                let waiting = self.waiting.remove(&waiter).map(Box::new);
+                waiting.map(|waiting| Deed::Refuse(waiting, refusal))
             }
         }
     }
