@@ -79,7 +79,7 @@ impl Harmony {
         }
         match part {
             Part::Header(header) => sink.content(&header),
-            Part::Call(_, raw) => sink.broken(raw),
+            Part::Call(_, raw) => sink.broken(&raw),
             Part::Analysis | Part::Text | Part::Between => {}
         }
     }
@@ -115,7 +115,7 @@ impl Harmony {
                         Part::Between
                     }
                     _ => {
-                        sink.broken(raw);
+                        sink.broken(&raw);
                         Part::Text
                     }
                 }

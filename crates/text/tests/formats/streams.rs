@@ -33,8 +33,8 @@ fn whole(format: &Format, options: ParseOptions, text: &str, end: End) -> Answer
     StreamParser::parse(format, &tools(), options, text, end)
 }
 
-/// What every sequence of pieces must keep to: a call starts, gets arguments and ends or breaks,
-/// one after another, and its arguments are an object once it ends.
+/// What every sequence of pieces must keep to: a call starts, gets arguments and ends, one after
+/// another. Its arguments are an object where it ends whole, and no JSON at all where not.
 fn check_order(deltas: &[Delta]) {
     let mut open: Option<(usize, String)> = None;
     let mut n = 0;
@@ -49,19 +49,32 @@ fn check_order(deltas: &[Delta]) {
                 assert!(!text.is_empty());
                 open = Some((at, arguments + text));
             }
-            (Delta::CallEnd { index }, Some((at, arguments))) if *index == at => {
-                let value: Value = serde_json::from_str(&arguments)
-                    .unwrap_or_else(|error| panic!("{error}: {arguments:?}"));
-                assert!(value.is_object());
-            }
-            (Delta::CallBroken { index, text }, Some((at, _))) if *index == at => {
-                assert!(!text.is_empty());
+            (Delta::CallEnd { index, is_whole }, Some((at, arguments))) if *index == at => {
+                let value: Result<Value, _> = serde_json::from_str(&arguments);
+                let is_json = match &value {
+                    Ok(value) => value.is_object(),
+                    // JSON has numbers that no float can hold.
+                    Err(error) => error.to_string().contains("number out of range"),
+                };
+                assert_eq!((is_json, value.is_ok() && !is_json), (*is_whole, false), "{arguments}");
+                assert!(arguments.starts_with('{'));
             }
             (Delta::Reasoning(text) | Delta::Content(text), None) => assert!(!text.is_empty()),
             other => panic!("{other:?}"),
         }
     }
     assert!(open.is_none());
+}
+
+/// The first pieces of arguments cannot be taken back: what comes later only adds to them.
+fn check_growth(before: &Answer, after: &Answer) {
+    for (a, b) in before.calls.iter().zip(&after.calls) {
+        assert!(a.id == b.id && a.name == b.name && b.arguments.starts_with(&a.arguments));
+        assert!(!a.is_whole || a == b);
+    }
+    assert!(before.calls.len() <= after.calls.len());
+    assert!(after.content.starts_with(&before.content));
+    assert!(after.reasoning.starts_with(&before.reasoning));
 }
 
 #[test]
@@ -81,9 +94,14 @@ fn every_cut_gives_the_same_answer() {
             let all = deltas(&sample.format, options, [a, b], End::Turn);
             check_order(&all);
             assert_eq!(Answer::from_deltas(&all), expected, "{a:?} {b:?}");
-            // A stream that ends here is an answer too.
+            // A stream that ends here is an answer too, the beginning of the whole one unless what
+            // might have been a marker was none.
             let cut = deltas(&sample.format, options, [a], End::Cut);
             check_order(&cut);
+            let mut parser = StreamParser::new(&sample.format, &tools(), options);
+            let mut so_far = Vec::new();
+            parser.push(a, &mut so_far);
+            check_growth(&Answer::from_deltas(&so_far), &expected);
         }
     }
 }
@@ -378,13 +396,34 @@ const UGLIES: &[Ugly] = &[
         ..UGLY
     },
     Ugly {
+        text: "a <tool_call>\n{\"name\": \"get_weather\", \"argum",
+        content: "a <tool_call>\n{\"name\": \"get_weather\", \"argum",
+        ..UGLY
+    },
+    // A call that ends within its arguments, and one that is malformed there.
+    Ugly {
         text: "a <tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Par",
-        content: "a <tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Par",
+        content: "a",
+        calls: &[("get_weather", "{\"city\":\"Par")],
         ..UGLY
     },
     Ugly {
         text: "<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\" \"Paris\"}}</tool_call> ok",
-        content: "<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\" \"Paris\"}}</tool_call> ok",
+        content: "\"Paris\"}}</tool_call> ok",
+        calls: &[("get_weather", "{\"city\"")],
+        ..UGLY
+    },
+    // What is wrong behind the arguments does not matter to them.
+    Ugly {
+        text: "<tool_call>{\"name\": \"ping\", \"arguments\": {}; </tool_call> ok",
+        content: "; </tool_call> ok",
+        calls: &[PING],
+        ..UGLY
+    },
+    Ugly {
+        text: r#"<tool_call>{"name": "get_weather", "arguments": "{\"city\": \"Paris\"} x"}</tool_call>"#,
+        content: "x\"}</tool_call>",
+        calls: &[("get_weather", r#"{"city":"Paris""#)],
         ..UGLY
     },
     // One brace too many.
@@ -531,6 +570,8 @@ fn what_models_write_by_mistake() {
         let answer = Answer::from_deltas(&all);
         let calls: Vec<(&str, &str)> =
             answer.calls.iter().map(|call| (call.name.as_str(), call.arguments.as_str())).collect();
+        let is_whole = |text: &str| serde_json::from_str::<Value>(text).is_ok();
+        assert!(answer.calls.iter().all(|call| call.is_whole == is_whole(&call.arguments)));
         if (answer.reasoning.as_str(), answer.content.as_str(), calls.as_slice())
             != (ugly.reasoning, ugly.content, ugly.calls)
         {
@@ -559,24 +600,99 @@ fn reasoning_that_the_template_opened() {
     assert_eq!(answer.reasoning, "Well");
 }
 
+/// A call of `write` in each format.
+const WRITES: [(&str, &str); 19] = [
+    ("hermes", r#"<tool_call>{"name": "write", "arguments": {"text": "TEXT"}}</tool_call>"#),
+    (
+        "qwen3-coder",
+        "<tool_call><function=write>\n<parameter=text>\nTEXT\n</parameter>\n</function></tool_call>",
+    ),
+    (
+        "seed-oss",
+        "<seed:tool_call><function=write>\n<parameter=text>TEXT</parameter>\n</function></seed:tool_call>",
+    ),
+    (
+        "deepseek-v3",
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>write\n```json\n{\"text\": \"TEXT\"}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    ),
+    (
+        "deepseek-v3.1",
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>write<｜tool▁sep｜>{\"text\": \"TEXT\"}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    ),
+    (
+        "deepseek-v3.2",
+        "<｜DSML｜function_calls><｜DSML｜invoke name=\"write\">\n<｜DSML｜parameter name=\"text\" string=\"true\">TEXT</｜DSML｜parameter></｜DSML｜invoke></｜DSML｜function_calls>",
+    ),
+    (
+        "kimi-k2",
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.write:0<|tool_call_argument_begin|>{\"text\": \"TEXT\"}<|tool_call_end|><|tool_calls_section_end|>",
+    ),
+    (
+        "glm",
+        "<tool_call>write\n<arg_key>text</arg_key>\n<arg_value>TEXT</arg_value>\n</tool_call>",
+    ),
+    (
+        "minimax-m2",
+        "<minimax:tool_call><invoke name=\"write\">\n<parameter name=\"text\">TEXT</parameter></invoke></minimax:tool_call>",
+    ),
+    (
+        "minimax-m1",
+        r#"<tool_calls>{"name": "write", "arguments": {"text": "TEXT"}}</tool_calls>"#,
+    ),
+    ("apriel", r#"<tool_calls>[{"name": "write", "arguments": {"text": "TEXT"}}]</tool_calls>"#),
+    (
+        "harmony",
+        r#"<|channel|>commentary to=functions.write <|constrain|>json<|message|>{"text": "TEXT"}"#,
+    ),
+    ("llama3", r#"{"name": "write", "parameters": {"text": "TEXT"}}"#),
+    ("pythonic", "[write(text='TEXT')]"),
+    ("lfm2", "<|tool_call_start|>[write(text='TEXT')]<|tool_call_end|>"),
+    ("mistral", r#"[TOOL_CALLS][{"name": "write", "arguments": {"text": "TEXT"}}]"#),
+    ("mistral-v11", r#"[TOOL_CALLS]write[CALL_ID]abcdefghi[ARGS]{"text": "TEXT"}"#),
+    ("mistral-v13", r#"[TOOL_CALLS]write[ARGS]{"text": "TEXT"}"#),
+    ("gemma4", "<|tool_call>call:write{text:<|\"|>TEXT<|\"|>}<tool_call|>"),
+];
 #[test]
-fn arguments_come_as_they_are_certain() {
-    let format = Format::named("qwen3-coder").unwrap();
-    let mut parser = StreamParser::new(&format, &tools(), ParseOptions::default());
-    let mut out = Vec::new();
-    parser
-        .push("<tool_call>\n<function=get_weather>\n<parameter=city>\nA long text, and", &mut out);
-    let arguments = &Answer::from_deltas(&out).calls[0].arguments;
-    assert_eq!(arguments, "{\"city\":\"A long text, and");
+fn arguments_come_as_they_are_written_in_every_format() {
+    let names: Vec<&str> = WRITES.iter().map(|(name, _)| *name).collect();
+    let formats = Format::names().filter(|name| Format::named(name).unwrap().has_calls());
+    assert_eq!(names, formats.collect::<Vec<_>>());
+    let parameters = json!({"type": "object", "properties": {"text": {"type": "string"}}});
+    let tools = [Tool::new("write", Some(parameters)).unwrap()];
+    let text = "line < one \u{1f600} [two] é".repeat(20);
+    let arguments = json!({"text": text}).to_string();
+    for (name, call) in WRITES {
+        let format = Format::named(name).unwrap();
+        let said = call.replace("TEXT", &text);
+        let start = call.find("TEXT").unwrap();
+        let mut parser = StreamParser::new(&format, &tools, ParseOptions::default());
+        let mut out = Vec::new();
+        for (at, c) in said.char_indices() {
+            parser.push(c.encode_utf8(&mut [0; 4]), &mut out);
+            let written = &said[start.min(at)..at.min(start + text.len())];
+            let answer = Answer::from_deltas(&out);
+            let seen = answer.calls.first().map_or("", |call| call.arguments.as_str());
+            assert!(arguments.starts_with(seen), "{name}: {seen}");
+            // What may begin a closing marker is held back, and no more.
+            let least = written.chars().count().saturating_sub(2);
+            assert!(seen.chars().count() >= least, "{name}: {seen} of {written}");
+        }
+        parser.finish(End::Turn, &mut out);
+        check_order(&out);
+        let answer = Answer::from_deltas(&out);
+        assert_eq!(answer.calls.len(), 1, "{name}: {answer:?}");
+        assert_eq!((answer.calls[0].arguments.as_str(), answer.content.as_str()), (&*arguments, ""));
+    }
 }
 
 #[test]
-fn an_answer_that_is_cut_has_no_half_call() {
+fn a_call_in_which_an_answer_is_cut_is_not_whole() {
     let format = Format::named("qwen3-coder").unwrap();
     let text = "<tool_call>\n<function=everything>\n<parameter=text>\nx\n</parameter>\n";
-    assert_eq!(whole(&format, ParseOptions::default(), text, End::Turn).calls.len(), 1);
-    let answer = whole(&format, ParseOptions::default(), text, End::Cut);
-    assert_eq!(answer, Answer { content: text.to_owned(), ..Answer::default() });
+    let answer = |end| whole(&format, ParseOptions::default(), text, end);
+    let call = |answer: Answer| (answer.calls[0].arguments.clone(), answer.calls[0].is_whole);
+    assert_eq!(call(answer(End::Turn)), (r#"{"text":"x"}"#.to_owned(), true));
+    assert_eq!(call(answer(End::Cut)), (r#"{"text":"x""#.to_owned(), false));
 }
 
 #[test]
@@ -585,13 +701,15 @@ fn hostile_answers_are_bounded() {
     let deep =
         format!("<tool_call>{{\"name\": \"ping\", \"arguments\": {{\"a\": {}", "[".repeat(100_000));
     let answer = whole(&hermes, ParseOptions::default(), &deep, End::Turn);
-    assert_eq!((answer.content.len(), answer.calls.len()), (deep.len(), 0));
+    let call = &answer.calls[0];
+    assert!(call.arguments.len() < 100 && !call.is_whole && answer.content.len() > 99_000);
     let long = format!(
         "<tool_call>{{\"name\": \"ping\", \"arguments\": {{\"a\": \"{}\"}}}}</tool_call>",
         "x".repeat(MAX_CALL_BYTES)
     );
     let answer = whole(&hermes, ParseOptions::default(), &long, End::Turn);
-    assert_eq!((answer.content.len(), answer.calls.len()), (long.len(), 0));
+    let call = &answer.calls[0];
+    assert!(call.arguments.len() <= MAX_CALL_BYTES && !call.is_whole && answer.content.len() > 10);
     let spaces = " ".repeat(100_000);
     let mut parser = StreamParser::new(&hermes, &tools(), ParseOptions::default());
     let mut out = Vec::new();
