@@ -114,6 +114,10 @@ impl Harmony {
                         sink.end();
                         Part::Between
                     }
+                    Scan::DoneBefore => {
+                        sink.end();
+                        self.plain(Part::Between, c, sink)
+                    }
                     _ => {
                         sink.broken(&raw);
                         Part::Text

@@ -1,4 +1,4 @@
-//! Pieces of a stream do not matter, nothing is lost, and what real models write by mistake.
+//! Pieces of a stream do not matter, arguments come while they are written, nothing is lost.
 
 use serde_json::{Value, json};
 use text::format::{
@@ -11,7 +11,7 @@ fn tools() -> Vec<Tool> {
     Tool::list(&templates::tools()).unwrap()
 }
 
-fn deltas<'a>(
+pub(crate) fn deltas<'a>(
     format: &Format,
     options: ParseOptions,
     pieces: impl IntoIterator<Item = &'a str>,
@@ -35,7 +35,7 @@ fn whole(format: &Format, options: ParseOptions, text: &str, end: End) -> Answer
 
 /// What every sequence of pieces must keep to: a call starts, gets arguments and ends, one after
 /// another. Its arguments are an object where it ends whole, and no JSON at all where not.
-fn check_order(deltas: &[Delta]) {
+pub(crate) fn check_order(deltas: &[Delta]) {
     let mut open: Option<(usize, String)> = None;
     let mut n = 0;
     for delta in deltas {
@@ -274,320 +274,6 @@ fn random_characters_are_text() {
     });
 }
 
-struct Ugly {
-    format: &'static str,
-    text: &'static str,
-    reasoning: &'static str,
-    content: &'static str,
-    calls: &'static [(&'static str, &'static str)],
-}
-
-const UGLY: Ugly = Ugly { format: "hermes", text: "", reasoning: "", content: "", calls: &[] };
-const PARIS: (&str, &str) = ("get_weather", r#"{"city":"Paris"}"#);
-const PING: (&str, &str) = ("ping", "{}");
-
-/// Outputs as models write them without a grammar.
-const UGLIES: &[Ugly] = &[
-    // Text before, between and after calls.
-    Ugly {
-        text: "Sure!\n\n<tool_call>\n{\"name\": \"ping\", \"arguments\": {}}\n</tool_call>\nDone.",
-        content: "Sure!Done.",
-        calls: &[PING],
-        ..UGLY
-    },
-    // No closing marker at the end, or at all.
-    Ugly {
-        text: "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}",
-        calls: &[PARIS],
-        ..UGLY
-    },
-    Ugly {
-        text: "<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}",
-        calls: &[PARIS],
-        ..UGLY
-    },
-    Ugly {
-        text: "<tool_call>{\"name\": \"ping\", \"arguments\": {}}<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}</tool_call>",
-        calls: &[PING, PARIS],
-        ..UGLY
-    },
-    // Two calls without separator.
-    Ugly {
-        text: "<tool_call>{\"name\": \"ping\", \"arguments\": {}}</tool_call><tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}</tool_call>",
-        calls: &[PING, PARIS],
-        ..UGLY
-    },
-    // A fence around and within.
-    Ugly {
-        text: "```xml\n<tool_call>{\"name\": \"ping\", \"arguments\": {}}</tool_call>\n```",
-        content: "```xml```",
-        calls: &[PING],
-        ..UGLY
-    },
-    Ugly {
-        text: "<tool_call>\n```json\n{\"name\": \"ping\", \"arguments\": {}}\n```\n</tool_call>",
-        calls: &[PING],
-        ..UGLY
-    },
-    // Arguments as a string, once more encoded, as null, before the name.
-    Ugly {
-        text: r#"<tool_call>{"name": "get_weather", "arguments": "{\"city\": \"Paris\"}"}</tool_call>"#,
-        calls: &[PARIS],
-        ..UGLY
-    },
-    Ugly {
-        text: r#"<tool_call>{"name": "ping", "arguments": ""}</tool_call>"#,
-        calls: &[PING],
-        ..UGLY
-    },
-    Ugly {
-        text: r#"<tool_call>{"name": "ping", "arguments": null}</tool_call>"#,
-        calls: &[PING],
-        ..UGLY
-    },
-    Ugly { text: r#"<tool_call>{"name": "ping"}</tool_call>"#, calls: &[PING], ..UGLY },
-    Ugly {
-        text: r#"<tool_call>{"arguments": {"city": "Paris"}, "name": "get_weather"}</tool_call>"#,
-        calls: &[PARIS],
-        ..UGLY
-    },
-    Ugly {
-        text: r#"<tool_call>{"type": "function", "name": "get_weather", "parameters": {"city": "Paris"}}</tool_call>"#,
-        calls: &[PARIS],
-        ..UGLY
-    },
-    // Commas, quotes, words and line ends that are not JSON's.
-    Ugly {
-        text: "<tool_call>{\"name\": \"everything\", \"arguments\": {\"list\": [1, 2,], \"flag\": True,},}</tool_call>",
-        calls: &[("everything", r#"{"list":[1,2],"flag":true}"#)],
-        ..UGLY
-    },
-    Ugly {
-        text: "<tool_call>{'name': 'get_weather', 'arguments': {'city': 'L\\'Aquila \"x\"'}}</tool_call>",
-        calls: &[("get_weather", r#"{"city":"L'Aquila \"x\""}"#)],
-        ..UGLY
-    },
-    Ugly {
-        text: "<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\": \"a\nb\\q\"}}</tool_call>",
-        calls: &[("get_weather", r#"{"city":"a\nb\\q"}"#)],
-        ..UGLY
-    },
-    Ugly {
-        text: r#"<tool_call>{"name": "get_weather", "arguments": {"city": "\ud83d\ude00 \ud83d x \u00e"}}</tool_call>"#,
-        calls: &[("get_weather", "{\"city\":\"😀 \u{fffd} x \\\\u00e\"}")],
-        ..UGLY
-    },
-    // A marker inside of a string.
-    Ugly {
-        text: r#"<tool_call>{"name": "get_weather", "arguments": {"city": "</tool_call><tool_call>"}}</tool_call>"#,
-        calls: &[("get_weather", r#"{"city":"</tool_call><tool_call>"}"#)],
-        ..UGLY
-    },
-    // No call: an unknown tool, prose about the marker, a cut.
-    Ugly {
-        text: "<tool_call>{\"name\": \"nope\", \"arguments\": {}}</tool_call>",
-        content: "<tool_call>{\"name\": \"nope\", \"arguments\": {}}</tool_call>",
-        ..UGLY
-    },
-    Ugly {
-        text: "Use the <tool_call> tag. <tool_call>{\"name\": \"ping\", \"arguments\": {}}</tool_call>",
-        content: "Use the <tool_call> tag.",
-        calls: &[PING],
-        ..UGLY
-    },
-    Ugly {
-        text: "a <tool_call>\n{\"name\": \"get_weather\", \"argum",
-        content: "a <tool_call>\n{\"name\": \"get_weather\", \"argum",
-        ..UGLY
-    },
-    // A call that ends within its arguments, and one that is malformed there.
-    Ugly {
-        text: "a <tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Par",
-        content: "a",
-        calls: &[("get_weather", "{\"city\":\"Par")],
-        ..UGLY
-    },
-    Ugly {
-        text: "<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\" \"Paris\"}}</tool_call> ok",
-        content: "\"Paris\"}}</tool_call> ok",
-        calls: &[("get_weather", "{\"city\"")],
-        ..UGLY
-    },
-    // What is wrong behind the arguments does not matter to them.
-    Ugly {
-        text: "<tool_call>{\"name\": \"ping\", \"arguments\": {}; </tool_call> ok",
-        content: "; </tool_call> ok",
-        calls: &[PING],
-        ..UGLY
-    },
-    Ugly {
-        text: r#"<tool_call>{"name": "get_weather", "arguments": "{\"city\": \"Paris\"} x"}</tool_call>"#,
-        content: "x\"}</tool_call>",
-        calls: &[("get_weather", r#"{"city":"Paris""#)],
-        ..UGLY
-    },
-    // One brace too many.
-    Ugly {
-        text: "<tool_call>{\"name\": \"ping\", \"arguments\": {}}}</tool_call>",
-        content: "}</tool_call>",
-        calls: &[PING],
-        ..UGLY
-    },
-    // Reasoning that is not closed, and one that is.
-    Ugly {
-        text: "<think>\nHm, <tool_call>{\"name\": \"ping\", \"arguments\": {}}",
-        reasoning: "Hm, <tool_call>{\"name\": \"ping\", \"arguments\": {}}",
-        ..UGLY
-    },
-    Ugly { text: "<think>\n\n</think>\n\nYes.", content: "Yes.", ..UGLY },
-    Ugly { text: "No <think> here", content: "No <think> here", ..UGLY },
-    Ugly {
-        format: "kimi-k2",
-        text: "<think>A call.<|tool_calls_section_begin|><|tool_call_begin|>functions.ping:4<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>",
-        reasoning: "A call.",
-        calls: &[PING],
-        ..UGLY
-    },
-    // One of several calls is malformed.
-    Ugly {
-        format: "kimi-k2",
-        text: "<|tool_calls_section_begin|><|tool_call_begin|>functions.nope:0<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_call_begin|>functions.ping:1<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>",
-        content: "<|tool_calls_section_begin|><|tool_call_begin|>functions.nope:0<|tool_call_argument_begin|>{}<|tool_call_end|>",
-        calls: &[PING],
-        ..UGLY
-    },
-    // Tags on one line, an unknown parameter, values of other kinds than the schema's.
-    Ugly {
-        format: "qwen3-coder",
-        text: "<tool_call><function=everything><parameter=number>5</parameter><parameter=flag>True</parameter><parameter=more>[1]</parameter><parameter=text>5</parameter><parameter=list>none</parameter></function></tool_call>",
-        calls: &[("everything", r#"{"number":5,"flag":true,"more":[1],"text":"5","list":"none"}"#)],
-        ..UGLY
-    },
-    Ugly {
-        format: "qwen3-coder",
-        text: "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>",
-        calls: &[PARIS],
-        ..UGLY
-    },
-    Ugly {
-        format: "glm",
-        text: "<tool_call>get_weather<arg_key>city</arg_key><arg_value>Paris</arg_value></tool_call><tool_call>ping</tool_call>",
-        calls: &[PARIS, PING],
-        ..UGLY
-    },
-    Ugly {
-        format: "minimax-m2",
-        text: "<minimax:tool_call><invoke name=\"ping\"></invoke>\nbye",
-        content: "bye",
-        calls: &[PING],
-        ..UGLY
-    },
-    Ugly {
-        format: "deepseek-v3",
-        text: "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n{\n  \"city\": \"Paris\"\n}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>ping\n```json\n{}",
-        calls: &[PARIS, PING],
-        ..UGLY
-    },
-    Ugly {
-        format: "llama3",
-        text: "<|python_tag|>{\"name\": \"ping\", \"parameters\": {}}; {\"name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\"}}",
-        calls: &[PING, PARIS],
-        ..UGLY
-    },
-    Ugly {
-        format: "llama3",
-        text: "{\"name\": \"Ada\", \"parameters\": 3}",
-        content: "{\"name\": \"Ada\", \"parameters\": 3}",
-        ..UGLY
-    },
-    Ugly {
-        format: "llama3",
-        text: "As JSON: {\"name\": \"ping\", \"parameters\": {}}",
-        content: "As JSON: {\"name\": \"ping\", \"parameters\": {}}",
-        ..UGLY
-    },
-    Ugly {
-        format: "pythonic",
-        text: "[get_weather(city='Paris'), ping()]",
-        calls: &[PARIS, PING],
-        ..UGLY
-    },
-    Ugly { format: "pythonic", text: "[a link](http://x)", content: "[a link](http://x)", ..UGLY },
-    Ugly {
-        format: "pythonic",
-        text: "[everything(flag=True, list=[1, 2], nested={'a': {\"b\": [\"x\"]}, 'c': None}, number=-1)]",
-        calls: &[(
-            "everything",
-            r#"{"flag":true,"list":[1,2],"nested":{"a":{"b":["x"]},"c":null},"number":-1}"#,
-        )],
-        ..UGLY
-    },
-    Ugly {
-        format: "mistral",
-        text: "[TOOL_CALLS] [{\"name\": \"ping\", \"arguments\": {}}, {\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}]",
-        calls: &[PING, PARIS],
-        ..UGLY
-    },
-    Ugly {
-        format: "mistral-v13",
-        text: "Ok.[TOOL_CALLS]ping[ARGS]{}[TOOL_CALLS]get_weather[ARGS]{\"city\": \"Paris\"}",
-        content: "Ok.",
-        calls: &[PING, PARIS],
-        ..UGLY
-    },
-    Ugly {
-        format: "mistral-v13",
-        text: "[THINK]Well.[/THINK]Yes.",
-        reasoning: "Well.",
-        content: "Yes.",
-        ..UGLY
-    },
-    Ugly {
-        format: "gemma4",
-        text: "<|channel>thought\nHm.\n<channel|><|tool_call>call:everything{flag:true,maybe:None,nested:{a:{b:[<|\"|>x \"<y><|\"|>]}}}<tool_call|>",
-        reasoning: "Hm.",
-        calls: &[("everything", r#"{"flag":true,"maybe":null,"nested":{"a":{"b":["x \"<y>"]}}}"#)],
-        ..UGLY
-    },
-    Ugly {
-        format: "harmony",
-        text: "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary<|message|>A moment.<|end|><|start|>assistant<|channel|>commentary to=functions.ping <|constrain|>json<|message|>{}",
-        reasoning: "Hm.",
-        content: "A moment.",
-        calls: &[PING],
-    },
-    Ugly { format: "harmony", text: "<|channel|>final<|message|>Yes.", content: "Yes.", ..UGLY },
-    Ugly { format: "harmony", text: "Just text", content: "Just text", ..UGLY },
-];
-
-#[test]
-fn what_models_write_by_mistake() {
-    let mut wrong = Vec::new();
-    for ugly in UGLIES {
-        let format = Format::named(ugly.format).unwrap();
-        let all = deltas(&format, ParseOptions::default(), [ugly.text], End::Turn);
-        check_order(&all);
-        let answer = Answer::from_deltas(&all);
-        let calls: Vec<(&str, &str)> =
-            answer.calls.iter().map(|call| (call.name.as_str(), call.arguments.as_str())).collect();
-        let is_whole = |text: &str| serde_json::from_str::<Value>(text).is_ok();
-        assert!(answer.calls.iter().all(|call| call.is_whole == is_whole(&call.arguments)));
-        if (answer.reasoning.as_str(), answer.content.as_str(), calls.as_slice())
-            != (ugly.reasoning, ugly.content, ugly.calls)
-        {
-            wrong.push(format!("{}: {:?}\n  {answer:?}", ugly.format, ugly.text));
-        }
-        let chars = deltas(
-            &format,
-            ParseOptions::default(),
-            ugly.text.split_inclusive(|_| true),
-            End::Turn,
-        );
-        assert_eq!(Answer::from_deltas(&chars), answer);
-    }
-    assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
-}
-
 #[test]
 fn reasoning_that_the_template_opened() {
     let format = Format::named("hermes").unwrap();
@@ -601,7 +287,7 @@ fn reasoning_that_the_template_opened() {
 }
 
 /// A call of `write` in each format.
-const WRITES: [(&str, &str); 19] = [
+const WRITES: [(&str, &str); 21] = [
     ("hermes", r#"<tool_call>{"name": "write", "arguments": {"text": "TEXT"}}</tool_call>"#),
     (
         "qwen3-coder",
@@ -651,6 +337,8 @@ const WRITES: [(&str, &str); 19] = [
     ("mistral-v11", r#"[TOOL_CALLS]write[CALL_ID]abcdefghi[ARGS]{"text": "TEXT"}"#),
     ("mistral-v13", r#"[TOOL_CALLS]write[ARGS]{"text": "TEXT"}"#),
     ("gemma4", "<|tool_call>call:write{text:<|\"|>TEXT<|\"|>}<tool_call|>"),
+    ("gigachat3", r#"<|function_call|>{"name": "write", "arguments": {"text": "TEXT"}}"#),
+    ("granite", r#"<|tool_call|>[{"name": "write", "arguments": {"text": "TEXT"}}]"#),
 ];
 #[test]
 fn arguments_come_as_they_are_written_in_every_format() {

@@ -194,6 +194,13 @@ const PUBLISHED: &[Published] = &[
         specials: &["<|tool_call>", "<tool_call|>", "<|\"|>", "<|channel>", "<channel|>"],
         ..BASE
     },
+    Published {
+        file: "GigaChat3.1-10B-A1.8B",
+        format: "gigachat3",
+        parallel: false,
+        specials: &["<|function_call|>", "<|message_sep|>", "<|role_sep|>"],
+        ..BASE
+    },
 ];
 
 const BASE: Published = Published {
