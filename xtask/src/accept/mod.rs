@@ -1,6 +1,7 @@
 //! `cargo xtask accept`: what takes too long for every change, measured against peers and written
 //! down under `bench/record/`, one file a machine and day.
 
+mod calls;
 mod determinism;
 mod drafts;
 mod load;
@@ -34,6 +35,8 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
             llama-server (half an hour on 2 cores; --only smollm2 for one file)
   prefix    what a shared prefix of 4,000 tokens costs after the first request
   drafts    decode with speculation and without, texts compared
+  calls     tool calls in every output format, read and validated, streamed and whole
+            (--only glm for one format)
   start     time to the first token and peak memory
   determinism
             whether any bit of the logits depends on batch, chunks, threads or decode
@@ -76,7 +79,7 @@ struct Findings {
 /// A part of the acceptance: its name, its title in the record, the measurement.
 type Part = (&'static str, &'static str, fn(&Context) -> Result<Findings>);
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     ("speed", "Speed", speed::run),
     ("together", "Several sequences together", speed::together),
     ("depth", "After a long context", speed::depth),
@@ -85,6 +88,7 @@ const PARTS: [Part; 10] = [
     ("load", "A server under load", load::run),
     ("prefix", "Shared prefixes", prefix::run),
     ("drafts", "Speculation", drafts::run),
+    ("calls", "Tool calls", calls::run),
     ("start", "Start and memory", start::run),
     ("determinism", "Determinism", determinism::run),
 ];
