@@ -24,7 +24,7 @@ Usage: cargo xtask COMMAND
                     (--shrink lowers the recorded sizes of functions that got smaller)
   demo [--once]     get a small model, serve it, ask it a question
                     (--once stops the server after the answer; --port N, default 8080)
-  accept [speed] [quality] [start] [determinism] [--peer NAME=PATH …]
+  accept [speed] [quality] [start] [calls] … [--peer NAME=PATH …]
                     measurements beside peers, recorded under bench/record/
                     (`accept --help` lists the options)
   bench [--check]   a short look at this machine's speed, recorded under bench/record/

@@ -289,6 +289,7 @@ fn events() -> Vec<Event> {
         delta(Delta::ToolCall { index: 0, id: "c".into(), name: "weather".into() }),
         delta(Delta::Arguments { index: 0, text: "{\"a\":".into() }),
         delta(Delta::Arguments { index: 0, text: "1}".into() }),
+        delta(Delta::ToolCallEnd { index: 0, is_whole: true }),
         Event::Finished { choice: 0, reason: FinishReason::ToolCalls },
         Event::Done {
             usage: Usage {

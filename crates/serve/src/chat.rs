@@ -23,8 +23,21 @@ pub(crate) fn template_input(chat: &Chat) -> Result<TemplateInput, Error> {
     }
     let shows_tools = chat.tool_choice != ToolChoice::None && !chat.tools.is_empty();
     let tools = shows_tools
-        .then(|| Value::Array(chat.tools.iter().map(|tool| tool.definition.clone()).collect()));
+        .then(|| Value::Array(chat.tools.iter().map(|tool| definition(&tool.definition)).collect()));
     Ok(TemplateInput { messages: Value::Array(messages), tools })
+}
+
+/// A tool as templates read it. OpenAI's API lets a tool without arguments go without a schema,
+/// and templates go through its properties.
+fn definition(definition: &Value) -> Value {
+    let mut definition = definition.clone();
+    if let Some(function) = definition.get_mut("function").and_then(Value::as_object_mut) {
+        let parameters = function.entry("parameters").or_insert(Value::Null);
+        if parameters.is_null() {
+            *parameters = json!({"type": "object", "properties": {}});
+        }
+    }
+    definition
 }
 
 /// Adds one message; tool results become messages of their own, as templates expect.
@@ -107,7 +120,11 @@ mod tests {
             arguments: r#"{"z":1,"a":{"y":2,"b":3}}"#.into(),
         };
         let result = ToolResult { call_id: "c1".into(), text: "sun".into(), is_error: false };
-        let definition = json!({"type": "function", "function": {"name": "weather"}});
+        let parameters = json!({"type": "object", "properties": {}});
+        let bare = json!({"type": "function", "function": {"name": "now"}});
+        let mut filled = bare.clone();
+        filled["function"]["parameters"] = parameters.clone();
+        let definition = json!({"type": "function", "function": {"name": "weather", "parameters": parameters, "strict": true}});
         let chat = Chat {
             messages: vec![
                 Message::text(Role::Developer, "Be brief."),
@@ -123,13 +140,16 @@ mod tests {
                 },
                 Message { role: Role::Tool, content: vec![Part::ToolResult(result)], name: None },
             ],
-            tools: vec![Tool { name: "weather".into(), definition: definition.clone() }],
+            tools: vec![
+                Tool { name: "weather".into(), definition: definition.clone() },
+                Tool { name: "now".into(), definition: bare },
+            ],
             ..Default::default()
         };
         let got = template_input(&chat).unwrap();
         let expect = r#"[{"role":"system","content":"Be brief."},{"role":"user","content":"a\nb","name":"Ann"},{"role":"assistant","content":null,"reasoning_content":"hm","tool_calls":[{"id":"c1","type":"function","function":{"name":"weather","arguments":{"z":1,"a":{"y":2,"b":3}}}}]},{"role":"tool","content":"sun","tool_call_id":"c1"}]"#;
         assert_eq!(got.messages.to_string(), expect);
-        assert_eq!(got.tools, Some(json!([definition])));
+        assert_eq!(got.tools, Some(json!([definition, filled])));
         let hidden = Chat { tool_choice: ToolChoice::None, ..chat };
         assert_eq!(template_input(&hidden).unwrap().tools, None);
     }

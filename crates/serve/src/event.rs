@@ -2,6 +2,14 @@
 //!
 //! Order: `Started`, `Prompt`*, then `Delta`* and one `Finished` for each choice, then `Done`;
 //! `Failed` may take the place of everything after it.
+//!
+//! A tool call is `ToolCall`, `Arguments`+, `ToolCallEnd`, with nothing else of its choice between
+//! them but `Text` without text, which carries scores. The pieces of `Arguments` are a JSON object
+//! when put together. Only an answer that is cut in a call (`MaxTokens`, `ContextLength`, a stop
+//! string or token), or a model that nothing holds to its format, leaves a call that is not whole:
+//! its end says so, and its arguments are the beginning of an object, which no reader of JSON
+//! takes for one. What was sent of it stays, in a stream as in a whole answer.
+//! [`CallFolder`](crate::CallFolder) puts calls together for who wants them whole.
 
 use std::time::Duration;
 
@@ -75,8 +83,15 @@ pub enum Delta {
     Arguments {
         /// Which call.
         index: usize,
-        /// JSON text.
+        /// A part of a JSON text, never empty.
         text: String,
+    },
+    /// A tool call ends.
+    ToolCallEnd {
+        /// Which call.
+        index: usize,
+        /// Whether its arguments are a JSON object; else they are the beginning of one.
+        is_whole: bool,
     },
 }
 
@@ -117,7 +132,7 @@ pub enum FinishReason {
     MaxTokens,
     /// The context is full.
     ContextLength,
-    /// The model waits for tools.
+    /// The model ended its turn after calls and waits for tools.
     ToolCalls,
 }
 

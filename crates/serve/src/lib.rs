@@ -6,6 +6,7 @@
 //! not streaming cannot differ. Threads and channels of the standard library only; no HTTP.
 
 mod answer;
+mod calls;
 mod channel;
 mod chat;
 mod choice;
@@ -25,6 +26,7 @@ mod sampling;
 mod text_model;
 mod worker;
 
+pub use calls::{CallFolder, FoldedCall};
 pub use channel::{EVENTS_MAX, EventSender, Events, channel};
 pub use clock::{Clock, SystemClock};
 pub use error::Error;

@@ -5,19 +5,11 @@ use text::format::{self, End, StreamParser};
 use crate::event::{Delta, ScoredToken};
 use crate::rules::Reading;
 
-/// A call that is not certain yet: its text may still turn out to be none.
-struct Pending {
-    id: String,
-    name: String,
-    arguments: String,
-}
-
-/// The parser of one answer. A call is passed on when its arguments are whole, so that what was
-/// sent is never taken back.
+/// The parser of one answer.
 pub(crate) struct Reader {
     /// `None` once the answer has ended.
     parser: Option<StreamParser>,
-    pending: Option<Pending>,
+    /// Calls that have begun.
     pub(crate) n_calls: usize,
     /// Whether what came last was reasoning.
     pub(crate) in_reasoning: bool,
@@ -30,7 +22,6 @@ impl Reader {
         let Reading { format, tools, options } = reading;
         Self {
             parser: Some(StreamParser::new(format, tools, *options)),
-            pending: None,
             n_calls: 0,
             in_reasoning: options.reasoning_open,
             pieces: Vec::new(),
@@ -81,28 +72,15 @@ impl Reader {
     }
 
     fn one(&mut self, piece: format::Delta, out: &mut Vec<Delta>) {
-        match piece {
-            format::Delta::Reasoning(text) => out.push(Delta::Reasoning { text }),
-            format::Delta::Content(text) => out.push(Delta::Text { text, tokens: Vec::new() }),
-            format::Delta::CallStart { id, name, .. } => {
-                self.pending = Some(Pending { id, name, arguments: String::new() });
-            }
-            format::Delta::Arguments { text, .. } => {
-                if let Some(pending) = &mut self.pending {
-                    pending.arguments.push_str(&text);
-                }
-            }
-            format::Delta::CallEnd { .. } => {
-                let Some(Pending { id, name, arguments }) = self.pending.take() else { return };
-                let index = self.n_calls;
+        out.push(match piece {
+            format::Delta::Reasoning(text) => Delta::Reasoning { text },
+            format::Delta::Content(text) => Delta::Text { text, tokens: Vec::new() },
+            format::Delta::CallStart { index, id, name } => {
                 self.n_calls += 1;
-                out.push(Delta::ToolCall { index, id, name });
-                out.push(Delta::Arguments { index, text: arguments });
+                Delta::ToolCall { index, id, name }
             }
-            format::Delta::CallBroken { text, .. } => {
-                self.pending = None;
-                out.push(Delta::Text { text, tokens: Vec::new() });
-            }
-        }
+            format::Delta::Arguments { index, text } => Delta::Arguments { index, text },
+            format::Delta::CallEnd { index, is_whole } => Delta::ToolCallEnd { index, is_whole },
+        });
     }
 }

@@ -15,6 +15,8 @@ pub struct Choice {
     pub reasoning: String,
     /// Tools that the model calls.
     pub tool_calls: Vec<ToolCall>,
+    /// Which of them the answer was cut in: their arguments are the beginning of an object.
+    pub incomplete_calls: Vec<usize>,
     /// Why it ended; `None` while it has not.
     pub finish: Option<FinishReason>,
 }
@@ -94,6 +96,11 @@ impl Choice {
             Delta::Arguments { index, text } => {
                 if let Some(call) = self.tool_calls.get_mut(index) {
                     call.arguments.push_str(&text);
+                }
+            }
+            Delta::ToolCallEnd { index, is_whole } => {
+                if !is_whole {
+                    self.incomplete_calls.push(index);
                 }
             }
         }

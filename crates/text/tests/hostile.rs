@@ -304,3 +304,26 @@ fn what_templates_do_is_not_refused() {
     let appended = "{% set ns.l = ns.l + [messages[0]] %}";
     assert_eq!(render(&(grown(5000, appended) + "{{ ns.l | length }}")).unwrap(), "5001");
 }
+
+#[test]
+fn lists_that_change_stay_within_their_limits() {
+    for (source, expected) in [
+        ("{{ messages.append(1) }}", "did not make"),
+        ("{% set q = [1] %}{% for x in q %}{% set _ = q.append(x) %}{% endfor %}", "within a loop"),
+        ("{% set q = [1] %}{% for x in q %}{% set _ = q.pop() %}{% endfor %}", "within a loop"),
+        ("{% set q = [1] %}{% set _ = q.append(q) %}{{ q }}", "only texts, numbers"),
+        ("{% set q = [1] %}{% set _ = q.append({'q': q}) %}", "only texts, numbers"),
+        ("{% set q = [] %}{% set ns = namespace(q=q) %}{% set _ = q.append(ns) %}", "only texts"),
+        ("{% set q = [1] %}{% set _ = q.pop(-2) %}", "no such item"),
+    ] {
+        let error = render(source).unwrap_err();
+        assert!(error.to_string().contains(expected), "{source}: {error}");
+    }
+    // A loop that is over holds nothing.
+    let source = "{% set q = [1, 2] %}{% for x in q %}{% if x == 1 %}{% break %}{% endif %}{% endfor %}{% set _ = q.append(3) %}{{ q | join(' ') }} {{ q == [1, 2, 3] }}{% set _ = q.append(4) %}{{ q | length }}";
+    assert_eq!(render(source).unwrap(), "1 2 3 True4");
+    // Steps and memory are counted.
+    is_too_much(&("{% set q = [] %}".to_owned() + &forever("{% set _ = q.append('x' * 1000) %}")));
+    let moved = "{% set _ = ns.l.append('x') %}{% set _ = ns.l.pop(0) %}";
+    assert_eq!(render(&(grown(5000, moved) + "{{ ns.l | join }}")).unwrap(), "x");
+}

@@ -1,6 +1,7 @@
 //! `cargo xtask accept`: what takes too long for every change, measured against peers and written
 //! down under `bench/record/`, one file a machine and day.
 
+mod calls;
 mod determinism;
 mod drafts;
 mod equality;
@@ -40,6 +41,8 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
   equality  whether company, caches, preemption, speculation, chunks or adapters change a bit
   memory    two models under load in less memory than both take: the peak against the limit,
             what is refused, two at once against one after the other
+  calls     tool calls in every output format, read and validated, streamed and whole
+            (--only glm for one format)
   start     time to the first token and peak memory
   determinism
             whether any bit of the logits depends on batch, chunks, threads or decode
@@ -82,7 +85,7 @@ struct Findings {
 /// A part of the acceptance: its name, its title in the record, the measurement.
 type Part = (&'static str, &'static str, fn(&Context) -> Result<Findings>);
 
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 13] = [
     ("speed", "Speed", speed::run),
     ("together", "Several sequences together", speed::together),
     ("depth", "After a long context", speed::depth),
@@ -93,6 +96,7 @@ const PARTS: [Part; 12] = [
     ("drafts", "Speculation", drafts::run),
     ("equality", "Equality", equality::run),
     ("memory", "Several models in a budget of memory", memory::run),
+    ("calls", "Tool calls", calls::run),
     ("start", "Start and memory", start::run),
     ("determinism", "Determinism", determinism::run),
 ];

@@ -76,6 +76,11 @@ impl Server {
         Ok(server)
     }
 
+    /// `host:port`.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Answers all jobs to so many clients, each with the next when its last is answered.
     pub(super) fn work(&self, clients: usize, jobs: &[Job]) -> Result<Run> {
         // The first request of a process pays for pages that it touches first.

@@ -1,5 +1,6 @@
 //! A byte-level vocabulary as large as Qwen3's, made by rule: any text has tokens, every merge has its parts.
 
+use testkit::calls::byte_letters;
 use weights::GgufWriter;
 
 /// Rows of the embedding: words, control tokens and unused places.
@@ -53,15 +54,6 @@ fn words_and_merges() -> (Vec<String>, Vec<String>) {
         words.push(format!("{left}{right}"));
     }
     (words, merges)
-}
-
-/// The letter that byte-level vocabularies write for each byte, in the order of GPT-2's table:
-/// printable bytes stand for themselves, the others for U+0100 and following.
-fn byte_letters() -> Vec<char> {
-    let printable = |b: &u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    let own = (0..=255u8).filter(printable).map(char::from);
-    let moved = (0..=255u8).filter(|b| !printable(b)).zip('\u{100}'..).map(|(_, letter)| letter);
-    own.chain(moved).collect()
 }
 
 #[cfg(test)]

@@ -109,6 +109,8 @@ impl ChatStream {
                 let call = json!({"index": index, "function": {"arguments": text}});
                 (json!({"tool_calls": [call]}), &[])
             }
+            // The next call's index says so, or the reason why the answer is complete.
+            Delta::ToolCallEnd { .. } => return,
         };
         self.choice(choice, value, tokens, out);
     }

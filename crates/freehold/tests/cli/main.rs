@@ -4,6 +4,7 @@
 mod adapters;
 mod bad_input;
 mod bench;
+mod calls;
 mod data;
 #[cfg(target_os = "linux")]
 mod faults;

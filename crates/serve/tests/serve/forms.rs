@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::scripted::{Scripted, local, local_in, local_with};
 use serve::{
-    Chat, Delta, Error, Event, FinishReason, Generate, Input, Message, Reply, Request,
+    CallFolder, Chat, Choice, Delta, Error, Event, FinishReason, Generate, Input, Message, Reply, Request,
     ResponseFormat, Role, Sampling, Tool, ToolChoice,
 };
 
@@ -152,6 +152,75 @@ fn a_call_of_the_models_own_is_read() {
         .iter()
         .filter(|event| matches!(event, Event::Delta { delta: Delta::ToolCall { .. }, .. }));
     assert_eq!(calls.count(), 1);
+}
+
+fn write() -> Value {
+    let parameters = json!({
+        "type": "object",
+        "properties": {"text": {"type": "string"}},
+        "required": ["text"],
+        "additionalProperties": false,
+    });
+    json!({"type": "function", "function": {"name": "write", "parameters": parameters}})
+}
+
+/// A call of `write` in each way to spell arguments.
+const WRITES: [(&str, &str); 5] = [
+    ("hermes", r#"<tool_call>{"name": "write", "arguments": {"text": "TEXT"}}</tool_call>"#),
+    (
+        "qwen3-coder",
+        "<tool_call><function=write>\n<parameter=text>\nTEXT\n</parameter>\n</function></tool_call>",
+    ),
+    (
+        "harmony",
+        r#"<|channel|>commentary to=functions.write <|constrain|>json<|message|>{"text": "TEXT"}"#,
+    ),
+    ("pythonic", "[write(text='TEXT')]"),
+    ("gemma4", "<|tool_call>call:write{text:<|\"|>TEXT<|\"|>}<tool_call|>"),
+];
+const LONG: &str = "a long text, which streams: \u{e9}.";
+
+/// The deltas of an answer to a request that must call `write`, and the folded answer.
+fn written(generate: &dyn Generate, max_tokens: usize) -> (Vec<Delta>, Choice) {
+    let request = Request {
+        sampling: Sampling { temperature: Some(0.0), ..seeded(1) },
+        max_tokens: Some(max_tokens),
+        ..chat(&[write()], ToolChoice::Required)
+    };
+    let events: Vec<Event> = generate.submit(request).unwrap().collect();
+    let deltas = events.iter().filter_map(|event| match event {
+        Event::Delta { delta, .. } => Some(delta.clone()),
+        _ => None,
+    });
+    (deltas.collect(), Reply::fold(events.clone()).unwrap().choices.remove(0))
+}
+
+#[test]
+fn arguments_come_in_pieces_and_a_cut_call_is_their_beginning() {
+    for (format, script_of) in WRITES {
+        let said = script_of.replace("TEXT", LONG);
+        let local = local_in(format, script(&said));
+        let (deltas, whole) = written(&local, 250);
+        assert_eq!(whole.finish, Some(FinishReason::ToolCalls), "{format}: {whole:?}");
+        let arguments = json!({"text": LONG}).to_string();
+        let call = &whole.tool_calls[0];
+        assert_eq!((call.name.as_str(), &call.arguments), ("write", &arguments), "{format}");
+        assert!(whole.incomplete_calls.is_empty() && whole.text.is_empty(), "{format}");
+        let mut folder = CallFolder::default();
+        let folded: Vec<_> = deltas.iter().filter_map(|delta| folder.push(delta)).collect();
+        assert_eq!((folded.len(), &folded[0].call, folded[0].is_whole), (1, call, true));
+        for max_tokens in (1..said.len()).step_by(3) {
+            let (_, cut) = written(&local, max_tokens);
+            let Some(begun) = cut.tool_calls.first() else {
+                assert_eq!(cut.finish, Some(FinishReason::MaxTokens));
+                continue;
+            };
+            assert!(arguments.starts_with(&begun.arguments), "{format}: {cut:?}");
+            let is_whole = serde_json::from_str::<Value>(&begun.arguments).is_ok();
+            assert_eq!(is_whole, cut.incomplete_calls.is_empty(), "{format}: {cut:?}");
+            assert!(cut.finish == Some(FinishReason::MaxTokens) || is_whole, "{format}: {cut:?}");
+        }
+    }
 }
 
 #[test]

@@ -134,10 +134,15 @@ impl Body {
         matches!(self, Body::Object(call) if call.fenced)
     }
 
+    /// Whether the arguments are whole though the call may go on.
+    pub(super) fn has_arguments(&self) -> bool {
+        matches!(self, Body::Object(call) if call.has_arguments())
+    }
+
     /// The answer ends here; true when the arguments are whole.
     pub(super) fn finish(&mut self, end: End, sink: &mut Sink<'_>) -> bool {
         match self {
-            Body::Object(call) => call.is_whole(),
+            Body::Object(call) => call.has_arguments(),
             // Another parameter may have been on its way.
             Body::Tagged(call) => end == End::Turn && call.finish(sink),
             Body::Named(_) | Body::Python(_) => false,
@@ -202,7 +207,10 @@ impl ArgScan {
                 }
                 match (ends, self.done) {
                     (false, _) => Scan::More,
-                    (true, true) => Scan::Done,
+                    (true, true) => {
+                        out.push('}');
+                        Scan::Done
+                    }
                     (true, false) if !self.scanner.has_begun() => {
                         out.push_str("{}");
                         Scan::Done
@@ -220,6 +228,10 @@ impl ArgScan {
         }
         let scan = self.scanner.push(c, out);
         self.done = scan == Scan::Done;
+        // Not before the string ends well are they whole.
+        if self.done {
+            out.pop();
+        }
         scan
     }
 }
@@ -387,9 +399,9 @@ impl ObjectCall {
         }
     }
 
-    /// Only the last brace may be missing.
-    fn is_whole(&self) -> bool {
-        self.name.is_some() && self.has_args && matches!(self.stage, ObjectStage::CommaOrEnd)
+    /// What may be missing says nothing about the call.
+    fn has_arguments(&self) -> bool {
+        self.name.is_some() && self.has_args && !matches!(self.stage, ObjectStage::Args(_))
     }
 }
 

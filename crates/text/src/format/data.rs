@@ -408,6 +408,24 @@ pub(super) const FORMATS: &[Format] = &[
         ids: Ids::Made,
         ends: &["<turn|>", "<|tool_response>"],
     },
+    Format {
+        name: "gigachat3",
+        layout: Layout::Marked(Marked { open: "<|function_call|>", between: "", ..NO_MARKS }),
+        reasoning: None,
+        ids: Ids::Made,
+        ends: &["<|message_sep|>"],
+    },
+    Format {
+        name: "granite",
+        layout: Layout::Marked(Marked {
+            section: Some(("<|tool_call|>", "")),
+            list: true,
+            ..NO_MARKS
+        }),
+        reasoning: THINK,
+        ids: Ids::Made,
+        ends: &["<|end_of_text|>"],
+    },
     Format { name: "think", layout: Layout::Text, reasoning: THINK, ids: Ids::Made, ends: &[] },
     Format {
         name: "bracket-think",

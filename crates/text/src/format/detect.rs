@@ -17,6 +17,8 @@ const SIGNS: &[(&[&str], &str)] = &[
     (&["<tool_calls>[{\"name\"", "\"arguments\""], "apriel"),
     (&["<tool_calls>\\n{\"name\"", "\"arguments\""], "minimax-m1"),
     (&["<|tool_call>call:"], "gemma4"),
+    (&["<|function_call|>", "<|role_sep|>"], "gigachat3"),
+    (&["<|tool_call|>", "<|start_of_role|>"], "granite"),
     (&["<|tool_call_start|>["], "lfm2"),
     (&["[TOOL_CALLS]", "[CALL_ID]"], "mistral-v11"),
     (&["[TOOL_CALLS]", "[ARGS]"], "mistral-v13"),
@@ -34,7 +36,7 @@ impl Format {
     /// The format of this name: `hermes`, `qwen3-coder`, `deepseek-v3`, `deepseek-v3.1`,
     /// `deepseek-v3.2`, `kimi-k2`, `glm`, `minimax-m2`, `minimax-m1`, `harmony`, `llama3`,
     /// `pythonic`, `lfm2`, `mistral`, `mistral-v11`, `mistral-v13`, `gemma4`, `seed-oss`,
-    /// `apriel`; and `think` and `bracket-think`, which have reasoning alone.
+    /// `apriel`, `gigachat3`, `granite`; and `think` and `bracket-think`, which have reasoning alone.
     ///
     /// # Errors
     /// Another name.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::data::{Dialect, Form, Format, Ids, Layout, Marked, Reasoning};
-use super::lark::{ANY, Lark, literal, spaced};
+use super::lark::{ANY, Lark, literal, spaced, without};
 use super::schema::Schemas;
 use super::tools::{Tool, check};
 use crate::error::FormatError;
@@ -155,7 +155,7 @@ impl Writer<'_> {
     /// Terminals for the text of reasoning.
     fn thought(&self, marks: Reasoning, marked: Option<Marked>) -> String {
         match marked {
-            Some(marked) if marks.ends_at_call => self.lark.without(trigger(&marked)),
+            Some(marked) if marks.ends_at_call => without(trigger(&marked)),
             _ => ANY.to_owned(),
         }
     }
@@ -188,10 +188,7 @@ impl Writer<'_> {
         open: Option<&str>,
         tools: &[&Tool],
     ) -> Result<String, FormatError> {
-        let begins = match open {
-            Some(open) if !self.lark.has_special(open) => vec![literal(open)],
-            _ => Vec::new(),
-        };
+        let begins: Vec<String> = open.map(literal).into_iter().collect();
         let bare = marked.filter(|marked| marked.bare);
         let text_begins = match bare {
             Some(marked) => begins.iter().cloned().chain(bare_begins(marked, tools)).collect(),
@@ -209,7 +206,7 @@ impl Writer<'_> {
         }
         let text = self.lark.terminal(&match marked {
             Some(marked) if !marked.bare => {
-                text_not(&text_begins, &self.lark.without(trigger(&marked)))
+                text_not(&text_begins, &without(trigger(&marked)))
             }
             _ => text_not(&text_begins, ANY),
         })?;
@@ -391,8 +388,7 @@ impl Writer<'_> {
         for (wanted, channel) in [(reasons, "analysis"), (preamble, "commentary")] {
             if wanted {
                 let head = self.lark.exact(&format!("<|channel|>{channel}<|message|>"));
-                let text = self.lark.without("<|end|>");
-                let text = self.lark.until(&text, next)?;
+                let text = self.lark.until(&harmony_text(), next)?;
                 before.push(self.lark.rule("message", &format!("{head} {text}"))?);
             }
         }
@@ -401,10 +397,7 @@ impl Writer<'_> {
             let head = self.lark.exact("<|channel|>final<|message|>");
             let text = match self.options.json {
                 Some(schema) => self.lark.rule("json", &format!("%json {schema}"))?,
-                None => {
-                    let text = self.harmony_text();
-                    self.lark.terminal(&text)?
-                }
+                None => self.lark.terminal(&harmony_text())?,
             };
             lasts.push(format!("{head} {text}"));
         }
@@ -425,19 +418,12 @@ impl Writer<'_> {
             false => format!("({})* {last}", before.join(" | ")),
         })
     }
+}
 
-    /// Text in which no marker of a message stands.
-    fn harmony_text(&self) -> String {
-        let markers = ["<|end|>", "<|start|>", "<|call|>", "<|return|>"];
-        let written: Vec<String> = (markers.iter())
-            .filter(|marker| !self.lark.has_special(marker))
-            .map(|marker| literal(marker))
-            .collect();
-        match written.is_empty() {
-            true => ANY.to_owned(),
-            false => format!("{ANY} & ~({ANY} ({}) {ANY})", written.join(" | ")),
-        }
-    }
+/// Text in which no marker of a message stands.
+fn harmony_text() -> String {
+    let markers = ["<|end|>", "<|start|>", "<|call|>", "<|return|>"].map(literal);
+    format!("({ANY} & ~({ANY} ({}) {ANY}))", markers.join(" | "))
 }
 
 struct Calls {

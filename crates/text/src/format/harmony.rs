@@ -79,7 +79,7 @@ impl Harmony {
         }
         match part {
             Part::Header(header) => sink.content(&header),
-            Part::Call(_, raw) => sink.broken(raw),
+            Part::Call(_, raw) => sink.broken(&raw),
             Part::Analysis | Part::Text | Part::Between => {}
         }
     }
@@ -114,8 +114,12 @@ impl Harmony {
                         sink.end();
                         Part::Between
                     }
+                    Scan::DoneBefore => {
+                        sink.end();
+                        self.plain(Part::Between, c, sink)
+                    }
                     _ => {
-                        sink.broken(raw);
+                        sink.broken(&raw);
                         Part::Text
                     }
                 }

@@ -122,10 +122,14 @@ impl<'a> Lark<'a> {
     }
 
     /// Text up to and with the first `marker`. `body` is an expression of terminals for the
-    /// text; where it is more than any text, it leaves the marker out.
+    /// text; where it is more than any text, it leaves the marker out. A marker that is a special
+    /// token is not spelled out in the text either: who reads it could not tell the two apart.
     pub(super) fn until(&mut self, body: &str, marker: &str) -> Result<String, FormatError> {
         let pieces = self.pieces(marker);
-        let mut head = body.to_owned();
+        let mut head = match self.has_special(marker) {
+            true => format!("(({body}) & {})", without(marker)),
+            false => body.to_owned(),
+        };
         let mut rest = Vec::new();
         for piece in pieces {
             match piece {
@@ -144,13 +148,11 @@ impl<'a> Lark<'a> {
         self.rule("until", &format!("{terminal} {}", rest.join(" ")))
     }
 
-    /// An expression of terminals for text without this marker.
-    pub(super) fn without(&self, marker: &str) -> String {
-        if self.has_special(marker) {
-            return ANY.to_owned();
-        }
-        format!("({ANY} & ~({ANY} {} {ANY}))", literal(marker))
-    }
+}
+
+/// An expression of terminals for text without this marker, whatever tokens it is of.
+pub(super) fn without(marker: &str) -> String {
+    format!("({ANY} & ~({ANY} {} {ANY}))", literal(marker))
 }
 
 /// Any text, as an expression of terminals.

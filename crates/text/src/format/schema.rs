@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::data::Format;
-use super::lark::{Lark, literal};
+use super::lark::{Lark, literal, without};
 use super::scan::MAX_DEPTH;
 use super::tools::{Tool, Types, resolve, types_of};
 use crate::error::FormatError;
@@ -285,7 +285,6 @@ impl Schemas<'_> {
         schema: &Value,
         place: &Place<'_>,
         marker: &str,
-        lark: &Lark<'_>,
     ) -> Result<String, FormatError> {
         if let Some(values) = self.listed(schema, place)? {
             let texts: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
@@ -298,7 +297,7 @@ impl Schemas<'_> {
                 false => Ok(format!("({})", texts.join(" | "))),
             };
         }
-        let mut parts = vec![lark.without(marker)];
+        let mut parts = vec![without(marker)];
         if let Value::Object(keys) = schema {
             self.known(keys, &[STRING_KEYS], place)?;
             parts.extend(self.length(keys, "/(?s:.)/", place)?);
@@ -332,7 +331,11 @@ impl Schemas<'_> {
     }
 
     /// A terminal for texts in which a pattern is found. Anchors count at the ends alone.
-    fn pattern(&self, pattern: &Value, place: &Place<'_>) -> Result<String, FormatError> {
+    pub(super) fn pattern(
+        &self,
+        pattern: &Value,
+        place: &Place<'_>,
+    ) -> Result<String, FormatError> {
         let Some(pattern) = pattern.as_str() else {
             return Err(self.error(place, "a pattern that is no text"));
         };
@@ -345,30 +348,8 @@ impl Schemas<'_> {
             _ => ("(?s:.*)", rest),
         };
         let anchored = start.is_empty() || end.is_empty();
-        let mut escaped = false;
-        let mut inside = false;
-        for c in rest.chars() {
-            let bad = match c {
-                _ if escaped => matches!(c, 'b' | 'B' | '1'..='9' | 'k'),
-                '[' => {
-                    inside = true;
-                    false
-                }
-                ']' => {
-                    inside = false;
-                    false
-                }
-                '^' | '$' => !inside,
-                '|' => anchored && !inside && !rest.contains('('),
-                _ => false,
-            };
-            if bad {
-                return Err(self.error(place, format!("the pattern {pattern:?}")));
-            }
-            escaped = c == '\\' && !escaped;
-        }
-        // A bar outside of groups would take the anchors apart.
-        let rest = rest.replace('\n', "\\n").replace('/', "\\/").replace("\\\\/", "\\/");
+        let refused = || self.error(place, format!("the pattern {pattern:?}"));
+        let rest = terminal_of(rest, anchored).ok_or_else(refused)?;
         Ok(format!("/{start}({rest}){end}/"))
     }
 
@@ -421,6 +402,58 @@ impl Schemas<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// White space in ECMA-262, section 12.2 and 12.3, as members of a set.
+const ECMA_SPACE: &str =
+    r"\t\n\x0b\x0c\r \xa0\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}\u{feff}";
+
+/// A pattern of a schema, without its anchors, as terminals understand it; none where they
+/// cannot. Schemas' patterns are ECMA-262's, which knows the sets of ASCII where terminals know
+/// Unicode's.
+fn terminal_of(pattern: &str, anchored: bool) -> Option<String> {
+    let mut out = String::new();
+    let (mut inside, mut depth) = (false, 0usize);
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => out.push_str(&escape_of(chars.next()?, inside)?),
+            '[' if inside => out.push_str("\\["),
+            '[' | ']' => {
+                inside = c == '[';
+                out.push(c);
+            }
+            '^' | '$' if !inside => return None,
+            // It would take the anchors apart.
+            '|' if !inside && anchored && depth == 0 => return None,
+            '(' | ')' if !inside => {
+                depth = if c == '(' { depth + 1 } else { depth.checked_sub(1)? };
+                out.push(c);
+            }
+            '.' if !inside => out.push_str(r"[^\n\r\u{2028}\u{2029}]"),
+            '&' | '~' if inside => out.extend(['\\', c]),
+            '/' => out.push_str("\\/"),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+    (!inside).then_some(out)
+}
+
+/// What follows a backslash, within a set or outside.
+fn escape_of(c: char, inside: bool) -> Option<String> {
+    let members = match c.to_ascii_lowercase() {
+        'd' => "0-9",
+        'w' => "a-zA-Z0-9_",
+        's' => ECMA_SPACE,
+        _ if matches!(c, 'b' | 'B' | '1'..='9' | 'k' | 'c') => return None,
+        _ => return Some(format!("\\{c}")),
+    };
+    match (inside, c.is_ascii_uppercase()) {
+        (true, true) => None,
+        (true, false) => Some(members.to_owned()),
+        (false, is_other) => Some(format!("[{}{members}]", if is_other { "^" } else { "" })),
     }
 }
 

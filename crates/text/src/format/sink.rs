@@ -10,7 +10,7 @@ pub enum Delta {
     Reasoning(String),
     /// Text of the answer itself.
     Content(String),
-    /// A call begins. Its arguments follow.
+    /// A call begins: its tool is known, and the first of its arguments follows at once.
     CallStart {
         /// The place among the calls of this answer, from 0.
         index: usize,
@@ -26,18 +26,14 @@ pub enum Delta {
         /// A part of a JSON text.
         text: String,
     },
-    /// The arguments of a call are whole: a JSON object.
+    /// A call ends.
     CallEnd {
         /// The call.
         index: usize,
-    },
-    /// What began as a call is none: the answer ends in it, or its arguments are malformed. Who
-    /// has not passed the call on yet takes it for this text of the answer instead.
-    CallBroken {
-        /// The call.
-        index: usize,
-        /// All of it, as the model wrote it.
-        text: String,
+        /// Whether its arguments are a JSON object. Otherwise the answer was cut in them, or what
+        /// follows them is no JSON: they are the beginning of an object that is never closed,
+        /// which no reader of JSON takes for one.
+        is_whole: bool,
     },
 }
 
@@ -59,8 +55,11 @@ pub struct Call {
     pub id: String,
     /// The tool's name.
     pub name: String,
-    /// The arguments: the text of a JSON object.
+    /// The arguments: the text of a JSON object, or where it is not whole, of the beginning of
+    /// one.
     pub arguments: String,
+    /// Whether the call came to its end ([`Delta::CallEnd`]).
+    pub is_whole: bool,
 }
 
 /// A whole answer.
@@ -70,7 +69,7 @@ pub struct Answer {
     pub reasoning: String,
     /// The text.
     pub content: String,
-    /// The calls, in order. After [`Answer::push`] of all pieces, all are whole.
+    /// The calls, in order.
     pub calls: Vec<Call>,
 }
 
@@ -85,16 +84,17 @@ impl Answer {
                 id: id.clone(),
                 name: name.clone(),
                 arguments: String::new(),
+                is_whole: false,
             }),
             Delta::Arguments { index, text } => {
-                if let Some(call) = self.calls.iter_mut().find(|call| call.index == *index) {
+                if let Some(call) = self.calls.get_mut(*index) {
                     call.arguments.push_str(text);
                 }
             }
-            Delta::CallEnd { .. } => {}
-            Delta::CallBroken { index, text } => {
-                self.calls.retain(|call| call.index != *index);
-                self.content.push_str(text);
+            Delta::CallEnd { index, is_whole } => {
+                if let Some(call) = self.calls.get_mut(*index) {
+                    call.is_whole = *is_whole;
+                }
             }
         }
     }
@@ -114,13 +114,23 @@ pub(super) struct Calls {
     ids: Ids,
     id_seed: u64,
     n: usize,
-    started: bool,
-    ended: bool,
+    now: Now,
+}
+
+/// What is known of the call that is being read.
+#[derive(Clone, Debug)]
+enum Now {
+    /// Nothing; there may be none.
+    None,
+    /// The tool, and the id that the model wrote. Nobody was told yet: it may still be text.
+    Named(String, Option<String>),
+    /// It was given out.
+    Begun,
 }
 
 impl Calls {
     pub(super) fn new(format: &Format, tools: Index, id_seed: u64) -> Calls {
-        Calls { tools, ids: format.ids, id_seed, n: 0, started: false, ended: false }
+        Calls { tools, ids: format.ids, id_seed, n: 0, now: Now::None }
     }
 }
 
@@ -155,40 +165,45 @@ impl Sink<'_> {
         }
     }
 
-    /// Starts the call, once.
+    /// The tool of the call, and the id that the model wrote for it; said once.
     pub(super) fn start(&mut self, name: &str, id: Option<String>) {
-        if self.calls.started {
-            return;
+        if matches!(self.calls.now, Now::None) {
+            self.calls.now = Now::Named(name.to_owned(), id);
         }
-        self.calls.started = true;
-        let index = self.calls.n;
-        let id = id.unwrap_or_else(|| make_id(self.calls.ids, name, self.calls.id_seed, index));
-        self.out.push(Delta::CallStart { index, id, name: name.to_owned() });
     }
 
     pub(super) fn arguments(&mut self, json: &str) {
+        if json.is_empty() {
+            return;
+        }
         let index = self.calls.n;
+        if let Now::Named(name, id) = std::mem::replace(&mut self.calls.now, Now::Begun) {
+            let id = id.unwrap_or_else(|| make_id(self.calls.ids, &name, self.calls.id_seed, index));
+            self.out.push(Delta::CallStart { index, id, name });
+        }
         match self.out.last_mut() {
-            _ if json.is_empty() => {}
             Some(Delta::Arguments { text, .. }) => text.push_str(json),
             _ => self.out.push(Delta::Arguments { index, text: json.to_owned() }),
         }
     }
 
+    /// The arguments are whole.
     pub(super) fn end(&mut self) {
-        self.out.push(Delta::CallEnd { index: self.calls.n });
-        self.calls.n += 1;
-        self.calls.started = false;
-        self.calls.ended = true;
+        self.end_call(true);
     }
 
-    /// What was read of a call is text.
-    pub(super) fn broken(&mut self, text: String) {
-        if std::mem::take(&mut self.calls.started) {
-            self.out.push(Delta::CallBroken { index: self.calls.n, text });
-            self.calls.n += 1;
-        } else {
-            self.content(&text);
+    fn end_call(&mut self, is_whole: bool) {
+        self.out.push(Delta::CallEnd { index: self.calls.n, is_whole });
+        self.calls.n += 1;
+        self.calls.now = Now::None;
+    }
+
+    /// What was read, all of `text`, is no whole call. Unless its arguments have begun, it is
+    /// text.
+    pub(super) fn broken(&mut self, text: &str) {
+        match std::mem::replace(&mut self.calls.now, Now::None) {
+            Now::Begun => self.end_call(false),
+            Now::None | Now::Named(..) => self.content(text),
         }
     }
 }

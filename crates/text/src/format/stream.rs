@@ -54,9 +54,11 @@ enum State {
 /// The parser of one answer.
 ///
 /// The text given to it holds the text of special tokens, and no token that ends a turn.
-/// Whitespace between reasoning, text and calls is layout and not given out. A call counts as
-/// soon as its arguments are whole; what closes it may be missing. What is no call is text, as
-/// the model wrote it.
+/// Whitespace between reasoning, text and calls is layout and not given out. A call is given out
+/// as soon as the first of its arguments is certain, and they follow as they are written, in
+/// compact JSON whatever the format's spelling. It counts as soon as its arguments are whole;
+/// what closes it may be missing. What ends before it has arguments is no call but text, as the
+/// model wrote it; one that ends within them is given out as far as it came, and not whole.
 #[derive(Clone, Debug)]
 pub struct StreamParser {
     format: Format,
@@ -125,9 +127,9 @@ impl StreamParser {
                 sink.content(&self.space);
                 sink.content(&choice.seen);
             }
-            State::List | State::Separator => sink.broken(self.raw),
+            State::List | State::Separator => sink.broken(&self.raw),
             State::Next(choice) if !self.has_call => {
-                sink.broken(self.raw + &choice.seen);
+                sink.broken(&(self.raw + &choice.seen));
             }
             State::Between(gap) if gap.contains(';') => sink.content(&gap),
             // Parts of closing markers.
@@ -136,7 +138,7 @@ impl StreamParser {
                 if body.finish(end, &mut sink) {
                     sink.end();
                 } else {
-                    sink.broken(self.raw);
+                    sink.broken(&self.raw);
                 }
             }
             State::Harmony(harmony) => harmony.finish(&mut sink),
@@ -447,13 +449,18 @@ impl StreamParser {
         out: &mut Vec<Delta>,
     ) {
         let mut sink = Sink { calls: &mut self.calls, out };
-        let scan = body.push(c, &mut sink);
+        let scan = match body.push(c, &mut sink) {
+            Scan::More if self.raw.len() >= MAX_CALL_BYTES => Scan::Bad,
+            other => other,
+        };
         match scan {
-            Scan::More if self.raw.len() < MAX_CALL_BYTES => {
+            Scan::More => {
                 self.raw.push(c);
                 self.state = State::Body(body);
             }
-            Scan::Done | Scan::DoneBefore => {
+            // What is wrong comes after the arguments: they count.
+            Scan::Bad if !body.has_arguments() => self.break_call(c, todo, out),
+            Scan::Done | Scan::DoneBefore | Scan::Bad => {
                 sink.end();
                 self.raw.clear();
                 self.has_call = true;
@@ -461,11 +468,10 @@ impl StreamParser {
                     Some(marked) => self.close_state(body.is_fenced(), marked.close, false),
                     None => self.content_state(),
                 };
-                if scan == Scan::DoneBefore {
+                if scan != Scan::Done {
                     todo.push(c);
                 }
             }
-            Scan::More | Scan::Bad => self.break_call(c, todo, out),
         }
     }
 
@@ -477,7 +483,7 @@ impl StreamParser {
 
     fn break_here(&mut self, out: &mut Vec<Delta>) {
         let mut sink = Sink { calls: &mut self.calls, out };
-        sink.broken(std::mem::take(&mut self.raw));
+        sink.broken(&std::mem::take(&mut self.raw));
         self.lead = false;
         self.state = self.content_state();
     }

@@ -72,10 +72,11 @@ impl TaggedCall {
                 match choice.push(c) {
                     Pick::More => {}
                     Pick::Found(0) => self.stage = TaggedStage::Key(String::new()),
-                    Pick::Found(_) => {
+                    Pick::Found(1) => {
                         self.arguments.end(sink);
                         return Scan::Done;
                     }
+                    Pick::Found(_) => self.next_parameter(),
                     Pick::Neither => return Scan::Bad,
                 }
             }
@@ -106,8 +107,10 @@ impl TaggedCall {
         self.next_parameter();
     }
 
+    /// Models close a value twice at times, or one that was never opened.
     fn next_parameter(&mut self) {
-        self.stage = TaggedStage::Parameters(Choice::new([self.tags.key_open, self.tags.end]));
+        let Tagged { key_open, end, value_close, .. } = self.tags;
+        self.stage = TaggedStage::Parameters(Choice::new([key_open, end, value_close]));
     }
 
     /// Looks whether the key ends with what was read last.

@@ -240,7 +240,7 @@ impl Schemas<'_> {
         close: &str,
         lark: &mut Lark<'_>,
     ) -> Result<String, FormatError> {
-        let body = self.raw_text(schema, place, tags.value_close, lark)?;
+        let body = self.raw_text(schema, place, tags.value_close)?;
         let body = match lookalikes {
             "" => body,
             other => format!("({body} & ~({other}))"),

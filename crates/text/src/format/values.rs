@@ -45,7 +45,8 @@ impl Schemas<'_> {
         let mut all = Vec::new();
         for member in &members {
             let place = place.within("properties").within(&member.key);
-            let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            // Python's identifiers have letters of all scripts.
+            let is_word = |c: char| c.is_alphanumeric() || c == '_';
             if member.key.is_empty() || !member.key.chars().all(is_word) {
                 return Err(self.error(&place, "this key"));
             }
@@ -207,19 +208,27 @@ impl Schemas<'_> {
         lark: &mut Lark<'_>,
     ) -> Result<String, FormatError> {
         if dialect == Dialect::Gemma {
-            let body = self.raw_text(schema, place, GEMMA_QUOTE, lark)?;
+            let body = self.raw_text(schema, place, GEMMA_QUOTE)?;
             let text = lark.until(&body, GEMMA_QUOTE)?;
             return Ok(format!("{} {text}", lark.exact(GEMMA_QUOTE)));
         }
         self.known(keys, &[STRING_KEYS], place)?;
-        if keys.contains_key("pattern") {
-            return Err(self.error(&place.within("pattern"), "\"pattern\""));
-        }
+        let pattern = keys.get("pattern");
+        let pattern = pattern.map(|pattern| self.pattern(pattern, &place.within("pattern")));
+        let pattern = pattern.transpose()?;
         let mut texts = Vec::new();
         for quote in ["'", "\\x22"] {
-            let unit =
-                format!("/([^{quote}\\\\]|\\\\['\\x22\\\\nrtbf\\/]|\\\\u00[0-9a-fA-F]{{2}})/");
+            let escaped = "\\\\['\\x22\\\\nrtbf\\/]|\\\\u00[0-9a-fA-F]{2}";
+            let unit = match pattern {
+                // A pattern speaks of characters, so each stands for itself.
+                Some(_) => format!("/[^{quote}\\\\]/"),
+                None => format!("/([^{quote}\\\\]|{escaped})/"),
+            };
             let body = self.length(keys, &unit, place)?.unwrap_or_else(|| format!("{unit}*"));
+            let body = match &pattern {
+                Some(pattern) => format!("({body} & {pattern})"),
+                None => body,
+            };
             let quote = if quote == "'" { "\"'\"" } else { "\"\\\"\"" };
             texts.push(lark.terminal(&format!("{quote} {body} {quote}"))?);
         }

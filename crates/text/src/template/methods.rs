@@ -1,6 +1,8 @@
 //! Methods of Python's `str`, `list` and `dict` that templates call.
 //!
-//! Methods that change a list or a dict are refused, as the reference's sandbox refuses them.
+//! Methods that change a list or a dict are refused, as the reference's sandbox refuses them,
+//! but for `append` and `pop` on lists that the template made itself: templates that are written
+//! for llama.cpp, whose engine has them, keep queues of call ids so.
 
 use std::collections::HashSet;
 
@@ -11,6 +13,7 @@ use minijinja::{Error, ErrorKind, State, Value};
 use super::bounded::pay_fields;
 use super::meter;
 use super::python::to_str;
+use super::values::List;
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -96,7 +99,17 @@ fn list_method(state: &State<'_, '_>, list: &Value, method: &str, args: &[Value]
             let () = from_args(args)?;
             Ok(list.clone())
         }
-        "append" | "extend" | "insert" | "remove" | "pop" | "clear" | "sort" | "reverse" => {
+        "append" | "pop" => {
+            let own = list.downcast_object_ref::<List>();
+            let list = own.ok_or_else(|| changes("list", method))?;
+            if method == "append" {
+                let (item,): (Value,) = from_args(args)?;
+                return list.append(item).map(|()| Value::from(()));
+            }
+            let (index,): (Option<i64>,) = from_args(args)?;
+            list.pop(index.unwrap_or(-1))
+        }
+        "extend" | "insert" | "remove" | "clear" | "sort" | "reverse" => {
             Err(changes("list", method))
         }
         _ => Err(Error::from(ErrorKind::UnknownMethod)),

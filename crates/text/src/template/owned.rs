@@ -156,7 +156,10 @@ fn foreign(value: Value, limit: usize) -> Result<(Value, usize), Error> {
             })?;
             let list = List::new(items, depth + 1);
             let is_group = type_name(&value).ends_with("::GroupTuple");
-            let list = if is_group { list.with_names(&["grouper", "list"]) } else { list };
+            let list = match is_group {
+                true => list.with_names(&["grouper", "list"]),
+                false => list.that_changes(),
+            };
             return Ok((Value::from_object(list), depth + 1));
         }
         ValueKind::Map if !is_the_engines(&value) => {

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use minijinja::value::{DynObject, Enumerator, Object, ObjectRepr};
 use minijinja::{Error, ErrorKind, State, Value};
@@ -68,7 +69,7 @@ impl Object for Dict {
     }
 
     fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
-        Some(self.keys.items.len())
+        Some(self.keys.len())
     }
 
     fn call_method(
@@ -95,16 +96,21 @@ impl Object for Dict {
 
 /// A list.
 pub(super) struct List {
-    items: Vec<Value>,
+    items: RwLock<Vec<Value>>,
     depth: usize,
     /// Names by which items are known too, as the fields of a named tuple are.
     names: &'static [&'static str],
+    /// Whether items may be appended and taken off.
+    changes: bool,
+    /// Those who go through the items now.
+    n_readers: AtomicUsize,
 }
 
 impl List {
     /// `depth` is the nesting of the items and this list.
     pub(super) fn new(items: Vec<Value>, depth: usize) -> List {
-        List { items, depth, names: &[] }
+        let items = RwLock::new(items);
+        List { items, depth, names: &[], changes: false, n_readers: AtomicUsize::new(0) }
     }
 
     /// The same list with names for its items.
@@ -112,14 +118,79 @@ impl List {
         List { names, ..self }
     }
 
+    /// The same list, which [`List::append`] and [`List::pop`] change.
+    pub(super) fn that_changes(self) -> List {
+        List { changes: true, ..self }
+    }
+
     pub(super) fn depth(&self) -> usize {
         self.depth
     }
+
+    /// `list.append(item)`. What holds other values is not appended: so no list comes to hold
+    /// itself, and none is nested more deeply than it was.
+    ///
+    /// # Errors
+    /// The list is not one that changes or is being gone through; the item may not be held.
+    pub(super) fn append(&self, item: Value) -> Result<(), Error> {
+        let mut items = self.to_change("append")?;
+        if item.as_object().is_some() {
+            return Err(invalid("list.append: only texts, numbers and constants are appended"));
+        }
+        meter::charge(meter::weight(&item))?;
+        items.push(item);
+        Ok(())
+    }
+
+    /// `list.pop(index)`.
+    ///
+    /// # Errors
+    /// As for [`List::append`], and an index where no item is.
+    pub(super) fn pop(&self, index: i64) -> Result<Value, Error> {
+        let mut items = self.to_change("pop")?;
+        let n = items.len();
+        let at = if index < 0 { index.saturating_add(n as i64) } else { index };
+        let at = usize::try_from(at).ok().filter(|&at| at < n);
+        let at = at.ok_or_else(|| invalid("list.pop: there is no such item"))?;
+        // Those behind it move.
+        meter::charge_copies((n - at) as u64)?;
+        Ok(items.remove(at))
+    }
+
+    fn to_change(&self, method: &str) -> Result<RwLockWriteGuard<'_, Vec<Value>>, Error> {
+        if !self.changes {
+            return Err(invalid(format!(
+                "list.{method} would change a list that the template did not make"
+            )));
+        }
+        if self.n_readers.load(Ordering::Relaxed) > 0 {
+            return Err(invalid(format!("list.{method} within a loop over the list")));
+        }
+        Ok(self.items.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn items(&self) -> RwLockReadGuard<'_, Vec<Value>> {
+        self.items.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn len(&self) -> usize {
+        self.items().len()
+    }
+
+    /// An item, where it may be read.
+    fn read(&self, index: usize) -> Option<Value> {
+        let item = self.items().get(index)?.clone();
+        meter::read(&item).then_some(item)
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidOperation, message.into())
 }
 
 impl fmt::Debug for List {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("List").field("len", &self.items.len()).finish_non_exhaustive()
+        f.debug_struct("List").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -133,17 +204,17 @@ impl Object for List {
             Some(name) => self.names.iter().position(|known| *known == name)?,
             None => key.as_usize()?,
         };
-        let item = self.items.get(index)?;
-        meter::read(item).then(|| item.clone())
+        self.read(index)
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        let left = 0..self.items.len();
+        let left = 0..self.len();
+        self.n_readers.fetch_add(1, Ordering::Relaxed);
         Enumerator::RevIter(Box::new(Items { list: self.clone(), left }))
     }
 
     fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
-        Some(self.items.len())
+        Some(self.len())
     }
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -159,12 +230,17 @@ struct Items {
 
 impl Items {
     fn take(&mut self, index: usize) -> Option<Value> {
-        let item = &self.list.items[index];
-        if meter::read(item) {
-            return Some(item.clone());
+        let item = self.list.read(index);
+        if item.is_none() {
+            self.left.start = self.left.end;
         }
-        self.left.start = self.left.end;
-        None
+        item
+    }
+}
+
+impl Drop for Items {
+    fn drop(&mut self) {
+        self.list.n_readers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -40,6 +40,10 @@ const TURN_ENDS: &[&str] = &[
     "<end_of_utterance>",
 ];
 
+/// In vocabularies that have all of these, harmony's, the first ends a message and the answer goes
+/// on with another; the others end it (openai/harmony, `docs/format.md`).
+const OF_MESSAGES: [&str; 3] = ["<|end|>", "<|return|>", "<|call|>"];
+
 /// The ids that matter to whoever builds or reads token lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SpecialIds {
@@ -63,13 +67,36 @@ impl SpecialIds {
         declared_ends: impl IntoIterator<Item = u32>,
         find: impl Fn(&str) -> Option<u32>,
     ) {
+        let has_messages = OF_MESSAGES.iter().all(|name| find(name).is_some());
+        let find = |name: &&str| {
+            let ends_message = has_messages && **name == *OF_MESSAGES[0];
+            if ends_message { None } else { find(name) }
+        };
         if self.eot.is_none() {
-            self.eot = TURN_ENDS.iter().find_map(|name| find(name));
+            self.eot = TURN_ENDS.iter().find_map(find);
         }
-        self.ends = ENDS.iter().filter_map(|name| find(name)).collect();
+        self.ends = ENDS.iter().filter_map(find).collect();
         self.ends.extend(declared_ends);
         self.ends.extend(self.eos.into_iter().chain(self.eot));
         self.ends.sort_unstable();
         self.ends.dedup();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SpecialIds;
+
+    fn ends(names: &[&str]) -> (Option<u32>, Vec<u32>) {
+        let mut ids = SpecialIds::default();
+        let find = |name: &str| names.iter().position(|known| *known == name).map(|id| id as u32);
+        ids.complete([], find);
+        (ids.eot, ids.ends)
+    }
+
+    #[test]
+    fn a_message_of_harmony_does_not_end_the_answer() {
+        assert_eq!(ends(&["<|end|>", "<|return|>", "<|call|>"]), (None, vec![1, 2]));
+        assert_eq!(ends(&["<|end|>", "</s>"]), (Some(0), vec![0, 1]));
     }
 }

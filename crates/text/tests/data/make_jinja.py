@@ -2,12 +2,17 @@
 
 Each case is one thing that chat templates rely on. Run with transformers installed:
 
-    python make_jinja.py
+    FREEHOLD_SHARED=… python make_jinja.py
+
+with the folder of shared data, where a published template lies that changes a list.
 """
 
 import json
+import os
 from pathlib import Path
 
+from jinja2.sandbox import SandboxedEnvironment
+from transformers.utils import chat_template_utils
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 CONTEXT = {
@@ -205,19 +210,75 @@ TEMPLATES += [
     "{% if yes %}",
 ]
 
+# Lists that a template makes and changes. The environment of transformers refuses that; these are
+# rendered by its sandbox that does not. The context's own lists stay as they are in either.
+CHANGING = [
+    "{% set q = [] %}{% set _ = q.append('a') %}{% set _ = q.append(2) %}{{ q }} {{ q | length }} {{ q[0] }} {{ q[-1] }}",
+    "{% set q = [] %}{{ q.append(none) }} {{ q }} {% if q %}some{% endif %}",
+    "{% set ns = namespace(ids=[]) %}{% for x in words %}{% set _ = ns.ids.append(x ~ loop.index) %}{% endfor %}{{ ns.ids | join(',') }} {{ ns.ids.pop(0) }} {{ ns.ids.pop() }} {{ ns.ids }}",
+    "{% set ns = namespace(ids=['a', 'b']) %}{% for x in words %}{% if ns.ids %}{{ ns.ids.pop(0) }}{% else %}none{% endif %} {% endfor %}",
+    "{% macro add(q, x) %}{% set _ = q.append(x) %}{% endmacro %}{% set q = [1] %}{{ add(q, 2) }}{{ add(q, 3) }}{{ q }}",
+    "{% set a = [1] %}{% set b = a %}{% set _ = b.append(2) %}{{ a }} {{ a == b }} {{ 2 in a }}",
+    "{% set a = [1] %}{% set b = a + [2] %}{% set _ = b.append(3) %}{{ a }} {{ b }} {{ b[:2] }}",
+    "{% for x in [1, 2] %}{% set q = [] %}{% set _ = q.append(x) %}{{ q }}{% endfor %}",
+    "{% set q = s.strip().split(', ') %}{% set _ = q.append('!') %}{{ q }} {{ q.pop(1) }} {{ q.pop(-2) }} {{ q }}",
+    "{% set q = [] %}{{ q.pop() }}",
+    "{% set q = [1] %}{{ q.pop(1) }}",
+    "{% set q = [1] %}{{ q.append() }}",
+    "{% set d = {'q': [1]} %}{% set _ = d.q.append('x') %}{{ d }} {{ d | tojson }}",
+]
 
-def main():
+# Conversations for Kimi-K2-Thinking's template, which keeps a queue of call ids in such a list.
+CALL = {"type": "function", "function": {"name": "look_up", "arguments": {"word": "café", "n": 2}}}
+OTHER = {"type": "function", "function": {"name": "ping", "arguments": "{}"}}
+SYSTEM = {"role": "system", "content": "Be brief."}
+QUESTION = {"role": "user", "content": "What is it?"}
+ANSWER = {"role": "assistant", "content": "It is that."}
+
+
+def calls(*calls, **more):
+    return {"role": "assistant", "content": None, "tool_calls": list(calls), **more}
+
+
+def result(text, **more):
+    return {"role": "tool", "content": text, **more}
+
+
+QUEUE = [
+    [SYSTEM, QUESTION, calls(CALL, reasoning_content="A call.")],
+    [SYSTEM, QUESTION, calls(CALL, OTHER), result("one"), result("two"), QUESTION],
+    [SYSTEM, QUESTION, calls(CALL), result("one"), ANSWER, QUESTION, calls(OTHER), result("two")],
+    [SYSTEM, QUESTION, calls(CALL), result("one"), result("more", name="ping"), ANSWER],
+]
+
+
+def queued():
+    """What the published template makes of them."""
+    source = Path(os.environ["FREEHOLD_SHARED"], "data/templates/Kimi-K2-Thinking.jinja")
+    template = _compile_jinja_template(source.read_text())
+    render = lambda messages: template.render(messages=messages, add_generation_prompt=True)
+    return [{"messages": messages, "expected": render(messages)} for messages in QUEUE]
+
+
+def rendered(templates):
     cases = []
-    for source in TEMPLATES:
+    for source in templates:
         case = {"template": source}
         try:
             case["expected"] = _compile_jinja_template(source).render(**CONTEXT)
         except Exception as error:  # every refusal counts, of whatever kind
             case["error"] = f"{type(error).__name__}: {error}".split("\n")[0]
         cases.append(case)
-    out = Path(__file__).with_name("jinja.json")
-    out.write_text(json.dumps({"context": CONTEXT, "cases": cases}, indent=1, ensure_ascii=False) + "\n")
     print(len(cases), "cases,", sum("error" in case for case in cases), "refused")
+    return cases
+
+
+def main():
+    cases = rendered(TEMPLATES)
+    chat_template_utils.ImmutableSandboxedEnvironment = SandboxedEnvironment
+    found = {"context": CONTEXT, "cases": cases, "changing": rendered(CHANGING), "queue": queued()}
+    out = Path(__file__).with_name("jinja.json")
+    out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
 
 
 main()

@@ -120,6 +120,7 @@ fn hard_tools() -> Value {
             "count": {"type": "integer", "minimum": 1, "maximum": 12},
             "id": {"type": ["integer", "string"]},
             "items": {"type": "array", "items": {"$ref": "#/$defs/item"}, "minItems": 1, "maxItems": 3},
+            "größe": {"type": "string", "pattern": "^[A-Z]{2}-\\d+['\"]?$", "maxLength": 8},
             "note": {"type": "string", "minLength": 2, "maxLength": 5},
             "rush": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
             "size": {"enum": ["s", "m", 3]},
@@ -336,7 +337,7 @@ fn what_a_format_cannot_be_held_to_is_said() {
         ),
         ("minimax-m2", json!({"enum": ["</parameter>"]}), "the value \"</parameter>\""),
         ("gemma4", json!({"type": "object", "patternProperties": {}}), "\"patternProperties\""),
-        ("lfm2", json!({"type": "string", "pattern": "a"}), "\"pattern\""),
+        ("lfm2", json!({"type": "string", "pattern": "^a\\b"}), "the pattern \"^a\\\\b\""),
         ("gemma4", json!({"$ref": "#/$defs/none"}), "#/$defs/none"),
         ("lfm2", json!({"type": "array", "uniqueItems": true}), "\"uniqueItems\""),
         (

@@ -7,3 +7,4 @@ mod generation;
 mod grammars;
 mod streams;
 mod templates;
+mod ugly;

@@ -1,4 +1,4 @@
-//! Pieces of a stream do not matter, nothing is lost, and what real models write by mistake.
+//! Pieces of a stream do not matter, arguments come while they are written, nothing is lost.
 
 use serde_json::{Value, json};
 use text::format::{
@@ -11,7 +11,7 @@ fn tools() -> Vec<Tool> {
     Tool::list(&templates::tools()).unwrap()
 }
 
-fn deltas<'a>(
+pub(crate) fn deltas<'a>(
     format: &Format,
     options: ParseOptions,
     pieces: impl IntoIterator<Item = &'a str>,
@@ -33,9 +33,9 @@ fn whole(format: &Format, options: ParseOptions, text: &str, end: End) -> Answer
     StreamParser::parse(format, &tools(), options, text, end)
 }
 
-/// What every sequence of pieces must keep to: a call starts, gets arguments and ends or breaks,
-/// one after another, and its arguments are an object once it ends.
-fn check_order(deltas: &[Delta]) {
+/// What every sequence of pieces must keep to: a call starts, gets arguments and ends, one after
+/// another. Its arguments are an object where it ends whole, and no JSON at all where not.
+pub(crate) fn check_order(deltas: &[Delta]) {
     let mut open: Option<(usize, String)> = None;
     let mut n = 0;
     for delta in deltas {
@@ -49,19 +49,32 @@ fn check_order(deltas: &[Delta]) {
                 assert!(!text.is_empty());
                 open = Some((at, arguments + text));
             }
-            (Delta::CallEnd { index }, Some((at, arguments))) if *index == at => {
-                let value: Value = serde_json::from_str(&arguments)
-                    .unwrap_or_else(|error| panic!("{error}: {arguments:?}"));
-                assert!(value.is_object());
-            }
-            (Delta::CallBroken { index, text }, Some((at, _))) if *index == at => {
-                assert!(!text.is_empty());
+            (Delta::CallEnd { index, is_whole }, Some((at, arguments))) if *index == at => {
+                let value: Result<Value, _> = serde_json::from_str(&arguments);
+                let is_json = match &value {
+                    Ok(value) => value.is_object(),
+                    // JSON has numbers that no float can hold.
+                    Err(error) => error.to_string().contains("number out of range"),
+                };
+                assert_eq!((is_json, value.is_ok() && !is_json), (*is_whole, false), "{arguments}");
+                assert!(arguments.starts_with('{'));
             }
             (Delta::Reasoning(text) | Delta::Content(text), None) => assert!(!text.is_empty()),
             other => panic!("{other:?}"),
         }
     }
     assert!(open.is_none());
+}
+
+/// The first pieces of arguments cannot be taken back: what comes later only adds to them.
+fn check_growth(before: &Answer, after: &Answer) {
+    for (a, b) in before.calls.iter().zip(&after.calls) {
+        assert!(a.id == b.id && a.name == b.name && b.arguments.starts_with(&a.arguments));
+        assert!(!a.is_whole || a == b);
+    }
+    assert!(before.calls.len() <= after.calls.len());
+    assert!(after.content.starts_with(&before.content));
+    assert!(after.reasoning.starts_with(&before.reasoning));
 }
 
 #[test]
@@ -81,9 +94,14 @@ fn every_cut_gives_the_same_answer() {
             let all = deltas(&sample.format, options, [a, b], End::Turn);
             check_order(&all);
             assert_eq!(Answer::from_deltas(&all), expected, "{a:?} {b:?}");
-            // A stream that ends here is an answer too.
+            // A stream that ends here is an answer too, the beginning of the whole one unless what
+            // might have been a marker was none.
             let cut = deltas(&sample.format, options, [a], End::Cut);
             check_order(&cut);
+            let mut parser = StreamParser::new(&sample.format, &tools(), options);
+            let mut so_far = Vec::new();
+            parser.push(a, &mut so_far);
+            check_growth(&Answer::from_deltas(&so_far), &expected);
         }
     }
 }
@@ -256,297 +274,6 @@ fn random_characters_are_text() {
     });
 }
 
-struct Ugly {
-    format: &'static str,
-    text: &'static str,
-    reasoning: &'static str,
-    content: &'static str,
-    calls: &'static [(&'static str, &'static str)],
-}
-
-const UGLY: Ugly = Ugly { format: "hermes", text: "", reasoning: "", content: "", calls: &[] };
-const PARIS: (&str, &str) = ("get_weather", r#"{"city":"Paris"}"#);
-const PING: (&str, &str) = ("ping", "{}");
-
-/// Outputs as models write them without a grammar.
-const UGLIES: &[Ugly] = &[
-    // Text before, between and after calls.
-    Ugly {
-        text: "Sure!\n\n<tool_call>\n{\"name\": \"ping\", \"arguments\": {}}\n</tool_call>\nDone.",
-        content: "Sure!Done.",
-        calls: &[PING],
-        ..UGLY
-    },
-    // No closing marker at the end, or at all.
-    Ugly {
-        text: "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}",
-        calls: &[PARIS],
-        ..UGLY
-    },
-    Ugly {
-        text: "<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}",
-        calls: &[PARIS],
-        ..UGLY
-    },
-    Ugly {
-        text: "<tool_call>{\"name\": \"ping\", \"arguments\": {}}<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}</tool_call>",
-        calls: &[PING, PARIS],
-        ..UGLY
-    },
-    // Two calls without separator.
-    Ugly {
-        text: "<tool_call>{\"name\": \"ping\", \"arguments\": {}}</tool_call><tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}</tool_call>",
-        calls: &[PING, PARIS],
-        ..UGLY
-    },
-    // A fence around and within.
-    Ugly {
-        text: "```xml\n<tool_call>{\"name\": \"ping\", \"arguments\": {}}</tool_call>\n```",
-        content: "```xml```",
-        calls: &[PING],
-        ..UGLY
-    },
-    Ugly {
-        text: "<tool_call>\n```json\n{\"name\": \"ping\", \"arguments\": {}}\n```\n</tool_call>",
-        calls: &[PING],
-        ..UGLY
-    },
-    // Arguments as a string, once more encoded, as null, before the name.
-    Ugly {
-        text: r#"<tool_call>{"name": "get_weather", "arguments": "{\"city\": \"Paris\"}"}</tool_call>"#,
-        calls: &[PARIS],
-        ..UGLY
-    },
-    Ugly {
-        text: r#"<tool_call>{"name": "ping", "arguments": ""}</tool_call>"#,
-        calls: &[PING],
-        ..UGLY
-    },
-    Ugly {
-        text: r#"<tool_call>{"name": "ping", "arguments": null}</tool_call>"#,
-        calls: &[PING],
-        ..UGLY
-    },
-    Ugly { text: r#"<tool_call>{"name": "ping"}</tool_call>"#, calls: &[PING], ..UGLY },
-    Ugly {
-        text: r#"<tool_call>{"arguments": {"city": "Paris"}, "name": "get_weather"}</tool_call>"#,
-        calls: &[PARIS],
-        ..UGLY
-    },
-    Ugly {
-        text: r#"<tool_call>{"type": "function", "name": "get_weather", "parameters": {"city": "Paris"}}</tool_call>"#,
-        calls: &[PARIS],
-        ..UGLY
-    },
-    // Commas, quotes, words and line ends that are not JSON's.
-    Ugly {
-        text: "<tool_call>{\"name\": \"everything\", \"arguments\": {\"list\": [1, 2,], \"flag\": True,},}</tool_call>",
-        calls: &[("everything", r#"{"list":[1,2],"flag":true}"#)],
-        ..UGLY
-    },
-    Ugly {
-        text: "<tool_call>{'name': 'get_weather', 'arguments': {'city': 'L\\'Aquila \"x\"'}}</tool_call>",
-        calls: &[("get_weather", r#"{"city":"L'Aquila \"x\""}"#)],
-        ..UGLY
-    },
-    Ugly {
-        text: "<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\": \"a\nb\\q\"}}</tool_call>",
-        calls: &[("get_weather", r#"{"city":"a\nb\\q"}"#)],
-        ..UGLY
-    },
-    Ugly {
-        text: r#"<tool_call>{"name": "get_weather", "arguments": {"city": "\ud83d\ude00 \ud83d x \u00e"}}</tool_call>"#,
-        calls: &[("get_weather", "{\"city\":\"😀 \u{fffd} x \\\\u00e\"}")],
-        ..UGLY
-    },
-    // A marker inside of a string.
-    Ugly {
-        text: r#"<tool_call>{"name": "get_weather", "arguments": {"city": "</tool_call><tool_call>"}}</tool_call>"#,
-        calls: &[("get_weather", r#"{"city":"</tool_call><tool_call>"}"#)],
-        ..UGLY
-    },
-    // No call: an unknown tool, prose about the marker, a cut.
-    Ugly {
-        text: "<tool_call>{\"name\": \"nope\", \"arguments\": {}}</tool_call>",
-        content: "<tool_call>{\"name\": \"nope\", \"arguments\": {}}</tool_call>",
-        ..UGLY
-    },
-    Ugly {
-        text: "Use the <tool_call> tag. <tool_call>{\"name\": \"ping\", \"arguments\": {}}</tool_call>",
-        content: "Use the <tool_call> tag.",
-        calls: &[PING],
-        ..UGLY
-    },
-    Ugly {
-        text: "a <tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Par",
-        content: "a <tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Par",
-        ..UGLY
-    },
-    Ugly {
-        text: "<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\" \"Paris\"}}</tool_call> ok",
-        content: "<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\" \"Paris\"}}</tool_call> ok",
-        ..UGLY
-    },
-    // One brace too many.
-    Ugly {
-        text: "<tool_call>{\"name\": \"ping\", \"arguments\": {}}}</tool_call>",
-        content: "}</tool_call>",
-        calls: &[PING],
-        ..UGLY
-    },
-    // Reasoning that is not closed, and one that is.
-    Ugly {
-        text: "<think>\nHm, <tool_call>{\"name\": \"ping\", \"arguments\": {}}",
-        reasoning: "Hm, <tool_call>{\"name\": \"ping\", \"arguments\": {}}",
-        ..UGLY
-    },
-    Ugly { text: "<think>\n\n</think>\n\nYes.", content: "Yes.", ..UGLY },
-    Ugly { text: "No <think> here", content: "No <think> here", ..UGLY },
-    Ugly {
-        format: "kimi-k2",
-        text: "<think>A call.<|tool_calls_section_begin|><|tool_call_begin|>functions.ping:4<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>",
-        reasoning: "A call.",
-        calls: &[PING],
-        ..UGLY
-    },
-    // One of several calls is malformed.
-    Ugly {
-        format: "kimi-k2",
-        text: "<|tool_calls_section_begin|><|tool_call_begin|>functions.nope:0<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_call_begin|>functions.ping:1<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>",
-        content: "<|tool_calls_section_begin|><|tool_call_begin|>functions.nope:0<|tool_call_argument_begin|>{}<|tool_call_end|>",
-        calls: &[PING],
-        ..UGLY
-    },
-    // Tags on one line, an unknown parameter, values of other kinds than the schema's.
-    Ugly {
-        format: "qwen3-coder",
-        text: "<tool_call><function=everything><parameter=number>5</parameter><parameter=flag>True</parameter><parameter=more>[1]</parameter><parameter=text>5</parameter><parameter=list>none</parameter></function></tool_call>",
-        calls: &[("everything", r#"{"number":5,"flag":true,"more":[1],"text":"5","list":"none"}"#)],
-        ..UGLY
-    },
-    Ugly {
-        format: "qwen3-coder",
-        text: "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>",
-        calls: &[PARIS],
-        ..UGLY
-    },
-    Ugly {
-        format: "glm",
-        text: "<tool_call>get_weather<arg_key>city</arg_key><arg_value>Paris</arg_value></tool_call><tool_call>ping</tool_call>",
-        calls: &[PARIS, PING],
-        ..UGLY
-    },
-    Ugly {
-        format: "minimax-m2",
-        text: "<minimax:tool_call><invoke name=\"ping\"></invoke>\nbye",
-        content: "bye",
-        calls: &[PING],
-        ..UGLY
-    },
-    Ugly {
-        format: "deepseek-v3",
-        text: "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n{\n  \"city\": \"Paris\"\n}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>ping\n```json\n{}",
-        calls: &[PARIS, PING],
-        ..UGLY
-    },
-    Ugly {
-        format: "llama3",
-        text: "<|python_tag|>{\"name\": \"ping\", \"parameters\": {}}; {\"name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\"}}",
-        calls: &[PING, PARIS],
-        ..UGLY
-    },
-    Ugly {
-        format: "llama3",
-        text: "{\"name\": \"Ada\", \"parameters\": 3}",
-        content: "{\"name\": \"Ada\", \"parameters\": 3}",
-        ..UGLY
-    },
-    Ugly {
-        format: "llama3",
-        text: "As JSON: {\"name\": \"ping\", \"parameters\": {}}",
-        content: "As JSON: {\"name\": \"ping\", \"parameters\": {}}",
-        ..UGLY
-    },
-    Ugly {
-        format: "pythonic",
-        text: "[get_weather(city='Paris'), ping()]",
-        calls: &[PARIS, PING],
-        ..UGLY
-    },
-    Ugly { format: "pythonic", text: "[a link](http://x)", content: "[a link](http://x)", ..UGLY },
-    Ugly {
-        format: "pythonic",
-        text: "[everything(flag=True, list=[1, 2], nested={'a': {\"b\": [\"x\"]}, 'c': None}, number=-1)]",
-        calls: &[(
-            "everything",
-            r#"{"flag":true,"list":[1,2],"nested":{"a":{"b":["x"]},"c":null},"number":-1}"#,
-        )],
-        ..UGLY
-    },
-    Ugly {
-        format: "mistral",
-        text: "[TOOL_CALLS] [{\"name\": \"ping\", \"arguments\": {}}, {\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}]",
-        calls: &[PING, PARIS],
-        ..UGLY
-    },
-    Ugly {
-        format: "mistral-v13",
-        text: "Ok.[TOOL_CALLS]ping[ARGS]{}[TOOL_CALLS]get_weather[ARGS]{\"city\": \"Paris\"}",
-        content: "Ok.",
-        calls: &[PING, PARIS],
-        ..UGLY
-    },
-    Ugly {
-        format: "mistral-v13",
-        text: "[THINK]Well.[/THINK]Yes.",
-        reasoning: "Well.",
-        content: "Yes.",
-        ..UGLY
-    },
-    Ugly {
-        format: "gemma4",
-        text: "<|channel>thought\nHm.\n<channel|><|tool_call>call:everything{flag:true,maybe:None,nested:{a:{b:[<|\"|>x \"<y><|\"|>]}}}<tool_call|>",
-        reasoning: "Hm.",
-        calls: &[("everything", r#"{"flag":true,"maybe":null,"nested":{"a":{"b":["x \"<y>"]}}}"#)],
-        ..UGLY
-    },
-    Ugly {
-        format: "harmony",
-        text: "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary<|message|>A moment.<|end|><|start|>assistant<|channel|>commentary to=functions.ping <|constrain|>json<|message|>{}",
-        reasoning: "Hm.",
-        content: "A moment.",
-        calls: &[PING],
-    },
-    Ugly { format: "harmony", text: "<|channel|>final<|message|>Yes.", content: "Yes.", ..UGLY },
-    Ugly { format: "harmony", text: "Just text", content: "Just text", ..UGLY },
-];
-
-#[test]
-fn what_models_write_by_mistake() {
-    let mut wrong = Vec::new();
-    for ugly in UGLIES {
-        let format = Format::named(ugly.format).unwrap();
-        let all = deltas(&format, ParseOptions::default(), [ugly.text], End::Turn);
-        check_order(&all);
-        let answer = Answer::from_deltas(&all);
-        let calls: Vec<(&str, &str)> =
-            answer.calls.iter().map(|call| (call.name.as_str(), call.arguments.as_str())).collect();
-        if (answer.reasoning.as_str(), answer.content.as_str(), calls.as_slice())
-            != (ugly.reasoning, ugly.content, ugly.calls)
-        {
-            wrong.push(format!("{}: {:?}\n  {answer:?}", ugly.format, ugly.text));
-        }
-        let chars = deltas(
-            &format,
-            ParseOptions::default(),
-            ugly.text.split_inclusive(|_| true),
-            End::Turn,
-        );
-        assert_eq!(Answer::from_deltas(&chars), answer);
-    }
-    assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
-}
-
 #[test]
 fn reasoning_that_the_template_opened() {
     let format = Format::named("hermes").unwrap();
@@ -559,24 +286,101 @@ fn reasoning_that_the_template_opened() {
     assert_eq!(answer.reasoning, "Well");
 }
 
+/// A call of `write` in each format.
+const WRITES: [(&str, &str); 21] = [
+    ("hermes", r#"<tool_call>{"name": "write", "arguments": {"text": "TEXT"}}</tool_call>"#),
+    (
+        "qwen3-coder",
+        "<tool_call><function=write>\n<parameter=text>\nTEXT\n</parameter>\n</function></tool_call>",
+    ),
+    (
+        "seed-oss",
+        "<seed:tool_call><function=write>\n<parameter=text>TEXT</parameter>\n</function></seed:tool_call>",
+    ),
+    (
+        "deepseek-v3",
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>write\n```json\n{\"text\": \"TEXT\"}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    ),
+    (
+        "deepseek-v3.1",
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>write<｜tool▁sep｜>{\"text\": \"TEXT\"}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    ),
+    (
+        "deepseek-v3.2",
+        "<｜DSML｜function_calls><｜DSML｜invoke name=\"write\">\n<｜DSML｜parameter name=\"text\" string=\"true\">TEXT</｜DSML｜parameter></｜DSML｜invoke></｜DSML｜function_calls>",
+    ),
+    (
+        "kimi-k2",
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.write:0<|tool_call_argument_begin|>{\"text\": \"TEXT\"}<|tool_call_end|><|tool_calls_section_end|>",
+    ),
+    (
+        "glm",
+        "<tool_call>write\n<arg_key>text</arg_key>\n<arg_value>TEXT</arg_value>\n</tool_call>",
+    ),
+    (
+        "minimax-m2",
+        "<minimax:tool_call><invoke name=\"write\">\n<parameter name=\"text\">TEXT</parameter></invoke></minimax:tool_call>",
+    ),
+    (
+        "minimax-m1",
+        r#"<tool_calls>{"name": "write", "arguments": {"text": "TEXT"}}</tool_calls>"#,
+    ),
+    ("apriel", r#"<tool_calls>[{"name": "write", "arguments": {"text": "TEXT"}}]</tool_calls>"#),
+    (
+        "harmony",
+        r#"<|channel|>commentary to=functions.write <|constrain|>json<|message|>{"text": "TEXT"}"#,
+    ),
+    ("llama3", r#"{"name": "write", "parameters": {"text": "TEXT"}}"#),
+    ("pythonic", "[write(text='TEXT')]"),
+    ("lfm2", "<|tool_call_start|>[write(text='TEXT')]<|tool_call_end|>"),
+    ("mistral", r#"[TOOL_CALLS][{"name": "write", "arguments": {"text": "TEXT"}}]"#),
+    ("mistral-v11", r#"[TOOL_CALLS]write[CALL_ID]abcdefghi[ARGS]{"text": "TEXT"}"#),
+    ("mistral-v13", r#"[TOOL_CALLS]write[ARGS]{"text": "TEXT"}"#),
+    ("gemma4", "<|tool_call>call:write{text:<|\"|>TEXT<|\"|>}<tool_call|>"),
+    ("gigachat3", r#"<|function_call|>{"name": "write", "arguments": {"text": "TEXT"}}"#),
+    ("granite", r#"<|tool_call|>[{"name": "write", "arguments": {"text": "TEXT"}}]"#),
+];
 #[test]
-fn arguments_come_as_they_are_certain() {
-    let format = Format::named("qwen3-coder").unwrap();
-    let mut parser = StreamParser::new(&format, &tools(), ParseOptions::default());
-    let mut out = Vec::new();
-    parser
-        .push("<tool_call>\n<function=get_weather>\n<parameter=city>\nA long text, and", &mut out);
-    let arguments = &Answer::from_deltas(&out).calls[0].arguments;
-    assert_eq!(arguments, "{\"city\":\"A long text, and");
+fn arguments_come_as_they_are_written_in_every_format() {
+    let names: Vec<&str> = WRITES.iter().map(|(name, _)| *name).collect();
+    let formats = Format::names().filter(|name| Format::named(name).unwrap().has_calls());
+    assert_eq!(names, formats.collect::<Vec<_>>());
+    let parameters = json!({"type": "object", "properties": {"text": {"type": "string"}}});
+    let tools = [Tool::new("write", Some(parameters)).unwrap()];
+    let text = "line < one \u{1f600} [two] é".repeat(20);
+    let arguments = json!({"text": text}).to_string();
+    for (name, call) in WRITES {
+        let format = Format::named(name).unwrap();
+        let said = call.replace("TEXT", &text);
+        let start = call.find("TEXT").unwrap();
+        let mut parser = StreamParser::new(&format, &tools, ParseOptions::default());
+        let mut out = Vec::new();
+        for (at, c) in said.char_indices() {
+            parser.push(c.encode_utf8(&mut [0; 4]), &mut out);
+            let written = &said[start.min(at)..at.min(start + text.len())];
+            let answer = Answer::from_deltas(&out);
+            let seen = answer.calls.first().map_or("", |call| call.arguments.as_str());
+            assert!(arguments.starts_with(seen), "{name}: {seen}");
+            // What may begin a closing marker is held back, and no more.
+            let least = written.chars().count().saturating_sub(2);
+            assert!(seen.chars().count() >= least, "{name}: {seen} of {written}");
+        }
+        parser.finish(End::Turn, &mut out);
+        check_order(&out);
+        let answer = Answer::from_deltas(&out);
+        assert_eq!(answer.calls.len(), 1, "{name}: {answer:?}");
+        assert_eq!((answer.calls[0].arguments.as_str(), answer.content.as_str()), (&*arguments, ""));
+    }
 }
 
 #[test]
-fn an_answer_that_is_cut_has_no_half_call() {
+fn a_call_in_which_an_answer_is_cut_is_not_whole() {
     let format = Format::named("qwen3-coder").unwrap();
     let text = "<tool_call>\n<function=everything>\n<parameter=text>\nx\n</parameter>\n";
-    assert_eq!(whole(&format, ParseOptions::default(), text, End::Turn).calls.len(), 1);
-    let answer = whole(&format, ParseOptions::default(), text, End::Cut);
-    assert_eq!(answer, Answer { content: text.to_owned(), ..Answer::default() });
+    let answer = |end| whole(&format, ParseOptions::default(), text, end);
+    let call = |answer: Answer| (answer.calls[0].arguments.clone(), answer.calls[0].is_whole);
+    assert_eq!(call(answer(End::Turn)), (r#"{"text":"x"}"#.to_owned(), true));
+    assert_eq!(call(answer(End::Cut)), (r#"{"text":"x""#.to_owned(), false));
 }
 
 #[test]
@@ -585,13 +389,15 @@ fn hostile_answers_are_bounded() {
     let deep =
         format!("<tool_call>{{\"name\": \"ping\", \"arguments\": {{\"a\": {}", "[".repeat(100_000));
     let answer = whole(&hermes, ParseOptions::default(), &deep, End::Turn);
-    assert_eq!((answer.content.len(), answer.calls.len()), (deep.len(), 0));
+    let call = &answer.calls[0];
+    assert!(call.arguments.len() < 100 && !call.is_whole && answer.content.len() > 99_000);
     let long = format!(
         "<tool_call>{{\"name\": \"ping\", \"arguments\": {{\"a\": \"{}\"}}}}</tool_call>",
         "x".repeat(MAX_CALL_BYTES)
     );
     let answer = whole(&hermes, ParseOptions::default(), &long, End::Turn);
-    assert_eq!((answer.content.len(), answer.calls.len()), (long.len(), 0));
+    let call = &answer.calls[0];
+    assert!(call.arguments.len() <= MAX_CALL_BYTES && !call.is_whole && answer.content.len() > 10);
     let spaces = " ".repeat(100_000);
     let mut parser = StreamParser::new(&hermes, &tools(), ParseOptions::default());
     let mut out = Vec::new();

@@ -194,6 +194,13 @@ const PUBLISHED: &[Published] = &[
         specials: &["<|tool_call>", "<tool_call|>", "<|\"|>", "<|channel>", "<channel|>"],
         ..BASE
     },
+    Published {
+        file: "GigaChat3.1-10B-A1.8B",
+        format: "gigachat3",
+        parallel: false,
+        specials: &["<|function_call|>", "<|message_sep|>", "<|role_sep|>"],
+        ..BASE
+    },
 ];
 
 const BASE: Published = Published {
@@ -392,9 +399,6 @@ pub(crate) fn samples() -> Vec<Sample> {
         let is_special = |token: &str| published.specials.contains(&token);
         let format = Format::detect(&source, is_special).unwrap();
         assert_eq!(format.name(), published.format, "{}", published.file);
-        // Sandboxes, the reference's too, refuse to change lists; only tool results read this one.
-        let source =
-            source.replace("{%- set _ = tool_response_queue.ids.append(formatted_id) -%}", "");
         let template = ChatTemplate::new(&source, &variables).unwrap();
         let shapes: Vec<_> =
             shapes().into_iter().filter(|(_, a)| !is_lossy(published.format, a)).collect();
