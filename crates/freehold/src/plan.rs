@@ -259,6 +259,7 @@ mod tests {
             loading_bytes: 300 * MIB,
             buffers_bytes: 10 * MIB,
             adapters_bytes: 0,
+            draft_bytes: 0,
             block_bytes: MIB,
             limit: 40_960,
             parallel: 4,

@@ -205,9 +205,7 @@ impl Writer<'_> {
             });
         }
         let text = self.lark.terminal(&match marked {
-            Some(marked) if !marked.bare => {
-                text_not(&text_begins, &without(trigger(&marked)))
-            }
+            Some(marked) if !marked.bare => text_not(&text_begins, &without(trigger(&marked))),
             _ => text_not(&text_begins, ANY),
         })?;
         let Some((marked, calls)) = calls else { return Ok(text) };

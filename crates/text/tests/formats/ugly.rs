@@ -295,12 +295,7 @@ const UGLIES: &[Ugly] = &[
         calls: &[PARIS],
         ..UGLY
     },
-    Ugly {
-        format: "glm",
-        text: "<tool_call>ping</arg_value></tool_call>",
-        calls: &[PING],
-        ..UGLY
-    },
+    Ugly { format: "glm", text: "<tool_call>ping</arg_value></tool_call>", calls: &[PING], ..UGLY },
     // A value that is not closed runs on, and the call is not whole.
     Ugly {
         format: "qwen3-coder",
