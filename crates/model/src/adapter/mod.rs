@@ -16,7 +16,7 @@ pub(crate) use batch::{Adapted, AdapterScratch, Site};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kernels::{Matrix, Precision};
+use kernels::{Arena, Matrix, Precision};
 use weights::{Adapter, DType, LowRank, Tensor};
 
 use crate::Resident;
@@ -130,7 +130,9 @@ impl Model {
     pub fn load_adapter(&self, adapter: &Adapter) -> Result<Arc<LoadedAdapter>, AdapterError> {
         place::check_architecture(adapter, self.spec().family)?;
         let layers = self.stages.layers.len();
-        let mut loading = Loading { model: self, adapter, layers: Vec::new(), bytes: 0 };
+        // One stretch for all of it.
+        let arena = Arena::new(usize::try_from(adapter_bytes(adapter)).unwrap_or(0));
+        let mut loading = Loading { model: self, adapter, layers: Vec::new(), arena, bytes: 0 };
         loading.layers.resize_with(layers, Vec::new);
         for pair in adapter.pairs() {
             loading.place(pair)?;
@@ -175,6 +177,7 @@ struct Loading<'a> {
     adapter: &'a Adapter,
     /// The pairs of each layer.
     layers: Vec<Vec<(Slot, &'a LowRank)>>,
+    arena: Arena,
     bytes: u64,
 }
 
@@ -249,7 +252,7 @@ impl<'a> Loading<'a> {
         let pairs = slots.map(of);
         let reorders = slots.map(|slot| self.reorder(slot, stage));
         let pool = self.model.pool();
-        let loaded = stack::load(pool, pairs, reorders)?;
+        let loaded = stack::load(pool, &mut self.arena, pairs, reorders)?;
         if let Some(loaded) = &loaded {
             let b = loaded.b.iter().flatten().map(|up| up.matrix.bytes());
             self.bytes += (loaded.a.bytes() + b.sum::<usize>()) as u64;

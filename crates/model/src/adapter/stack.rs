@@ -1,6 +1,6 @@
 //! Packs the pairs of the weights that have one input: A above A, B each for itself.
 
-use kernels::{Matrix, Pool, Precision};
+use kernels::{Arena, Matrix, Pool, Precision};
 use weights::{Bytes, DType, LowRank, Tensor};
 
 use super::{AdapterError, Pairs, Up};
@@ -44,9 +44,12 @@ impl Rows {
     }
 }
 
-/// Packs the pairs that are there; none where there is none.
+/// Packs the pairs that are there into an arena, in the order in which a step reads them, so
+/// that each is on its way into the cache while the one before it is read; none where there is
+/// none.
 pub(super) fn load<const N: usize>(
     pool: &Pool,
+    arena: &mut Arena,
     pairs: [Option<&LowRank>; N],
     reorders: [Rows; N],
 ) -> Result<Option<Pairs<N>>, AdapterError> {
@@ -63,27 +66,34 @@ pub(super) fn load<const N: usize>(
         bytes.extend_from_slice(&encoded(a, dtype, Rows::AsTheyAre)?);
         ranks += a.shape[0];
     }
-    let a = pack(pool, &first.name, dtype, [ranks, cols], bytes)?;
+    let a = pack(pool, arena, &first.name, dtype, [ranks, cols], bytes)?;
     let mut at = 0;
     let mut b = [const { None }; N];
     for ((up, pair), rows) in b.iter_mut().zip(pairs).zip(reorders) {
         let Some(pair) = pair else { continue };
-        *up = Some(Up { matrix: pack_b(pool, &pair.b, rows)?, scale: pair.scale, first: at });
+        let matrix = pack_b(pool, arena, &pair.b, rows)?;
+        *up = Some(Up { matrix, scale: pair.scale, first: at });
         at += pair.rank();
     }
     Ok(Some(Pairs { a, b }))
 }
 
-fn pack_b(pool: &Pool, b: &Tensor, rows: Rows) -> Result<Matrix, AdapterError> {
+fn pack_b(
+    pool: &Pool,
+    arena: &mut Arena,
+    b: &Tensor,
+    rows: Rows,
+) -> Result<Matrix, AdapterError> {
     let dtype = match b.dtype {
         dtype @ (DType::F16 | DType::BF16) => dtype,
         _ => DType::F32,
     };
-    pack(pool, &b.name, dtype, [b.shape[0], b.shape[1]], encoded(b, dtype, rows)?)
+    pack(pool, arena, &b.name, dtype, [b.shape[0], b.shape[1]], encoded(b, dtype, rows)?)
 }
 
 fn pack(
     pool: &Pool,
+    arena: &mut Arena,
     name: &str,
     dtype: DType,
     shape: [usize; 2],
@@ -91,7 +101,8 @@ fn pack(
 ) -> Result<Matrix, AdapterError> {
     let tensor = Tensor::new(name, dtype, shape.to_vec(), Bytes::from_vec(bytes));
     let tensor = tensor.map_err(|error| unreadable(name, error))?;
-    Ok(Matrix::pack(pool, &tensor, Precision::ExactFloats)?)
+    let mut packed = Matrix::pack_all(pool, &[tensor], Precision::ExactFloats, arena)?;
+    Ok(packed.remove(0))
 }
 
 /// The values of a tensor as `dtype`, in the order of rows that is asked for. `dtype` is its
