@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Tokens of a context, requests computed together, and clients that ask.
-const CONTEXT: usize = 2_048;
+const CONTEXT: usize = 1_024;
 const PARALLEL: usize = 4;
 const CLIENTS: usize = 8;
 /// Requests of all clients, so many in a row of one model each.
 const REQUESTS: usize = 24;
 const IN_A_ROW: usize = 4;
-const PROMPT: std::ops::Range<usize> = 900..1_900;
+const PROMPT: std::ops::Range<usize> = 500..950;
 const ANSWER: usize = 32;
 /// The peak may be this much above the limit.
 const PEAK_MAX: f64 = 1.05;

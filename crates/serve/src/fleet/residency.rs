@@ -337,6 +337,12 @@ impl Residency {
             coming += self.members[other].bytes;
             chosen.push(other);
         }
+        // A small one may have been chosen before a large one that is enough.
+        chosen.retain(|&other| {
+            let is_needed = coming - self.members[other].bytes < lacking;
+            coming -= if is_needed { 0 } else { self.members[other].bytes };
+            is_needed
+        });
         let all_idle = chosen.iter().all(|&other| self.members[other].n_answering == 0);
         for other in chosen {
             if all_idle && coming >= lacking {

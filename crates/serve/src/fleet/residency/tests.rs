@@ -281,6 +281,23 @@ fn idle_models_go_in_the_order_of_their_last_use() {
 }
 
 #[test]
+fn no_model_goes_that_need_not() {
+    let mut world = World::new(Rules { idle_unload: None, ..RULES });
+    for id in [0, 2] {
+        world.arrive(id);
+        world.end_load(0, Ok(()));
+        world.end_answer(0);
+        world.wait(SECOND);
+    }
+    // 50 bytes are lacking: the first was used before, and its 40 are not enough.
+    world.arrive(1);
+    assert_eq!(world.unloading, [2]);
+    world.end_unload(0);
+    world.end_load(0, Ok(()));
+    assert_eq!(*world.residency.state(0), State::Ready);
+}
+
+#[test]
 fn a_model_that_never_rests_is_drained_for_those_who_wait() {
     let mut world = World::new(RULES);
     world.arrive(3);
