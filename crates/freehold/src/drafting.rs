@@ -2,7 +2,6 @@
 //! vocabulary, and given to the engine.
 
 use crate::cli::{Compute, Sparing, Switch};
-use crate::commands::pull::Bars;
 use crate::compute::{self, Numerics};
 use crate::locate::{Found, Locator};
 use crate::machine;
@@ -10,6 +9,7 @@ use crate::packed::PackedUse;
 use crate::texts;
 use anyhow::{Context as _, Result, bail, ensure};
 use engine::{Drafter, ModelDrafter, PagedModel};
+use hub::Progress;
 use kernels::Pool;
 use std::sync::Arc;
 use text::Tokenizer;
@@ -21,6 +21,8 @@ const KV_MEMORY_SHARE: u64 = 8;
 pub(crate) struct Draft<'a> {
     found: Found<'a>,
     packed: PackedUse<'a>,
+    /// Whether it keeps what it computed for later prompts.
+    prefix_cache: Switch,
     /// Whether its costs are measured before the first answer, for a process that gives only
     /// one; else when there is a moment.
     pub(crate) measures_at_start: bool,
@@ -32,15 +34,17 @@ impl<'a> Draft<'a> {
         sparing: &'a Sparing,
         compute: &Compute,
         locator: &'a Locator,
+        progress: &dyn Progress,
     ) -> Result<Option<Draft<'a>>> {
         let Some(model) = &sparing.draft else { return Ok(None) };
         if sparing.speculate == Switch::Off {
             bail!("--draft {model} guesses tokens, but --speculate is off");
         }
-        let found = locator.find_or_pull(model, &Bars::new())?;
+        let found = locator.find_or_pull(model, progress)?;
         ensure!(found.adapter.is_none(), "--draft {model}: a draft model takes no adapter");
         let packed = PackedUse::new(locator, found.model, compute.packed);
-        Ok(Some(Draft { found, packed, measures_at_start: false }))
+        let prefix_cache = sparing.prefix_cache;
+        Ok(Some(Draft { found, packed, prefix_cache, measures_at_start: false }))
     }
 
     /// Loads it as the drafter of a model with `tokenizer`, `vocab_size` and `blocks` KV blocks.
@@ -61,7 +65,10 @@ impl<'a> Draft<'a> {
         let blocks = main.blocks.min(usize::try_from(fits / block_bytes).unwrap_or(usize::MAX));
         let paged = PagedModel::new(Arc::new(model), blocks, usize::MAX);
         let drafter = ModelDrafter::new(paged, main.vocab_size).with_context(at)?;
-        Ok(Box::new(drafter))
+        Ok(Box::new(match self.prefix_cache {
+            Switch::On => drafter,
+            Switch::Off => drafter.without_prefixes(),
+        }))
     }
 }
 

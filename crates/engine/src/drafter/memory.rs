@@ -60,12 +60,21 @@ pub(super) struct DraftMemory {
     pool: BlockPool,
     tree: PrefixTree,
     seen: BTreeMap<SequenceId, Seen>,
+    /// Whether blocks stay when nobody holds them.
+    pub(super) keeps: bool,
 }
 
 impl DraftMemory {
     pub(super) fn new(block_count: usize) -> Self {
         let (pool, tree) = (BlockPool::new(block_count), PrefixTree::default());
-        Self { pool, tree, seen: BTreeMap::new() }
+        Self { pool, tree, seen: BTreeMap::new(), keeps: true }
+    }
+
+    /// Gives up what nobody holds.
+    fn clear(&mut self) {
+        while let Some(freed) = self.tree.evict() {
+            self.pool.free(vec![freed.block]);
+        }
     }
 
     /// Blocks that sequences hold, shared ones once.
@@ -158,6 +167,9 @@ impl DraftMemory {
             }
             stays
         });
+        if !self.keeps {
+            self.clear();
+        }
     }
 
     /// A block that nobody holds, for a moment.

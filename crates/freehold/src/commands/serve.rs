@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     let id = names.id.clone();
     let room = Room { parallel: usize::from(args.parallel.max(1)), queue: usize::from(args.queue) };
     let packed = PackedUse::new(locator, found.model, args.compute.packed);
-    let draft = Draft::find(&args.sparing, &args.compute, locator)?;
+    let draft = Draft::find(&args.sparing, &args.compute, locator, &Bars::new())?;
     let (compute, sparing) = (&args.compute, &args.sparing);
     let local = wiring::start(&found, names, compute, sparing, packed, draft.as_ref(), room)?;
     say(format_args!("{id} is ready on http://{address}/v1 (Ctrl-C stops it)"));

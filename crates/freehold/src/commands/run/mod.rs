@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Run, locator: &Locator) -> Result<()> {
     let found = locator.find_or_pull(&args.model, &Bars::new())?;
     let packed = PackedUse::new(locator, found.model, args.compute.packed).with_hint();
     let names = Names::of_found(&args.model, &found, None);
-    let mut draft = Draft::find(&args.sparing, &args.compute, locator)?;
+    let mut draft = Draft::find(&args.sparing, &args.compute, locator, &Bars::new())?;
     // There may be one answer only.
     draft.iter_mut().for_each(|draft| draft.measures_at_start = true);
     let (compute, sparing) = (&args.compute, &args.sparing);
