@@ -83,8 +83,11 @@ impl Drafting {
             })
             .collect();
         if !wanted.is_empty() {
+            // Until it is back: a caller that catches a panic goes on without it.
+            self.fault = Some("the drafter panicked".to_owned());
             match self.drafter.draft(&wanted) {
                 Ok(drafts) => {
+                    self.fault = None;
                     for ((&running_idx, share), mut draft) in shares().zip(drafts) {
                         let is_known = |&token: &u32| (token as usize) < self.vocab_size;
                         let n_known = draft.iter().take_while(|token| is_known(token)).count();

@@ -138,6 +138,32 @@ pub(crate) fn pick(weights: &[f32], draw: f64) -> usize {
     0
 }
 
+/// The index with the most weight within `slack · mass` of where `draw` in `[0, 1)` falls, never
+/// one of weight 0; [`pick`] where `slack` is 0 or all weights are.
+pub(crate) fn pick_around(weights: &[f32], draw: f64, slack: f64) -> usize {
+    let total = mass(weights);
+    let (low, high) = ((draw - slack) * total, (draw + slack) * total);
+    let (mut sum, mut best) = (0.0f64, None);
+    for (block_idx, block) in weights.chunks(SUM_BLOCK).enumerate() {
+        let block_sum = block_mass(block);
+        if sum + block_sum <= low {
+            sum += block_sum;
+            continue;
+        }
+        for (index, &weight) in block.iter().enumerate() {
+            let inside = high.min(sum + f64::from(weight)) - low.max(sum);
+            sum += f64::from(weight);
+            if inside > 0.0 && best.is_none_or(|(most, _)| inside > most) {
+                best = Some((inside, block_idx * SUM_BLOCK + index));
+            }
+        }
+        if sum >= high {
+            break;
+        }
+    }
+    best.map_or_else(|| pick(weights, draw), |(_, index)| index)
+}
+
 /// A token with its logit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Candidate {
@@ -187,7 +213,8 @@ pub(crate) fn select_top(row: &[f32], count: usize, top: &mut Vec<Candidate>) {
 #[cfg(test)]
 mod tests {
     use super::{
-        exp_nonpositive, mass, mass_of_exp, max_or_nan, pick, position_of, select_top, weigh,
+        exp_nonpositive, mass, mass_of_exp, max_or_nan, pick, pick_around, position_of, select_top,
+        weigh,
     };
     use crate::philox::uniform;
 
@@ -262,6 +289,46 @@ mod tests {
                 assert_eq!(Some(got), expect, "case {case}, draw {draw}");
                 assert!(weights[got] > 0.0);
             }
+        }
+    }
+
+    #[test]
+    fn what_lies_around_a_draw_is_picked_by_its_share() {
+        // The sums are 0.1, 0.5, 0.55 and 1.
+        let weights = [0.1, 0.4, 0.05, 0.45];
+        for (draw, slack, expect) in [
+            (0.05, 0.0, 0),
+            (0.05, 0.01, 0),
+            (0.05, 0.2, 1),
+            (0.52, 0.0, 2),
+            (0.52, 0.02, 2),
+            (0.52, 0.1, 1),
+            (0.54, 0.1, 3),
+            (0.99, 0.3, 3),
+            (0.5, 9.0, 3),
+        ] {
+            assert_eq!(pick_around(&weights, draw, slack), expect, "{draw} ± {slack}");
+        }
+        for case in 0..300u64 {
+            let length = [1, 40, 1024, 3000][case as usize % 4];
+            let weights: Vec<f32> = (0..length)
+                .map(|i| (uniform(case, 0, i) * 80.0 - 60.0).max(0.0).floor() as f32 / 8.0)
+                .collect();
+            let draw = uniform(case, 1, 0);
+            assert_eq!(pick_around(&weights, draw, 0.0), pick(&weights, draw));
+            let slack = uniform(case, 1, 1) * 0.1;
+            let (mut sum, total) = (0.0, mass(&weights));
+            let inside: Vec<f64> = weights
+                .iter()
+                .map(|&weight| {
+                    let before = sum;
+                    sum += f64::from(weight);
+                    sum.min((draw + slack) * total) - before.max((draw - slack) * total)
+                })
+                .collect();
+            let got = pick_around(&weights, draw, slack);
+            let most = inside.iter().copied().fold(f64::MIN, f64::max);
+            assert!(total == 0.0 || (inside[got] == most && weights[got] > 0.0), "case {case}");
         }
     }
 

@@ -5,7 +5,7 @@ mod dry;
 mod filter;
 mod history;
 
-use crate::math::{max_or_nan, pick, position_of, weigh};
+use crate::math::{max_or_nan, pick, pick_around, position_of, weigh};
 use crate::params::SamplingParams;
 use crate::philox::uniform;
 use dry::DryScratch;
@@ -71,6 +71,39 @@ impl Sampler {
         key: DrawKey,
         allowed: Option<&[u32]>,
     ) -> Result<u32, SampleError> {
+        self.draw(row, params, history, key, allowed, pick)
+    }
+
+    /// What [`Sampler::sample`] would most likely draw from a row that is much like this one.
+    ///
+    /// The number that decides the draw is known beforehand, but where in the cumulative sum each
+    /// token lies differs a little from row to row: so it takes the token that has most of the
+    /// sum within `slack` of that number, 0 being the draw itself.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample`].
+    pub fn guess(
+        &mut self,
+        row: &mut [f32],
+        params: &SamplingParams,
+        history: &History,
+        key: DrawKey,
+        slack: f64,
+    ) -> Result<u32, SampleError> {
+        let choose = |weights: &[f32], draw| pick_around(weights, draw, slack);
+        self.draw(row, params, history, key, None, choose)
+    }
+
+    /// Draws by a choice among weights, from a number in `[0, 1)`.
+    fn draw(
+        &mut self,
+        row: &mut [f32],
+        params: &SamplingParams,
+        history: &History,
+        key: DrawKey,
+        allowed: Option<&[u32]>,
+        choose: impl Fn(&[f32], f64) -> usize,
+    ) -> Result<u32, SampleError> {
         if let Some(mask) = allowed {
             apply_mask(row, mask)?;
         }
@@ -94,10 +127,10 @@ impl Sampler {
         let scale = (1.0 / params.temperature).min(f32::MAX);
         if !filter::is_on(params) {
             weigh(row, max, scale, &mut self.kept.weights);
-            return Ok(pick(&self.kept.weights, draw) as u32);
+            return Ok(choose(&self.kept.weights, draw) as u32);
         }
         self.kept.filter(row, params, key, max, scale);
-        Ok(self.kept.tokens[pick(&self.kept.weights, draw)])
+        Ok(self.kept.tokens[choose(&self.kept.weights, draw)])
     }
 }
 

@@ -2,7 +2,6 @@
 //! vocabulary, and given to the engine.
 
 use crate::cli::{Compute, Sparing, Switch};
-use crate::commands::pull::Bars;
 use crate::compute::{self, Numerics};
 use crate::locate::Locator;
 use crate::packed::PackedUse;
@@ -10,7 +9,7 @@ use crate::plan::{Fixed, Room};
 use crate::texts;
 use anyhow::{Context as _, Result, bail, ensure};
 use engine::{Drafter, ModelDrafter, PagedModel};
-use hub::Home;
+use hub::{Home, Progress};
 use kernels::Pool;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +20,8 @@ pub(crate) struct Draft {
     model: String,
     path: PathBuf,
     home: Home,
+    /// Whether it keeps what it computed for later prompts.
+    prefix_cache: Switch,
     /// Whether its costs are measured before the first answer, for a process that gives only
     /// one; else when there is a moment.
     pub(crate) measures_at_start: bool,
@@ -28,16 +29,20 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// The model of `--draft`, pulled where it is not on this machine.
-    pub(crate) fn find(sparing: &Sparing, locator: &Locator) -> Result<Option<Draft>> {
+    pub(crate) fn find(
+        sparing: &Sparing,
+        locator: &Locator,
+        progress: &dyn Progress,
+    ) -> Result<Option<Draft>> {
         let Some(model) = &sparing.draft else { return Ok(None) };
         if sparing.speculate == Switch::Off {
             bail!("--draft {model} guesses tokens, but --speculate is off");
         }
-        let found = locator.find_or_pull(model, &Bars::new())?;
+        let found = locator.find_or_pull(model, progress)?;
         ensure!(found.adapter.is_none(), "--draft {model}: a draft model takes no adapter");
         let (model, path) = (model.clone(), found.path);
-        let home = locator.hub().home().clone();
-        Ok(Some(Draft { model, path, home, measures_at_start: false }))
+        let (home, prefix_cache) = (locator.hub().home().clone(), sparing.prefix_cache);
+        Ok(Some(Draft { model, path, home, prefix_cache, measures_at_start: false }))
     }
 
     /// What it takes but for its KV cache, from its headers.
@@ -65,7 +70,10 @@ impl Draft {
         let model = compute::load_opened(&checkpoint, &self.path, pool, &options, packed)?;
         let paged = PagedModel::new(Arc::new(model), main.blocks, usize::MAX);
         let drafter = ModelDrafter::new(paged, main.vocab_size).with_context(at)?;
-        Ok(Box::new(drafter))
+        Ok(Box::new(match self.prefix_cache {
+            Switch::On => drafter,
+            Switch::Off => drafter.without_prefixes(),
+        }))
     }
 }
 

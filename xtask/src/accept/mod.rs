@@ -37,7 +37,8 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
             llama-server (half an hour on 2 cores; --only smollm2 for one file)
   prefix    what a shared prefix of 4,000 tokens costs after the first request, and after a
             restart, from disk
-  drafts    decode with speculation and without, texts compared
+  drafts    decode with speculation and without, by lookup and by draft models, texts
+            compared (--only lookup or --only model for one of them)
   equality  whether company, caches, preemption, speculation, chunks or adapters change a bit
   memory    two models under load in less memory than both take: the peak against the limit,
             what is refused, two at once against one after the other

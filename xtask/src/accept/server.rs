@@ -184,6 +184,8 @@ impl Server {
             text: text.to_owned(),
             tokens: number("decode_tokens")? as usize,
             seconds: (number("total_ms")? - number("first_token_ms")?) / 1e3,
+            drafted: number("drafted_tokens")? as usize,
+            accepted: number("accepted_tokens")? as usize,
         })
     }
 }
@@ -193,6 +195,9 @@ pub(super) struct Chat {
     pub(super) text: String,
     pub(super) tokens: usize,
     pub(super) seconds: f64,
+    /// Tokens that were guessed, and those of them that were right.
+    pub(super) drafted: usize,
+    pub(super) accepted: usize,
 }
 
 impl Drop for Server {

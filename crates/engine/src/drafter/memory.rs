@@ -60,12 +60,21 @@ pub(super) struct DraftMemory {
     pool: BlockPool,
     tree: PrefixTree,
     seen: BTreeMap<SequenceId, Seen>,
+    /// Whether blocks stay when nobody holds them.
+    pub(super) keeps: bool,
 }
 
 impl DraftMemory {
     pub(super) fn new(block_count: usize) -> Self {
         let (pool, tree) = (BlockPool::new(block_count), PrefixTree::default());
-        Self { pool, tree, seen: BTreeMap::new() }
+        Self { pool, tree, seen: BTreeMap::new(), keeps: true }
+    }
+
+    /// Gives up what nobody holds.
+    fn clear(&mut self) {
+        while let Some(freed) = self.tree.evict() {
+            self.pool.free(vec![freed.block]);
+        }
     }
 
     /// Blocks that sequences hold, shared ones once.
@@ -118,7 +127,7 @@ impl DraftMemory {
     /// Adds blocks until a sequence's table holds `end` positions, at the cost of what nobody
     /// holds; returns for how many it has room.
     pub(super) fn grow(&mut self, id: SequenceId, end: usize) -> usize {
-        let Self { pool, tree, seen } = self;
+        let Self { pool, tree, seen, .. } = self;
         let Some(seen) = seen.get_mut(&id) else { return 0 };
         while seen.blocks.len() * BLOCK_TOKENS < end {
             if pool.available() == 0 {
@@ -132,7 +141,7 @@ impl DraftMemory {
 
     /// Lets others share the full blocks of a sequence, before guesses are stored.
     pub(super) fn share(&mut self, of: &Draftee<'_>) {
-        let Self { pool, tree, seen } = self;
+        let Self { pool, tree, seen, .. } = self;
         let Some(seen) = seen.get_mut(&of.id) else { return };
         let sure = &of.tokens[..seen.n_stored];
         loop {
@@ -149,7 +158,7 @@ impl DraftMemory {
 
     /// Forgets the sequences that are not kept.
     pub(super) fn retain(&mut self, is_kept: &dyn Fn(SequenceId) -> bool) {
-        let Self { pool, tree, seen } = self;
+        let Self { pool, tree, seen, .. } = self;
         seen.retain(|&id, seen| {
             let stays = is_kept(id);
             if !stays {
@@ -158,6 +167,9 @@ impl DraftMemory {
             }
             stays
         });
+        if !self.keeps {
+            self.clear();
+        }
     }
 
     /// A block that nobody holds, for a moment.

@@ -29,16 +29,20 @@ pub struct DraftCosts {
     steps: StepCosts,
     /// Of one block of a prompt.
     block_seconds: f64,
+    /// Of the draw of one guess.
+    draw_seconds: f64,
 }
 
 impl DraftCosts {
-    /// From steps of a few tokens and one of [`BLOCK_TOKENS`] tokens without logits; where noise
-    /// says that this takes less than the longest of the others, that counts.
+    /// From steps of a few tokens, one of [`BLOCK_TOKENS`] tokens without logits, and the draw of
+    /// a guess; where noise says that the block takes less than the longest of the others, that
+    /// counts.
     #[must_use]
-    pub fn new(steps: StepCosts, block_seconds: f64) -> Self {
+    pub fn new(steps: StepCosts, block_seconds: f64, draw_seconds: f64) -> Self {
         let longest = steps.seconds(steps.n_known());
         // NaN is less than nothing.
-        Self { block_seconds: block_seconds.max(longest), steps }
+        let (block_seconds, draw_seconds) = (block_seconds.max(longest), draw_seconds.max(0.0));
+        Self { steps, block_seconds, draw_seconds }
     }
 
     /// Seconds of one step of `n_tokens`; straight lines where nothing was measured.
@@ -358,14 +362,16 @@ fn trial(
     let each = || prospects.iter().zip(&shares);
     let kept = each().filter(|(_, share)| share.n_guess == 0).map(|(p, _)| p.n_lookup);
     let n_without = n + kept.sum::<usize>();
-    let n_tokens = n_without + shares.iter().map(|share| share.n_guess).sum::<usize>();
+    let n_guesses: usize = shares.iter().map(|share| share.n_guess).sum();
+    let n_tokens = n_without + n_guesses;
     if n_tokens > main.n_known() {
         return None;
     }
     let first: usize = shares.iter().map(|share| share.n_compute).sum();
     let later = (2..=deepest)
         .map(|place| draft.seconds(shares.iter().filter(|share| share.n_guess >= place).count()));
-    let draft_seconds = draft.seconds(first) + later.sum::<f64>();
+    let draws = draft.draw_seconds * n_guesses as f64;
+    let draft_seconds = draft.seconds(first) + later.sum::<f64>() + draws;
     let main_seconds = main.seconds(n_tokens);
     let by_lookup = |of: fn(&Prospect) -> f64| prospects.iter().map(of).sum::<f64>();
     let n_lookup = by_lookup(|prospect| prospect.n_lookup as f64) as usize;

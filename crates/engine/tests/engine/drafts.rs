@@ -140,7 +140,7 @@ fn plain(config: Config) -> Engine<MockModel> {
 }
 
 fn cheap() -> DraftCosts {
-    DraftCosts::new(StepCosts::new(&[0.05; 16]).unwrap(), 0.05)
+    DraftCosts::new(StepCosts::new(&[0.05; 16]).unwrap(), 0.05, 0.0)
 }
 
 fn request(name: usize, n_prompt: usize, max_tokens: usize) -> Request {
@@ -251,6 +251,23 @@ fn tenants_do_not_share_in_the_drafter_either() {
 }
 
 #[test]
+fn nothing_stays_in_the_drafter_where_nothing_is_to_stay() {
+    let requests = [request(1, 320, 60)];
+    let computed = |keeps: bool| -> usize {
+        let log: Arc<Log> = Arc::default();
+        let drafter = ModelDrafter::new(MockModel::new(100, 4096), VOCAB).unwrap();
+        let drafter = if keeps { drafter } else { drafter.without_prefixes() };
+        let fresh = || ModelDrafter::new(MockModel::new(100, 4096), VOCAB).unwrap();
+        let (fresh, shared) = (Box::new(fresh), Arc::clone(&log));
+        let mut engine = engine(Box::new(Watched { drafter, fresh, log: shared }));
+        answers(&mut engine, &requests);
+        answers(&mut engine, &requests);
+        log.computed.lock().unwrap().iter().sum()
+    };
+    assert!(computed(false) >= computed(true) + 320);
+}
+
+#[test]
 fn tokens_that_may_not_end_the_answer_yet_are_not_guessed() {
     let log: Arc<Log> = Arc::default();
     let mut engine = engine(Watched::of(MockModel::new(100, 4096), &log));
@@ -340,6 +357,24 @@ fn a_drafter_that_fails_or_lies_harms_nobody() {
     assert_eq!(answers(&mut lied_to, &requests), expect);
     assert_eq!(lied_to.draft_fault(), None);
     assert!(lied_to.stats().drafted_tokens > 0);
+}
+
+#[test]
+fn a_drafter_that_panics_is_not_asked_again() {
+    let panics = |_: &Wanted<'_>| -> Result<Vec<u32>, ForwardFault> { panic!("out of order") };
+    let mut engine = engine(Box::new(Scripted(panics)));
+    engine.submit(request(1, 20, 60)).unwrap();
+    let mut events = Vec::new();
+    let steps = std::panic::AssertUnwindSafe(|| {
+        while !engine.is_idle() {
+            engine.step(&mut events);
+        }
+    });
+    assert!(std::panic::catch_unwind(steps).is_err());
+    engine.abandon(&mut events);
+    let requests = [request(1, 20, 60)];
+    assert_eq!(answers(&mut engine, &requests), without(&requests));
+    assert_eq!(engine.draft_fault(), Some("the drafter panicked"));
 }
 
 #[test]

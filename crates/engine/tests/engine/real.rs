@@ -33,7 +33,7 @@ fn run_drafted(
     let log = Arc::default();
     let (vocab_size, draft) = (model.spec().vocab_size, Arc::clone(draft));
     let drafter = move || PagedModel::new(Arc::clone(&draft), 64, usize::MAX);
-    let costs = DraftCosts::new(StepCosts::new(&[0.05; 16]).unwrap(), 0.05);
+    let costs = DraftCosts::new(StepCosts::new(&[0.05; 16]).unwrap(), 0.05, 0.0);
     let paged = PagedModel::new(Arc::clone(model), 64, usize::MAX);
     let mut engine = Engine::new(paged, config)
         .unwrap()

@@ -158,7 +158,7 @@ impl Simulation {
         let (log, wrong) = (Arc::default(), [0, 0, 20, 60, 100][dice.below(5)]);
         if kind == Kind::Drafted {
             let model = MockModel::new(1 + dice.below(20), 40 + dice.below(140)).wrong(wrong);
-            let costs = DraftCosts::new(StepCosts::new(&[0.05; 16]).unwrap(), 0.05);
+            let costs = DraftCosts::new(StepCosts::new(&[0.05; 16]).unwrap(), 0.05, 0.0);
             engine = engine.with_drafter(Watched::of(model, &log), Some(costs));
         }
         Self {

@@ -3,7 +3,7 @@
 mod bench;
 mod list;
 mod pack;
-pub(crate) mod pull;
+mod pull;
 mod remove;
 mod render;
 mod run;

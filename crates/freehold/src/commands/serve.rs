@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     let address = bound.address();
     let room = Room { parallel: usize::from(args.parallel.max(1)), queue: usize::from(args.queue) };
     let prefixes = PrefixUse::new(locator, &args.sparing)?;
-    let draft = Draft::find(&args.sparing, locator)?;
+    let draft = Draft::find(&args.sparing, locator, &bars)?;
     let how = Arc::new(How::new(&args.compute, &args.sparing, prefixes, draft, room));
     let budget = Budget::new(args.memory)?;
     let entries = if found.is_empty() {

@@ -78,12 +78,7 @@ pub(super) fn load<const N: usize>(
     Ok(Some(Pairs { a, b }))
 }
 
-fn pack_b(
-    pool: &Pool,
-    arena: &mut Arena,
-    b: &Tensor,
-    rows: Rows,
-) -> Result<Matrix, AdapterError> {
+fn pack_b(pool: &Pool, arena: &mut Arena, b: &Tensor, rows: Rows) -> Result<Matrix, AdapterError> {
     let dtype = match b.dtype {
         dtype @ (DType::F16 | DType::BF16) => dtype,
         _ => DType::F32,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::scripted::{CONTEXT, END, Scripted, SlowClock, local, local_with};
+use crate::scripted::{CONTEXT, END, Scripted, SlowClock, local, local_guessing, local_with};
 use serve::{
     Chat, Delta, Dry, Error, Event, FinishReason, Generate, Input, Message, Part, Reply, Request,
     Role, Sampling,
@@ -304,6 +304,18 @@ fn timings_come_from_the_clock_that_was_passed_in() {
     assert_eq!(timings.prefill_tokens_per_second(), Some(1.0));
     assert_eq!(timings.decode_tokens, 3);
     assert_eq!(timings.decode_tokens_per_second(), Some(0.5));
+}
+
+#[test]
+fn guesses_are_counted_and_change_no_text() {
+    let script = "again and again and again and again and again and again";
+    let costs = engine::speculate::StepCosts::new(&[1.0; 8]).unwrap();
+    let guessed = reply(&local_guessing(script, costs), ask("Q")).unwrap();
+    assert_eq!(guessed.choices[0].text, script);
+    let timings = guessed.timings;
+    assert!(timings.accepted_tokens > 10, "{timings:?}");
+    assert!(timings.accepted_tokens <= timings.drafted_tokens, "{timings:?}");
+    assert_eq!(reply(&local(script), ask("Q")).unwrap().timings.drafted_tokens, 0);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use constrain::{Token, Vocabulary};
+use engine::speculate::StepCosts;
 use engine::{Batch, Config, Engine, ForwardFault, LogitRows, StepModel, uniform};
 use serve::{
     ChatPrompt, ChatTokens, Clock, Detokenize, Local, LocalOptions, Sampling, SystemClock,
@@ -224,11 +225,29 @@ pub(crate) fn local_in(format: &str, model: Scripted) -> Local {
 }
 
 fn start_with(model: Scripted, text: ByteText, clock: Arc<dyn Clock>, queue_max: usize) -> Local {
+    start_guessing(model, text, clock, queue_max, None)
+}
+
+/// A model for which tokens are guessed by what steps are said to cost.
+pub(crate) fn local_guessing(script: &str, costs: StepCosts) -> Local {
+    let model = Scripted { script: script.to_owned(), ..Default::default() };
+    let clock = Arc::new(SystemClock::default());
+    start_guessing(model, ByteText::default(), clock, 16, Some(costs))
+}
+
+fn start_guessing(
+    model: Scripted,
+    text: ByteText,
+    clock: Arc<dyn Clock>,
+    queue_max: usize,
+    costs: Option<StepCosts>,
+) -> Local {
     // The model knows a prompt by its first block.
     let config = Config {
         running_max: 16,
         waiting_max: queue_max,
         keep_prefixes: false,
+        costs,
         ..Config::default()
     };
     let engine = Engine::new(model, config).unwrap();

@@ -19,7 +19,7 @@ fn linear(single: f64, slope: f64) -> StepCosts {
 fn drafter(ratio: f64, slope: f64) -> DraftCosts {
     let steps = linear(0.02 * ratio, slope);
     let block_seconds = 0.02 * ratio * (1.0 + slope * BLOCK_TOKENS as f64);
-    DraftCosts::new(steps, block_seconds)
+    DraftCosts::new(steps, block_seconds, 0.0)
 }
 
 /// A sequence: what is left of it, and what the draft model knows.
@@ -145,7 +145,8 @@ impl Run {
         let deepest = shares.iter().map(|share| share.n_guess).max().unwrap_or(0);
         let at = |place| shares.iter().filter(|share| share.n_guess >= place).count();
         let later: f64 = (2..=deepest).map(|place| self.draft.seconds(at(place))).sum();
-        self.draft.seconds(first) + later
+        let n_guesses: usize = shares.iter().map(|share| share.n_guess).sum();
+        self.draft.seconds(first) + later + n_guesses as f64 * self.draft.draw_seconds
     }
 
     fn speedup(&self) -> f64 {
@@ -238,7 +239,7 @@ fn losses_are_bounded_whatever_is_accepted() {
         let main = StepCosts::new(&measured).unwrap();
         let fast: Vec<f64> =
             (0..STEP_TOKENS_MAX as u64).map(|t| 0.0002 + of(50 + t) * 0.004).collect();
-        let draft = DraftCosts::new(StepCosts::new(&fast).unwrap(), of(99) * 0.02);
+        let draft = DraftCosts::new(StepCosts::new(&fast).unwrap(), of(99) * 0.02, of(98) * 0.001);
         let mut run = Run::new(main, draft);
         for round in 0..1 + (of(20) * 4.0) as u64 {
             let n_tokens = 50 + (of(21 + round) * 400.0) as usize;
@@ -316,10 +317,10 @@ fn prompts_are_computed_where_enough_is_left() {
 
 #[test]
 fn costs_between_and_beyond_are_on_lines() {
-    let costs = DraftCosts::new(linear(1.0, 0.0), 3.0);
+    let costs = DraftCosts::new(linear(1.0, 0.0), 3.0, 0.0);
     assert_eq!([0, 1, 16, 24, 32, 64].map(|n| costs.seconds(n)), [0.0, 1.0, 1.0, 2.0, 3.0, 6.0]);
     // What noise says of a block is never less than what a part of it takes.
     for noise in [0.5, f64::NAN] {
-        assert_eq!(DraftCosts::new(linear(1.0, 0.0), noise).seconds(BLOCK_TOKENS), 1.0);
+        assert_eq!(DraftCosts::new(linear(1.0, 0.0), noise, noise).seconds(BLOCK_TOKENS), 1.0);
     }
 }

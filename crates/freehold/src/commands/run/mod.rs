@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Run, locator: &Locator) -> Result<()> {
     let found = locator.find_or_pull(&args.model, &Bars::new())?;
     let packed = PackedUse::new(locator, found.model, args.compute.packed).with_hint();
     let prefixes = PrefixUse::new(locator, &args.sparing)?;
-    let mut draft = Draft::find(&args.sparing, locator)?;
+    let mut draft = Draft::find(&args.sparing, locator, &Bars::new())?;
     // There may be one answer only.
     draft.iter_mut().for_each(|draft| draft.measures_at_start = true);
     let how = How::new(&args.compute, &args.sparing, prefixes, draft, ROOM);
