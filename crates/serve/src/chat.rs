@@ -22,8 +22,9 @@ pub(crate) fn template_input(chat: &Chat) -> Result<TemplateInput, Error> {
         convert(index, message, &mut messages)?;
     }
     let shows_tools = chat.tool_choice != ToolChoice::None && !chat.tools.is_empty();
-    let tools = shows_tools
-        .then(|| Value::Array(chat.tools.iter().map(|tool| definition(&tool.definition)).collect()));
+    let tools = shows_tools.then(|| {
+        Value::Array(chat.tools.iter().map(|tool| definition(&tool.definition)).collect())
+    });
     Ok(TemplateInput { messages: Value::Array(messages), tools })
 }
 

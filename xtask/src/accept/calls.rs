@@ -11,7 +11,9 @@ use anyhow::{Context as _, Result};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Instant;
-use testkit::calls::{Asked, CALL_FORMATS, CallFormat, CallModel, Tally, Words, questions, tool_sets};
+use testkit::calls::{
+    Asked, CALL_FORMATS, CallFormat, CallModel, Tally, Words, questions, tool_sets,
+};
 use weights::Gguf;
 
 /// Questions to each format, each asked for streamed and whole.
@@ -68,8 +70,7 @@ fn counted(context: &Context, format: &'static CallFormat, words: &Words) -> Res
     command.args(["--packed", "off"]);
     let server = Server::start(command)?;
     let sets = tool_sets();
-    let asked =
-        Asked { address: server.address(), name: server::NAME, model: &model, sets: &sets };
+    let asked = Asked { address: server.address(), name: server::NAME, model: &model, sets: &sets };
     Ok(asked.ask_all(&questions(&sets, QUESTIONS), CLIENTS)?)
 }
 

@@ -4,7 +4,9 @@ use crate::data::{freehold, home};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
-use testkit::calls::{Asked, CALL_FORMATS, CallFormat, CallModel, Tally, Words, questions, tool_sets};
+use testkit::calls::{
+    Asked, CALL_FORMATS, CallFormat, CallModel, Tally, Words, questions, tool_sets,
+};
 use testkit::process::{Server, free_port};
 
 /// One question of each kind about each set of tools.

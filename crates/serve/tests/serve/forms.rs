@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::scripted::{Scripted, local, local_in, local_with};
 use serve::{
-    CallFolder, Chat, Choice, Delta, Error, Event, FinishReason, Generate, Input, Message, Reply, Request,
-    ResponseFormat, Role, Sampling, Tool, ToolChoice,
+    CallFolder, Chat, Choice, Delta, Error, Event, FinishReason, Generate, Input, Message, Reply,
+    Request, ResponseFormat, Role, Sampling, Tool, ToolChoice,
 };
 
 fn noise() -> Scripted {

@@ -34,7 +34,8 @@ impl CallFormat {
     }
 }
 
-const NONE: CallFormat = CallFormat { name: "", file: None, signs: &[], specials: &[], markers: &[] };
+const NONE: CallFormat =
+    CallFormat { name: "", file: None, signs: &[], specials: &[], markers: &[] };
 const DEEPSEEK: [&str; 8] = [
     "<｜end▁of▁sentence｜>",
     "<｜tool▁calls▁begin｜>",

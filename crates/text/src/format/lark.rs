@@ -147,7 +147,6 @@ impl<'a> Lark<'a> {
         }
         self.rule("until", &format!("{terminal} {}", rest.join(" ")))
     }
-
 }
 
 /// An expression of terminals for text without this marker, whatever tokens it is of.

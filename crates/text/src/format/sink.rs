@@ -178,7 +178,8 @@ impl Sink<'_> {
         }
         let index = self.calls.n;
         if let Now::Named(name, id) = std::mem::replace(&mut self.calls.now, Now::Begun) {
-            let id = id.unwrap_or_else(|| make_id(self.calls.ids, &name, self.calls.id_seed, index));
+            let id =
+                id.unwrap_or_else(|| make_id(self.calls.ids, &name, self.calls.id_seed, index));
             self.out.push(Delta::CallStart { index, id, name });
         }
         match self.out.last_mut() {

@@ -313,18 +313,12 @@ const WRITES: [(&str, &str); 21] = [
         "kimi-k2",
         "<|tool_calls_section_begin|><|tool_call_begin|>functions.write:0<|tool_call_argument_begin|>{\"text\": \"TEXT\"}<|tool_call_end|><|tool_calls_section_end|>",
     ),
-    (
-        "glm",
-        "<tool_call>write\n<arg_key>text</arg_key>\n<arg_value>TEXT</arg_value>\n</tool_call>",
-    ),
+    ("glm", "<tool_call>write\n<arg_key>text</arg_key>\n<arg_value>TEXT</arg_value>\n</tool_call>"),
     (
         "minimax-m2",
         "<minimax:tool_call><invoke name=\"write\">\n<parameter name=\"text\">TEXT</parameter></invoke></minimax:tool_call>",
     ),
-    (
-        "minimax-m1",
-        r#"<tool_calls>{"name": "write", "arguments": {"text": "TEXT"}}</tool_calls>"#,
-    ),
+    ("minimax-m1", r#"<tool_calls>{"name": "write", "arguments": {"text": "TEXT"}}</tool_calls>"#),
     ("apriel", r#"<tool_calls>[{"name": "write", "arguments": {"text": "TEXT"}}]</tool_calls>"#),
     (
         "harmony",
@@ -369,7 +363,10 @@ fn arguments_come_as_they_are_written_in_every_format() {
         check_order(&out);
         let answer = Answer::from_deltas(&out);
         assert_eq!(answer.calls.len(), 1, "{name}: {answer:?}");
-        assert_eq!((answer.calls[0].arguments.as_str(), answer.content.as_str()), (&*arguments, ""));
+        assert_eq!(
+            (answer.calls[0].arguments.as_str(), answer.content.as_str()),
+            (&*arguments, "")
+        );
     }
 }
 

@@ -295,17 +295,26 @@ const UGLIES: &[Ugly] = &[
         calls: &[PARIS],
         ..UGLY
     },
-    Ugly {
-        format: "glm",
-        text: "<tool_call>ping</arg_value></tool_call>",
-        calls: &[PING],
-        ..UGLY
-    },
+    Ugly { format: "glm", text: "<tool_call>ping</arg_value></tool_call>", calls: &[PING], ..UGLY },
     // A value that is not closed runs on, and the call is not whole.
     Ugly {
         format: "qwen3-coder",
         text: "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</function>\n</tool_call>",
         calls: &[("get_weather", "{\"city\":\"Paris\\n</function>\\n</tool_call>")],
+        ..UGLY
+    },
+    // The marker around a call is missing, and nothing of prose about it is taken for one.
+    Ugly {
+        format: "qwen3-coder",
+        text: "I look.\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n</function>\n</tool_call>\n<function=ping>\n</function>",
+        content: "I look.",
+        calls: &[PARIS, PING],
+        ..UGLY
+    },
+    Ugly {
+        format: "qwen3-coder",
+        text: "Write <function=NAME> and <function=ping to call.",
+        content: "Write <function=NAME> and <function=ping to call.",
         ..UGLY
     },
     // Tags that are indented.
