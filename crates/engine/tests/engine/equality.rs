@@ -211,7 +211,7 @@ fn nothing_changes_anything(path: &Path, others: usize) {
     let drafted = check("speculation", &mut with_store(drafts.clone()), &all[..JUDGED]);
     assert!(drafted.drafted_tokens > 20, "{drafted:?}");
     // The model as its own draft model is right wherever it is asked for the same.
-    let of_costs = DraftCosts::new(StepCosts::new(&[0.05; 16]).unwrap(), 0.05);
+    let of_costs = DraftCosts::new(StepCosts::new(&[0.05; 16]).unwrap(), 0.05, 0.0);
     let paged = PagedModel::new(Arc::clone(&subject.model), blocks, usize::MAX);
     let drafter = ModelDrafter::new(paged, subject.model.spec().vocab_size).unwrap();
     let mut engine = subject.engine(drafts.clone(), blocks);

@@ -38,6 +38,9 @@ pub(super) struct Marked {
     pub(super) between: &'static str,
     /// A call is the whole answer and needs no marker; what is in `open` may be left out.
     pub(super) bare: bool,
+    /// Whether models are known to leave `open` out: a call then begins with its own first
+    /// marker.
+    pub(super) may_lack_open: bool,
     pub(super) body: Form,
 }
 
@@ -129,6 +132,7 @@ const NO_MARKS: Marked = Marked {
     close: "",
     between: "\n",
     bare: false,
+    may_lack_open: false,
     body: Form::Object { key: "arguments", id: false },
 };
 
@@ -166,6 +170,7 @@ pub(super) const FORMATS: &[Format] = &[
         layout: Layout::Marked(Marked {
             open: "<tool_call>\n",
             close: "\n</tool_call>",
+            may_lack_open: true,
             body: Form::Tagged(QWEN_TAGS),
             ..NO_MARKS
         }),

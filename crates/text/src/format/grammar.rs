@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::data::{Dialect, Form, Format, Ids, Layout, Marked, Reasoning};
+use super::data::{Dialect, Form, Format, Ids, Layout, Marked, Reasoning, Tagged};
 use super::lark::{ANY, Lark, literal, spaced, without};
 use super::schema::Schemas;
 use super::tools::{Tool, check};
@@ -205,7 +205,11 @@ impl Writer<'_> {
             });
         }
         let text = self.lark.terminal(&match marked {
-            Some(marked) if !marked.bare => text_not(&text_begins, &without(trigger(&marked))),
+            Some(marked) if !marked.bare => {
+                let parts = [Some(trigger(&marked)), bare_trigger(&marked)];
+                let parts: Vec<String> = parts.into_iter().flatten().map(without).collect();
+                text_not(&text_begins, &format!("({})", parts.join(" & ")))
+            }
             _ => text_not(&text_begins, ANY),
         })?;
         let Some((marked, calls)) = calls else { return Ok(text) };
@@ -215,8 +219,39 @@ impl Writer<'_> {
         if marked.bare {
             return Ok(format!("{text} | {}", self.calls_alone(*marked, calls)));
         }
-        let head = self.lark.until(&text_not(&begins, ANY), trigger(marked))?;
-        Ok(format!("{text} | {head} {}", calls.rest))
+        let Some(bare) = bare_trigger(marked) else {
+            let head = self.lark.until(&text_not(&begins, ANY), trigger(marked))?;
+            return Ok(format!("{text} | {head} {}", calls.rest));
+        };
+        // Whichever comes first.
+        let other = text_not(&begins, &without(bare));
+        let head = self.lark.until(&other, trigger(marked))?;
+        let other = text_not(&begins, &without(trigger(marked)));
+        let bare_head = self.lark.until(&other, bare)?;
+        let bare_rest = self.bare_calls(*marked, tools)?;
+        Ok(format!("{text} | {head} {} | {bare_head} {bare_rest}", calls.rest))
+    }
+
+    /// Calls whose first lacks the marker around it, from after its own first marker.
+    fn bare_calls(&mut self, marked: Marked, tools: &[&Tool]) -> Result<String, FormatError> {
+        let Form::Tagged(tags) = marked.body else {
+            return Err(FormatError::NoCalls { format: self.format.name });
+        };
+        let mut schemas = Schemas::new(self.format, self.options.strict);
+        let bare = Marked { body: Form::Tagged(Tagged { before_name: "", ..tags }), ..marked };
+        let first = self.calls_after("", &bare, tools, &mut schemas)?;
+        let close = self.lark.layout(marked.close);
+        let more = match self.several() {
+            true => {
+                let one = self.calls_after("", &marked, tools, &mut schemas)?;
+                let open = self.lark.layout(&format!("{}{}", marked.between, marked.open));
+                // Tags after a gap are one with it, to be told from the marker.
+                let again = self.calls_after(marked.between, &marked, tools, &mut schemas)?;
+                format!("(({open} {one} | {again}) ({close})?)*")
+            }
+            false => String::new(),
+        };
+        self.lark.rule("calls", &format!("{first} ({close})? {more} /[ \\n]{{1,4}}/?"))
     }
 
     /// Calls without text before them.
@@ -432,6 +467,14 @@ struct Calls {
 /// The marker that begins calls.
 fn trigger(marked: &Marked) -> &'static str {
     marked.section.map_or(marked.open, |(open, _)| open).trim_end()
+}
+
+/// The marker that begins a call where the one around it is left out.
+fn bare_trigger(marked: &Marked) -> Option<&'static str> {
+    match marked.body {
+        Form::Tagged(tags) if marked.may_lack_open => Some(tags.before_name),
+        _ => None,
+    }
 }
 
 /// What a marker has after the part that is looked for in text.

@@ -196,7 +196,10 @@ impl StreamParser {
     fn triggers(&self) -> Vec<&'static str> {
         let Some(marked) = self.marked().filter(|marked| !marked.bare) else { return Vec::new() };
         match marked.section {
-            None => vec![marked.open.trim_end()],
+            None => {
+                let bare = Some(first_of_body(&marked)).filter(|_| marked.may_lack_open);
+                [marked.open.trim_end()].into_iter().chain(bare).collect()
+            }
             Some((open, _)) => {
                 let again = Some(first_of(&marked)).filter(|first| first.len() > 1);
                 let again = again.filter(|_| self.in_section && !marked.list);
@@ -320,14 +323,14 @@ impl StreamParser {
         self.raw = std::mem::take(&mut self.space);
         self.raw.push_str(marker);
         self.has_call = false;
-        let in_section = trigger > 0;
-        self.in_section = in_section || marked.section.is_some();
+        self.in_section = marked.section.is_some();
         self.state = match marked.section {
             Some(_) if marked.list => State::List,
-            Some(_) if !in_section => self.next_state(),
+            Some(_) if trigger == 0 => self.next_state(),
             _ => self.body_state(),
         };
-        if in_section && marked.open.is_empty() {
+        // A marker beside the usual one, which may be the call's own.
+        if trigger > 0 && marker == first_of_body(&marked) {
             self.feed_body(marker);
         }
     }
@@ -553,11 +556,18 @@ fn bare_openers(marked: Marked) -> Vec<&'static str> {
 
 /// What a call in a section begins with.
 fn first_of(marked: &Marked) -> &'static str {
-    match (marked.open.trim_end(), marked.body) {
-        ("", Form::Tagged(tags)) => tags.before_name,
-        ("", Form::Named { before, .. }) => before,
-        ("", Form::Object { .. } | Form::Python) => "{",
-        (open, _) => open,
+    match marked.open.trim_end() {
+        "" => first_of_body(marked),
+        open => open,
+    }
+}
+
+/// What a call begins with behind the marker around it.
+fn first_of_body(marked: &Marked) -> &'static str {
+    match marked.body {
+        Form::Tagged(tags) => tags.before_name,
+        Form::Named { before, .. } => before,
+        Form::Object { .. } | Form::Python => "{",
     }
 }
 

@@ -21,6 +21,7 @@ const ENDINGS: &[&str] = &[
     "[/THINK]",
     "<channel|>",
     "<tool_call>",
+    "<function=",
     "<tool_calls>",
     "<seed:tool_call>",
     "<minimax:tool_call>",

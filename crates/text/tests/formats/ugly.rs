@@ -303,6 +303,20 @@ const UGLIES: &[Ugly] = &[
         calls: &[("get_weather", "{\"city\":\"Paris\\n</function>\\n</tool_call>")],
         ..UGLY
     },
+    // The marker around a call is missing, and nothing of prose about it is taken for one.
+    Ugly {
+        format: "qwen3-coder",
+        text: "I look.\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n</function>\n</tool_call>\n<function=ping>\n</function>",
+        content: "I look.",
+        calls: &[PARIS, PING],
+        ..UGLY
+    },
+    Ugly {
+        format: "qwen3-coder",
+        text: "Write <function=NAME> and <function=ping to call.",
+        content: "Write <function=NAME> and <function=ping to call.",
+        ..UGLY
+    },
     // Tags that are indented.
     Ugly {
         format: "minimax-m2",
