@@ -14,7 +14,7 @@ const LOOP: &str = "\
 Begin with:
   freehold pull smollm2:135m              fetch a small open model
   freehold run smollm2:135m               talk to it
-  freehold serve smollm2:135m             the OpenAI API on http://127.0.0.1:8080/v1
+  freehold serve smollm2:135m             the APIs on http://127.0.0.1:8080
 
 MODEL is a path (a GGUF file or a Hugging Face folder), owner/repo[:QUANT], or a name from the
 catalogue such as smollm2:135m. run, serve, bench and trace take MODEL+ADAPTER, where ADAPTER is
@@ -293,11 +293,12 @@ Examples:
   freehold serve model.gguf --port 9000
   freehold serve model.gguf --host 0.0.0.0 --allow-open     for everybody in the network
 
-Then, from any OpenAI client with base URL http://127.0.0.1:8080/v1, or:
+Then, from any client of OpenAI with base URL http://127.0.0.1:8080/v1, of Anthropic or Ollama with
+http://127.0.0.1:8080, or:
   curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
-    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'
+    -d '{\"model\": \"smollm2:135m\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'
 
-GET /health answers 200 when the server is ready.")]
+GET /health answers 200 when the server is ready, GET /v1/capabilities what it takes.")]
 pub(crate) struct Serve {
     /// The model
     pub(crate) model: String,

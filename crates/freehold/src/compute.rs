@@ -69,6 +69,7 @@ pub(crate) fn pool(threads: Option<u16>) -> Arc<Pool> {
 
 /// A loaded model and how long that took, opening the file included.
 pub(crate) struct Loaded {
+    pub(crate) checkpoint: Checkpoint,
     pub(crate) model: Model,
     pub(crate) adapter: Option<Arc<LoadedAdapter>>,
     pub(crate) seconds: f64,
@@ -94,7 +95,7 @@ pub(crate) fn load(
         }
     };
     let adapter = found.adapter.as_deref().map(|path| adapter(&model, path)).transpose()?;
-    Ok(Loaded { model, adapter, seconds: begun.elapsed().as_secs_f64() })
+    Ok(Loaded { checkpoint, model, adapter, seconds: begun.elapsed().as_secs_f64() })
 }
 
 /// Loads the adapter at `path` for `model`.

@@ -13,6 +13,7 @@ mod machine;
 mod output;
 mod packed;
 mod progress;
+mod remote_pull;
 mod settings;
 mod texts;
 mod wiring;

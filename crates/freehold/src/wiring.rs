@@ -2,6 +2,7 @@
 //! and a running local model made of them.
 
 use crate::cli::{Compute, Sparing, Switch};
+use crate::commands::show::weight_details;
 use crate::compute::{self, Numerics};
 use crate::locate::Found;
 use crate::machine;
@@ -13,8 +14,8 @@ use engine::{Adapters, Config, Engine, PagedModel};
 use kernels::BLOCK_TOKENS;
 use model::Model;
 use serve::{
-    AdaptedModel, ChatPrompt, ChatTokens, Detokenize, Local, LocalOptions, SystemClock, TextFault,
-    TextModel,
+    AdaptedModel, ChatPrompt, ChatTokens, Detokenize, Local, LocalOptions, SystemClock,
+    TextDetails, TextFault, TextModel,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -96,6 +97,7 @@ pub(crate) fn start(
     sparing: &Sparing,
     packed: PackedUse<'_>,
     room: Room,
+    licence: Option<String>,
 ) -> Result<Local> {
     // The tokenizer is built while the weights are packed.
     let (text, loaded) = std::thread::scope(|scope| {
@@ -108,6 +110,8 @@ pub(crate) fn start(
     let loaded = loaded?;
     let text = text.map_err(|_| anyhow::anyhow!("the tokenizer's thread panicked"))??;
     let sampling = text.sampling.clone();
+    let weights = weight_details(&loaded.checkpoint, licence);
+    drop(loaded.checkpoint);
     let blocks = blocks(&loaded.model, compute, room.parallel)?;
     let context = compute.context.map_or(usize::MAX, |context| context as usize);
     let adapters = Adapters::default();
@@ -136,6 +140,7 @@ pub(crate) fn start(
         aliases: names.aliases,
         adapters: adapted,
         created,
+        weights,
         queue_max: room.queue,
         speculates: sparing.speculate == Switch::On,
         sampling,
@@ -163,6 +168,14 @@ fn blocks(model: &Model, compute: &Compute, parallel: usize) -> Result<usize> {
     let fits = usize::try_from(available / KV_MEMORY_SHARE / block_bytes.max(1)).unwrap_or(wanted);
     ensure!(fits > 0, "no memory for a KV cache: one block needs {block_bytes} bytes");
     Ok(wanted.min(fits))
+}
+
+impl Texts {
+    fn encode_with(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TextFault> {
+        let options = EncodeOptions { add_special, parse_special: false };
+        let tokens = self.tokenizer.encode(text, options);
+        tokens.map_err(|error| TextFault::Tokenizer(error.to_string()))
+    }
 }
 
 impl TextModel for Texts {
@@ -201,10 +214,27 @@ impl TextModel for Texts {
     }
 
     fn encode(&self, text: &str) -> Result<Vec<u32>, TextFault> {
-        let options = EncodeOptions { add_special: true, parse_special: false };
-        self.tokenizer
-            .encode(text, options)
-            .map_err(|error| TextFault::Tokenizer(error.to_string()))
+        self.encode_with(text, true)
+    }
+
+    fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TextFault> {
+        self.encode_with(text, false)
+    }
+
+    fn details(&self) -> TextDetails {
+        let name = |id: Option<u32>| id.and_then(|id| self.tokenizer.token_text(id).ok());
+        let template = self.template.as_ref().ok().and_then(texts::source);
+        let switch = template.is_some_and(serve::has_thinking_switch);
+        TextDetails {
+            template: template.map(str::to_owned),
+            calls_tools: self.format.as_ref().is_some_and(Format::has_calls),
+            reasons: self.format.as_ref().is_some_and(Format::has_reasoning),
+            thinking_switch: switch,
+            vocab_size: self.tokenizer.vocab_size(),
+            begin_token: name(self.tokenizer.bos()),
+            end_token: name(self.ends.first().copied()),
+            pad_token: name(self.tokenizer.pad()),
+        }
     }
 
     fn detokenizer(&self, shows_special: bool) -> Box<dyn Detokenize> {

@@ -5,6 +5,7 @@ use crate::commands::pull::Bars;
 use crate::locate::Locator;
 use crate::output::say;
 use crate::packed::PackedUse;
+use crate::remote_pull::RemotePull;
 use crate::wiring::{self, Names, Room};
 use anyhow::{Context as _, Result};
 use gateway::Config;
@@ -22,8 +23,17 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     let id = names.id.clone();
     let room = Room { parallel: usize::from(args.parallel.max(1)), queue: usize::from(args.queue) };
     let packed = PackedUse::new(locator, found.model, args.compute.packed);
-    let local = wiring::start(&found, names, &args.compute, &args.sparing, packed, room)?;
+    let local = wiring::start(
+        &found,
+        names,
+        &args.compute,
+        &args.sparing,
+        packed,
+        room,
+        locator.licence(found.model),
+    )?;
     say(format_args!("{id} is ready on http://{address}/v1 (Ctrl-C stops it)"));
+    let bound = bound.with_pull(Arc::new(RemotePull(locator.hub().clone())));
     bound.serve_until_signal(Arc::new(local))?;
     Ok(())
 }

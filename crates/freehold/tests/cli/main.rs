@@ -5,6 +5,7 @@ mod adapters;
 mod bad_input;
 mod bench;
 mod data;
+mod dialects;
 #[cfg(target_os = "linux")]
 mod faults;
 mod packed;

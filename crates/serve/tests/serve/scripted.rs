@@ -148,6 +148,10 @@ impl TextModel for ByteText {
         Ok(bytes(text))
     }
 
+    fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TextFault> {
+        self.encode(text)
+    }
+
     fn format(&self) -> Option<&Format> {
         self.format.as_ref()
     }
@@ -237,6 +241,7 @@ fn start_with(model: Scripted, text: ByteText, clock: Arc<dyn Clock>, queue_max:
         adapters: Vec::new(),
         aliases: Vec::new(),
         created: 1,
+        weights: Default::default(),
         queue_max,
         speculates: false,
         sampling: Sampling::default(),

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Run, locator: &Locator) -> Result<()> {
     let found = locator.find_or_pull(&args.model, &Bars::new())?;
     let packed = PackedUse::new(locator, found.model, args.compute.packed).with_hint();
     let names = Names::of_found(&args.model, &found, None);
-    let local = wiring::start(&found, names, &args.compute, &args.sparing, packed, ROOM)?;
+    let local = wiring::start(&found, names, &args.compute, &args.sparing, packed, ROOM, None)?;
     let question = piped.question(args.prompt.as_deref())?;
     let mut conversation = Conversation {
         generate: &local,
