@@ -27,6 +27,39 @@ pub struct Parameter {
     pub treatment: Treatment,
 }
 
+/// A row of what does something.
+pub(crate) const fn honoured(name: &'static str) -> Parameter {
+    Parameter { name, treatment: Treatment::Honoured }
+}
+
+/// A row of what is listed.
+pub(crate) const fn without_effect(name: &'static str) -> Parameter {
+    Parameter { name, treatment: Treatment::WithoutEffect }
+}
+
+/// A row of what is refused, but for values that ask for nothing.
+pub(crate) const fn refused(
+    name: &'static str,
+    unless: &'static [&'static str],
+    why: &'static str,
+) -> Parameter {
+    Parameter { name, treatment: Treatment::Refused { unless, why } }
+}
+
+/// Two tables as one.
+pub(crate) const fn joined<const N: usize>(
+    first: &[Parameter],
+    second: &[Parameter],
+) -> [Parameter; N] {
+    let mut all = [honoured(""); N];
+    let mut i = 0;
+    while i < N {
+        all[i] = if i < first.len() { first[i] } else { second[i - first.len()] };
+        i += 1;
+    }
+    all
+}
+
 /// A parameter that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refusal {

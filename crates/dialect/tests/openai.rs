@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use dialect::openai::{
-    ApiError, CHAT_PARAMETERS, COMPLETION_PARAMETERS, ChatStream, CompletionStream, decode_chat,
-    decode_completion, encode_chat, encode_completion,
+    CHAT_PARAMETERS, COMPLETION_PARAMETERS, ChatStream, CompletionStream, decode_chat,
+    decode_completion, encode_chat, encode_completion, encode_error,
 };
-use dialect::{CallMeta, StreamEncoder, Treatment};
+use dialect::{ApiError, CallMeta, StreamEncoder, Treatment};
 use serde_json::{Value, json};
 use serve::{
     Alternative, Chat, Delta, Dry, Error, Event, FinishReason, Input, LastN, Message, Part, Reply,
@@ -79,7 +79,7 @@ fn every_honoured_parameter_arrives() {
     assert_eq!(request.logprobs, Some(3));
     assert_eq!(request.response_format, ResponseFormat::Text);
     assert_eq!(conversation(&request.input).template_kwargs["enable_thinking"], false);
-    assert!(decoded.stream && decoded.include_usage);
+    assert!(decoded.stream && decoded.form.include_usage);
     assert_eq!(decoded.ignored, ["stream_options.include_obfuscation"]);
 }
 
@@ -414,29 +414,31 @@ fn a_completion_stream_adds_up_to_the_whole() {
 fn errors_have_one_status_each() {
     let of = |error: Error| {
         let error = ApiError::from(error);
-        (error.status, error.kind, error.code, error.retry_after.is_some())
+        let kind = encode_error(&error)["error"]["type"].as_str().map(str::to_owned);
+        (error.status, kind, error.code, error.retry_after.is_some())
     };
-    let invalid = "invalid_request_error";
+    let named = |name: &str| Some(name.to_owned());
+    let invalid = named("invalid_request_error");
     assert_eq!(
         of(Error::UnknownModel { model: "x".into(), available: "y".into() }),
-        (404, invalid, Some("model_not_found"), false)
+        (404, invalid.clone(), Some("model_not_found"), false)
     );
-    assert_eq!(of(Error::invalid("p", "m")), (400, invalid, None, false));
+    assert_eq!(of(Error::invalid("p", "m")), (400, invalid.clone(), None, false));
     assert_eq!(
         of(Error::not_supported("p", "w")),
-        (400, invalid, Some("unsupported_parameter"), false)
+        (400, invalid.clone(), Some("unsupported_parameter"), false)
     );
     assert_eq!(
         of(Error::ContextOverflow { prompt_tokens: 5, context_length: 4 }),
-        (400, invalid, Some("context_length_exceeded"), false)
+        (400, invalid.clone(), Some("context_length_exceeded"), false)
     );
     assert_eq!(
         of(Error::QueueFull { waiting: 1, limit: 1 }),
-        (429, "rate_limit_error", Some("queue_full"), true)
+        (429, named("rate_limit_error"), Some("queue_full"), true)
     );
-    assert_eq!(of(Error::Stopping), (503, "server_error", Some("shutting_down"), true));
-    assert_eq!(of(Error::Generation("x".into())), (500, "server_error", None, false));
-    let body = ApiError::from(Error::invalid("p", "m")).body();
+    assert_eq!(of(Error::Stopping), (503, named("server_error"), Some("shutting_down"), true));
+    assert_eq!(of(Error::Generation("x".into())), (500, named("server_error"), None, false));
+    let body = encode_error(&Error::invalid("p", "m").into());
     assert_eq!(
         body,
         json!({"error": {"message": "m", "type": invalid, "param": "p", "code": null}})
@@ -488,6 +490,7 @@ fn the_form_of_an_answer_is_said_once_and_in_known_words() {
         (json!({"grammar": "root ::= \"a\""}), "grammar"),
     ] {
         let error = decode(bad).err().unwrap();
-        assert!(error.body().to_string().contains(named), "{}", error.body());
+        let body = encode_error(&error).to_string();
+        assert!(body.contains(named), "{body}");
     }
 }

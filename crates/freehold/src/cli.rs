@@ -15,7 +15,7 @@ const LOOP: &str = "\
 Begin with:
   freehold pull smollm2:135m              fetch a small open model
   freehold run smollm2:135m               talk to it
-  freehold serve smollm2:135m             the OpenAI API on http://127.0.0.1:8080/v1
+  freehold serve smollm2:135m             the APIs on http://127.0.0.1:8080
 
 MODEL is a path (a GGUF file or a Hugging Face folder), owner/repo[:QUANT], or a name from the
 catalogue such as smollm2:135m. run, serve, bench and trace take MODEL+ADAPTER, where ADAPTER is
@@ -316,11 +316,12 @@ Examples:
   freehold serve model.gguf --host 0.0.0.0 --allow-open     for everybody in the network
   freehold serve qwen3:8b --draft qwen3:0.6b                the same answers, faster
 
-Then, from any OpenAI client with base URL http://127.0.0.1:8080/v1, or:
+Then, from any client of OpenAI with base URL http://127.0.0.1:8080/v1, of Anthropic or Ollama with
+http://127.0.0.1:8080, or:
   curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
-    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'
+    -d '{\"model\": \"smollm2:135m\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'
 
-GET /health answers 200 when the server is ready.
+GET /health answers 200 when the server is ready, GET /v1/capabilities what it takes.
 
 The first model is loaded at the start, others when a request asks for them. What a model takes is
 known before: weights, KV cache, buffers. Models that answer nobody are unloaded when others need

@@ -1,15 +1,17 @@
 //! The models of `freehold serve`: from what was typed, or from the data folder, to entries of a
 //! fleet, each with a loader of its own.
 
+use crate::commands::show::weight_details;
 use crate::compute;
 use crate::locate::{Found, Locator};
 use crate::output::say;
 use crate::packed::PackedUse;
 use crate::plan::{Budget, Fixed, Plan, kv_share};
+use crate::texts::Texts;
 use crate::wiring::{self, How, Names, Served};
 use anyhow::{Context as _, Result, bail, ensure};
 use hub::{Home, LocalModel, Manifest, ModelKey};
-use serve::{Admit, Admitted, Entry, Loader, Local, Name, Request, Reservation};
+use serve::{Admit, Admitted, Description, Entry, Loader, Local, Name, Request, Reservation};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -31,6 +33,8 @@ struct ModelLoader {
     place: Place,
     names: Names,
     adapted: Vec<(Names, PathBuf)>,
+    /// What the hub told of a model that was named.
+    licence: Option<String>,
     home: Home,
     how: Arc<How>,
     budget: Budget,
@@ -55,6 +59,11 @@ impl Admit for Resident {
         let local = self.local.as_ref().ok_or(serve::Error::Stopping)?;
         local.admit(request, arrived)
     }
+
+    fn describe(&self) -> Description {
+        let Some(local) = &self.local else { unreachable!("taken when it is dropped") };
+        local.describe()
+    }
 }
 
 impl Drop for Resident {
@@ -77,6 +86,12 @@ impl ModelLoader {
                 Ok((local.path.clone(), Some(local)))
             }
         }
+    }
+
+    /// As the hub told it when the model was pulled.
+    fn licence(&self, files: Option<&LocalModel>) -> Option<String> {
+        let pulled = files.and_then(|files| files.manifest.as_ref());
+        pulled.map_or_else(|| self.licence.clone(), |manifest| manifest.licence.clone())
     }
 
     fn fixed_of(&self, checkpoint: &Checkpoint) -> Result<Fixed> {
@@ -116,7 +131,8 @@ impl ModelLoader {
         let id = &self.names.id;
         say(format_args!("{id} takes {plan}"));
         let packed = PackedUse::at(&self.home, &self.model, self.how.compute.packed);
-        let served = Served { path: &path, names: &self.names, adapted: &self.adapted };
+        let weights = weight_details(&checkpoint, self.licence(files.as_ref()));
+        let served = Served { path: &path, names: &self.names, adapted: &self.adapted, weights };
         let local = wiring::load(&served, &checkpoint, &plan, packed, &self.how)?;
         let how = Arc::clone(&self.how);
         Ok(Resident { local: Some(local), id: id.clone(), how, _files: files })
@@ -124,6 +140,15 @@ impl ModelLoader {
 }
 
 impl Loader for ModelLoader {
+    fn describe(&self) -> Result<Description, String> {
+        let described = || {
+            let (path, files) = self.files()?;
+            let weights = weight_details(&compute::open(&path)?, self.licence(files.as_ref()));
+            anyhow::Ok(Description { weights, text: Arc::new(Texts::open(&path)?) })
+        };
+        described().map_err(|error| format!("{error:#}"))
+    }
+
     fn plan(&self) -> Result<Reservation, String> {
         let plan = self.planned().map_err(|error| format!("{error:#}"))?;
         Ok(Reservation { bytes: plan.bytes(), context_length: plan.context() })
@@ -214,6 +239,7 @@ fn loader(
         place,
         names,
         adapted: Vec::new(),
+        licence: None,
         home: home.clone(),
         how: Arc::clone(how),
         budget,

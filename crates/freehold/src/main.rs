@@ -17,6 +17,7 @@ mod packed;
 mod plan;
 mod prefixes;
 mod progress;
+mod remote_pull;
 mod settings;
 mod texts;
 mod units;

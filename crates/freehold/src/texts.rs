@@ -246,7 +246,11 @@ fn tokenizer_summary(path: &Path, checkpoint: &Checkpoint) -> Result<TokenizerSu
 /// The model's own chat template as it is written.
 pub(crate) fn template_source(path: &Path) -> Result<String> {
     let template = template(path)?;
+    Ok(source(&template).context("the template has no source")?.to_owned())
+}
+
+/// The source of the template that is used without tools.
+pub(crate) fn source(template: &ChatTemplate) -> Option<&str> {
     let name = template.names().find(|&name| name == "default").or_else(|| template.names().next());
-    let source = name.and_then(|name| template.source(name));
-    Ok(source.context("the template has no source")?.to_owned())
+    name.and_then(|name| template.source(name))
 }

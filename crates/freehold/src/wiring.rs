@@ -2,6 +2,7 @@
 //! and a running local model made of them.
 
 use crate::cli::{Compute, Sparing, Switch};
+use crate::commands::show::weight_details;
 use crate::compute::{self, Numerics};
 use crate::drafting::{Draft, Main};
 use crate::locate::Found;
@@ -16,7 +17,7 @@ use kernels::Pool;
 use model::{LoadOptions, Model};
 use serve::{
     AdaptedModel, AdapterDigests, ChatPrompt, ChatTokens, Clock, Detokenize, LazyAdapter, Local,
-    LocalOptions, SystemClock, TextFault, TextModel,
+    LocalOptions, SystemClock, TextDetails, TextFault, TextModel, WeightDetails,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -133,6 +134,8 @@ pub(crate) struct Served<'a> {
     pub(crate) names: &'a Names,
     /// The names of the model with an adapter, and where that lies.
     pub(crate) adapted: &'a [(Names, PathBuf)],
+    /// What its weights are.
+    pub(crate) weights: WeightDetails,
 }
 
 /// Loads a model alone in its process, with its adapter, and starts an engine over it.
@@ -145,7 +148,8 @@ pub(crate) fn start(found: &Found<'_>, packed: PackedUse<'_>, how: &How) -> Resu
     let budget = Budget::new(None)?;
     let plan = fixed.with_kv(kv_share(budget, &[fixed], &fixed))?;
     let names = &Names::of(found.model, &found.path, None);
-    let served = Served { path: &found.path, names, adapted: &adapted };
+    let weights = weight_details(&checkpoint, None);
+    let served = Served { path: &found.path, names, adapted: &adapted, weights };
     let local = load(&served, &checkpoint, &plan, packed, how)?;
     // Here nobody else asks: what is wrong with the adapter is told at once.
     local.load_adapters().map_err(|reason| anyhow::anyhow!(reason))?;
@@ -204,6 +208,7 @@ pub(crate) fn load(
         aliases: served.names.aliases.clone(),
         adapters: adapted(served.adapted, &model, &adapters, digests),
         created,
+        weights: served.weights.clone(),
         queue_max: how.room.queue,
         speculates: how.sparing.speculate == Switch::On,
         sampling,
@@ -242,6 +247,14 @@ fn adapted(
     listed.iter().map(one).collect()
 }
 
+impl Texts {
+    fn encode_with(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TextFault> {
+        let options = EncodeOptions { add_special, parse_special: false };
+        let tokens = self.tokenizer.encode(text, options);
+        tokens.map_err(|error| TextFault::Tokenizer(error.to_string()))
+    }
+}
+
 impl TextModel for Texts {
     fn chat(&self, prompt: &ChatPrompt<'_>) -> Result<ChatTokens, TextFault> {
         let template = self.template.as_ref().map_err(|reason| match reason {
@@ -278,10 +291,27 @@ impl TextModel for Texts {
     }
 
     fn encode(&self, text: &str) -> Result<Vec<u32>, TextFault> {
-        let options = EncodeOptions { add_special: true, parse_special: false };
-        self.tokenizer
-            .encode(text, options)
-            .map_err(|error| TextFault::Tokenizer(error.to_string()))
+        self.encode_with(text, true)
+    }
+
+    fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TextFault> {
+        self.encode_with(text, false)
+    }
+
+    fn details(&self) -> TextDetails {
+        let name = |id: Option<u32>| id.and_then(|id| self.tokenizer.token_text(id).ok());
+        let template = self.template.as_ref().ok().and_then(texts::source);
+        let switch = template.is_some_and(serve::has_thinking_switch);
+        TextDetails {
+            template: template.map(str::to_owned),
+            calls_tools: self.format.as_ref().is_some_and(Format::has_calls),
+            reasons: self.format.as_ref().is_some_and(Format::has_reasoning),
+            thinking_switch: switch,
+            vocab_size: self.tokenizer.vocab_size(),
+            begin_token: name(self.tokenizer.bos()),
+            end_token: name(self.ends.first().copied()),
+            pad_token: name(self.tokenizer.pad()),
+        }
     }
 
     fn detokenizer(&self, shows_special: bool) -> Box<dyn Detokenize> {

@@ -9,6 +9,7 @@ use serve::Generate;
 
 use crate::config::Config;
 use crate::connections;
+use crate::pull::Pull;
 use crate::routes;
 
 /// Why the server cannot run.
@@ -57,6 +58,7 @@ pub enum GatewayError {
 pub struct Bound {
     pub(crate) config: Config,
     pub(crate) listener: TcpListener,
+    pull: Option<Arc<dyn Pull>>,
     address: SocketAddr,
 }
 
@@ -78,7 +80,7 @@ pub fn bind(config: Config) -> Result<Bound, GatewayError> {
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    Ok(Bound { config, listener, address })
+    Ok(Bound { config, listener, pull: None, address })
 }
 
 impl Bound {
@@ -86,6 +88,12 @@ impl Bound {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The same server, which brings models to this machine when clients ask for it.
+    #[must_use]
+    pub fn with_pull(self, pull: Arc<dyn Pull>) -> Self {
+        Self { pull: Some(pull), ..self }
     }
 
     /// Answers until `shutdown` is ready, then lets answers under way end within the drain time.
@@ -100,7 +108,7 @@ impl Bound {
         let address = self.address;
         let listener = tokio::net::TcpListener::from_std(self.listener)
             .map_err(|source| GatewayError::Io { address, source })?;
-        let router = routes::router(&self.config, generate);
+        let router = routes::router(&self.config, generate, self.pull);
         connections::run(listener, router, &self.config, shutdown).await;
         Ok(())
     }

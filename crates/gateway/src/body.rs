@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
-use dialect::openai::ApiError;
+use dialect::ApiError;
 use tokio::time::timeout;
 
 use crate::config::Config;
@@ -26,19 +26,16 @@ pub(crate) async fn read(mut body: Body, config: &Config) -> Result<Vec<u8>, Api
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(Fault::TooLong)) => {
             drop(timeout(DISCARD_TIME_MAX, discard(&mut body)).await);
-            Err(ApiError::invalid(
-                413,
-                format!("the body is longer than the limit of {limit} bytes"),
-            )
-            .with_code("body_too_large"))
+            Err(ApiError::new(413, format!("the body is longer than the limit of {limit} bytes"))
+                .with_code("body_too_large"))
         }
         Ok(Err(Fault::Broken(message))) => {
-            Err(ApiError::invalid(400, format!("the body could not be read: {message}")))
+            Err(ApiError::new(400, format!("the body could not be read: {message}")))
         }
         Err(_) => {
             let seconds = config.body_timeout.as_secs_f32();
             let message = format!("the body did not arrive within {seconds} seconds");
-            Err(ApiError::invalid(408, message).with_code("body_timeout"))
+            Err(ApiError::new(408, message).with_code("body_timeout"))
         }
     }
 }

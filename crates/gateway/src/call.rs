@@ -1,4 +1,4 @@
-//! One generation call: body to request, events to response, streamed or whole.
+//! One generation call, in any dialect: body to request, events to response, streamed or whole.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -7,59 +7,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use dialect::openai::{self, ApiError, ChatStream, CompletionStream};
-use dialect::{CallMeta, Decoded, StreamEncoder};
-use serde_json::Value;
+use dialect::{ApiError, CallMeta, Decoded, Dialect, Endpoint, Form};
 use serve::{Event, Events, Generate, Reply};
 
 use crate::config::Config;
 use crate::respond;
 use crate::stream::EventBody;
-
-/// The endpoints that generate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Endpoint {
-    Chat,
-    Completion,
-}
-
-impl Endpoint {
-    fn call_id(self, request_id: &str) -> String {
-        match self {
-            Self::Chat => format!("chatcmpl-{request_id}"),
-            Self::Completion => format!("cmpl-{request_id}"),
-        }
-    }
-
-    fn decode(self, body: &[u8], id: &str) -> Result<Decoded, ApiError> {
-        match self {
-            Self::Chat => openai::decode_chat(body, id),
-            Self::Completion => openai::decode_completion(body, id),
-        }
-    }
-
-    fn stream(self, meta: CallMeta, form: Form) -> Box<dyn StreamEncoder> {
-        let Form { include_usage, has_logprobs } = form;
-        match self {
-            Self::Chat => Box::new(ChatStream::new(meta, include_usage, has_logprobs)),
-            Self::Completion => Box::new(CompletionStream::new(meta, include_usage, has_logprobs)),
-        }
-    }
-
-    fn encode(self, meta: &CallMeta, reply: &Reply, form: Form) -> Value {
-        match self {
-            Self::Chat => openai::encode_chat(meta, reply, form.has_logprobs),
-            Self::Completion => openai::encode_completion(meta, reply, form.has_logprobs),
-        }
-    }
-}
-
-/// What the client wants to see of the answer.
-#[derive(Debug, Clone, Copy)]
-struct Form {
-    include_usage: bool,
-    has_logprobs: bool,
-}
 
 /// A request that was accepted.
 struct Accepted {
@@ -67,56 +20,70 @@ struct Accepted {
     form: Form,
     stream: bool,
     ignored: Vec<String>,
-    events: Events,
+    /// `None` where nothing is to be generated.
+    events: Option<Events>,
 }
 
 /// Answers one call.
 ///
 /// # Errors
-/// The refusal or failure, in the dialect's shape.
+/// The refusal or failure, without a shape yet.
 pub(crate) async fn answer(
-    endpoint: Endpoint,
+    endpoint: &'static Endpoint,
     request_id: &str,
     body: Vec<u8>,
     generate: Arc<dyn Generate>,
     config: &Config,
 ) -> Result<Response, ApiError> {
-    let id = endpoint.call_id(request_id);
+    let id = format!("{}{request_id}", endpoint.id_prefix);
     // Parsing, rendering and tokenizing compute, so they leave the threads that serve sockets.
-    let accepting = tokio::task::spawn_blocking(move || accept(endpoint, &id, &body, &*generate));
-    let accepted = accepting
-        .await
-        .unwrap_or_else(|error| Err(serve::Error::Internal(error.to_string()).into()))?;
-    let Accepted { meta, form, stream, ignored, mut events } = accepted;
-    let mut response = if stream {
+    let accepted = respond::computed(move || accept(endpoint, &id, &body, &*generate)).await?;
+    let Accepted { meta, form, stream, ignored, events } = accepted;
+    let mut response = match events {
+        None => respond::json(StatusCode::OK, &(endpoint.whole)(&meta, &Reply::default(), &form)),
         // The status is sent with the first event, so what fails before is a plain error.
-        match next(&mut events).await {
+        Some(mut events) if stream => match next(&mut events).await {
             Some(Event::Failed(error)) => return Err(error.into()),
             None => return Err(broken()),
             Some(first) => {
-                let encoder = endpoint.stream(meta, form);
-                event_stream(EventBody::new(&first, events, encoder, config.heartbeat))
+                let encoder = (endpoint.stream)(meta, form);
+                let body = EventBody::new(&first, events, encoder, config.heartbeat);
+                streamed(endpoint.dialect(), Body::new(body))
             }
+        },
+        Some(mut events) => {
+            let reply = fold(&mut events).await?;
+            respond::json(StatusCode::OK, &(endpoint.whole)(&meta, &reply, &form))
         }
-    } else {
-        let reply = fold(&mut events).await?;
-        respond::json(StatusCode::OK, &endpoint.encode(&meta, &reply, form))
     };
     respond::list_ignored(&mut response, &ignored);
     Ok(response)
 }
 
 fn accept(
-    endpoint: Endpoint,
+    endpoint: &Endpoint,
     id: &str,
     body: &[u8],
     generate: &dyn Generate,
 ) -> Result<Accepted, ApiError> {
-    let Decoded { request, stream, include_usage, ignored } = endpoint.decode(body, id)?;
+    let Decoded { mut request, stream, form, mut ignored, thinking_param, loads_only } =
+        (endpoint.decode)(body, id)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let meta = CallMeta { id: id.to_owned(), created: now.as_secs(), model: request.model.clone() };
-    let form = Form { include_usage, has_logprobs: request.logprobs.is_some() };
-    let events = generate.submit(request)?;
+    if let Some(other) = endpoint.dialect().other_name(&request.model)
+        && generate.details(&request.model).is_err()
+    {
+        request.model = other.to_owned();
+    }
+    if let Some(param) = thinking_param
+        && !generate.details(&request.model)?.text.thinking_switch
+    {
+        ignored.push(param.to_owned());
+    }
+    let events = match loads_only {
+        true => generate.details(&request.model).map(|_| None)?,
+        false => Some(generate.submit(request)?),
+    };
     Ok(Accepted { meta, form, stream, ignored, events })
 }
 
@@ -138,10 +105,11 @@ fn broken() -> ApiError {
     serve::Error::Internal("the answer broke off".to_owned()).into()
 }
 
-fn event_stream(body: EventBody) -> Response {
-    let mut response = Response::new(Body::new(body));
+/// A response that comes piece by piece.
+pub(crate) fn streamed(dialect: Dialect, body: Body) -> Response {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(dialect.stream_type()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // Proxies that collect answers before they pass them on must not.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));

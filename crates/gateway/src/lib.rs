@@ -8,6 +8,7 @@ mod body;
 mod call;
 mod config;
 mod connections;
+mod pull;
 mod respond;
 mod routes;
 mod signals;
@@ -19,6 +20,9 @@ use std::sync::Arc;
 
 pub use bind::{Bound, GatewayError, bind};
 pub use config::Config;
+pub use dialect::ApiError;
+pub use dialect::ollama::PullStep;
+pub use pull::Pull;
 use serve::Generate;
 
 /// Binds and answers until `shutdown` is ready, then drains.

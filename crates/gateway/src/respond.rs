@@ -8,11 +8,12 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use dialect::openai::ApiError;
+use dialect::{ApiError, Dialect};
 use serde_json::Value;
 
-/// Names the request in responses and logs.
+/// Names the request in responses and logs: as OpenAI's clients read it, and as Anthropic's do.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// Lists the parameters without effect.
 pub(crate) const IGNORED: HeaderName = HeaderName::from_static("x-freehold-ignored");
 
@@ -54,7 +55,8 @@ pub(crate) async fn identify(
     request.extensions_mut().insert(id);
     let mut response = next.run(request).await;
     if let Ok(value) = value {
-        response.headers_mut().insert(REQUEST_ID, value);
+        response.headers_mut().insert(REQUEST_ID, value.clone());
+        response.headers_mut().insert(ANTHROPIC_REQUEST_ID, value);
     }
     response
 }
@@ -69,29 +71,40 @@ pub(crate) fn json(status: StatusCode, value: &Value) -> Response {
 }
 
 /// An error in the dialect's shape.
-pub(crate) fn error(error: &ApiError) -> Response {
-    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json(status, &error.body());
+pub(crate) fn error(dialect: Dialect, error: &ApiError, request_id: &str) -> Response {
+    let (status, body) = dialect.error(error, request_id);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(status, &body);
     if let Some(seconds) = error.retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
 
-/// Lists parameters without effect in a header; their names are the client's, so they are cut to
+/// Runs what computes or blocks on a thread for it, away from those that serve sockets.
+///
+/// # Errors
+/// The work's own, or that it panicked.
+pub(crate) async fn computed<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(serve::Error::Internal(error.to_string()).into()))
+}
+
+/// Lists parameters without effect in a header, beside those that are listed already; their names are the client's, so they are cut to
 /// what a header can hold.
 pub(crate) fn list_ignored(response: &mut Response, names: &[String]) {
     if names.is_empty() {
         return;
     }
-    let mut listed: Vec<String> = names
-        .iter()
-        .take(IGNORED_NAMES_MAX)
-        .map(|name| {
-            let visible = name.chars().take(IGNORED_NAME_BYTES_MAX);
-            visible.map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' }).collect()
-        })
-        .collect();
+    let before = response.headers().get(IGNORED).and_then(|value| value.to_str().ok());
+    let mut listed: Vec<String> = before.map(str::to_owned).into_iter().collect();
+    let names_shown = names.iter().take(IGNORED_NAMES_MAX).map(|name| {
+        let visible = name.chars().take(IGNORED_NAME_BYTES_MAX);
+        visible.map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' }).collect()
+    });
+    listed.extend(names_shown);
     if names.len() > IGNORED_NAMES_MAX {
         listed.push("...".to_owned());
     }

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::from_fn;
-use axum::response::Response;
-use axum::routing::{get, post};
-use dialect::openai::{self, ApiError};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, delete, get, post};
+use dialect::{ApiError, Dialect, ENDPOINTS, Endpoint, QUERIES, Query, anthropic, openai};
 use serde_json::json;
 use serve::{Generate, ModelCard};
 
 use crate::body;
-use crate::call::{Endpoint, answer};
+use crate::call::answer;
 use crate::config::Config;
+use crate::pull::{Pull, Pulls, check_origin};
 use crate::respond::{self, RequestId, RequestIds};
 
 /// What the routes share.
@@ -23,22 +24,45 @@ use crate::respond::{self, RequestId, RequestIds};
 struct Gateway {
     config: Arc<Config>,
     generate: Arc<dyn Generate>,
+    pulls: Pulls,
 }
 
 /// All routes.
-pub(crate) fn router(config: &Config, generate: Arc<dyn Generate>) -> Router {
-    let gateway = Gateway { config: Arc::new(config.clone()), generate };
+pub(crate) fn router(
+    config: &Config,
+    generate: Arc<dyn Generate>,
+    pull: Option<Arc<dyn Pull>>,
+) -> Router {
+    let gateway = Gateway { config: Arc::new(config.clone()), generate, pulls: Pulls::new(pull) };
     let ids = Arc::new(RequestIds::new());
-    Router::new()
+    let mut router = Router::new()
+        .route("/", get(home))
         .route("/health", get(health))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
-        .route("/v1/chat/completions", post(chat))
-        .route("/v1/completions", post(completion))
+        .route("/api/pull", post(pull_model));
+    for endpoint in ENDPOINTS {
+        let handler = move |State(gateway), Extension(id), headers, body| {
+            generation(endpoint, gateway, id, headers, body)
+        };
+        router = router.route(endpoint.path, post(handler));
+    }
+    for query in QUERIES.iter().copied().flatten() {
+        router = router.route(query.path, query_route(query));
+    }
+    router
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(move |request, next| respond::identify(Arc::clone(&ids), request, next)))
         .with_state(gateway)
+}
+
+/// Ollama's clients look here whether a server runs; the more curious compare the text.
+async fn home(headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let is_browser = accept.is_some_and(|accept| accept.contains("text/html"));
+    let text = if is_browser { "Freehold is running" } else { "Ollama is running" };
+    text.into_response()
 }
 
 async fn health(State(gateway): State<Gateway>) -> Response {
@@ -46,8 +70,12 @@ async fn health(State(gateway): State<Gateway>) -> Response {
     respond::json(StatusCode::OK, &json!({"status": "ok", "models": models}))
 }
 
-async fn models(State(gateway): State<Gateway>) -> Response {
-    respond::json(StatusCode::OK, &openai::encode_models(&cards(&gateway).await))
+/// Whose client asks on a path that dialects share.
+fn asking(headers: &HeaderMap) -> Dialect {
+    match headers.contains_key("anthropic-version") {
+        true => Dialect::Anthropic,
+        false => Dialect::OpenAi,
+    }
 }
 
 /// The models; reading headers of files is no work for the threads that serve sockets.
@@ -56,47 +84,120 @@ async fn cards(gateway: &Gateway) -> Vec<ModelCard> {
     tokio::task::spawn_blocking(move || generate.models()).await.unwrap_or_default()
 }
 
-async fn model(State(gateway): State<Gateway>, Path(id): Path<String>) -> Response {
+async fn models(State(gateway): State<Gateway>, headers: HeaderMap) -> Response {
     let models = cards(&gateway).await;
+    let body = match asking(&headers) {
+        Dialect::Anthropic => anthropic::encode_models(&models),
+        Dialect::OpenAi | Dialect::Ollama => openai::encode_models(&models),
+    };
+    respond::json(StatusCode::OK, &body)
+}
+
+async fn model(
+    State(gateway): State<Gateway>,
+    Extension(request): Extension<RequestId>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Response {
+    let models = cards(&gateway).await;
+    let dialect = asking(&headers);
     if let Some(card) = models.iter().find(|card| card.id == id) {
-        return respond::json(StatusCode::OK, &openai::encode_model(card));
+        let body = match dialect {
+            Dialect::Anthropic => anthropic::encode_model(card),
+            Dialect::OpenAi | Dialect::Ollama => openai::encode_model(card),
+        };
+        return respond::json(StatusCode::OK, &body);
     }
     let names: Vec<&str> = models.iter().map(|card| card.id.as_str()).collect();
     let unknown = serve::Error::UnknownModel { model: id, available: names.join(", ") };
-    respond::error(&unknown.into())
+    respond::error(dialect, &unknown.into(), &request.0)
 }
 
-async fn chat(
-    State(gateway): State<Gateway>,
-    Extension(id): Extension<RequestId>,
+async fn generation(
+    endpoint: &'static Endpoint,
+    gateway: Gateway,
+    RequestId(id): RequestId,
+    headers: HeaderMap,
     body: Body,
 ) -> Response {
-    generate(Endpoint::Chat, gateway, &id, body).await
-}
-
-async fn completion(
-    State(gateway): State<Gateway>,
-    Extension(id): Extension<RequestId>,
-    body: Body,
-) -> Response {
-    generate(Endpoint::Completion, gateway, &id, body).await
-}
-
-async fn generate(endpoint: Endpoint, gateway: Gateway, id: &RequestId, body: Body) -> Response {
-    let Gateway { config, generate } = gateway;
-    let answered = match body::read(body, &config).await {
-        Ok(body) => answer(endpoint, &id.0, body, generate, &config).await,
-        Err(error) => Err(error),
+    let Gateway { config, generate, .. } = gateway;
+    let dialect = endpoint.dialect();
+    let answered = async {
+        let ignored = read_headers(dialect, &headers)?;
+        let body = body::read(body, &config).await?;
+        let mut response = answer(endpoint, &id, body, generate, &config).await?;
+        respond::list_ignored(&mut response, &ignored);
+        Ok(response)
     };
-    answered.unwrap_or_else(|error| respond::error(&error))
+    answered.await.unwrap_or_else(|error| respond::error(dialect, &error, &id))
 }
 
-async fn not_found(method: Method, uri: Uri) -> Response {
+fn read_headers(dialect: Dialect, headers: &HeaderMap) -> Result<Vec<String>, ApiError> {
+    dialect.headers(|name| headers.get(name).and_then(|value| value.to_str().ok()))
+}
+
+/// A route of what is answered at once.
+fn query_route(query: &'static Query) -> MethodRouter<Gateway> {
+    let handler =
+        move |State(gateway), Extension(id), headers, body| ask(query, gateway, id, headers, body);
+    match query.method {
+        "GET" => get(handler),
+        "DELETE" => delete(handler),
+        _ => post(handler),
+    }
+}
+
+async fn ask(
+    query: &'static Query,
+    gateway: Gateway,
+    RequestId(id): RequestId,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let Gateway { config, generate, .. } = gateway;
+    let dialect = Dialect::of_path(query.path);
+    let answered = async {
+        let mut ignored = read_headers(dialect, &headers)?;
+        let body = body::read(body, &config).await?;
+        let answer = respond::computed(move || (query.answer)(&body, &*generate)).await?;
+        let mut response = respond::json(StatusCode::OK, &answer.body);
+        ignored.extend(answer.ignored);
+        respond::list_ignored(&mut response, &ignored);
+        Ok(response)
+    };
+    answered.await.unwrap_or_else(|error| respond::error(dialect, &error, &id))
+}
+
+async fn pull_model(
+    State(gateway): State<Gateway>,
+    Extension(RequestId(id)): Extension<RequestId>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let answered = async {
+        check_origin(&headers)?;
+        let body = body::read(body, &gateway.config).await?;
+        gateway.pulls.answer(&body).await
+    };
+    answered.await.unwrap_or_else(|error| respond::error(Dialect::Ollama, &error, &id))
+}
+
+async fn not_found(
+    Extension(RequestId(id)): Extension<RequestId>,
+    method: Method,
+    uri: Uri,
+) -> Response {
     let message = format!("there is nothing at {method} {}", uri.path());
-    respond::error(&ApiError::invalid(404, message).with_code("unknown_url"))
+    let error = ApiError::new(404, message).with_code("unknown_url");
+    respond::error(Dialect::of_path(uri.path()), &error, &id)
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> Response {
+async fn wrong_method(
+    Extension(RequestId(id)): Extension<RequestId>,
+    method: Method,
+    uri: Uri,
+) -> Response {
     let message = format!("{} does not take {method}", uri.path());
-    respond::error(&ApiError::invalid(405, message).with_code("method_not_allowed"))
+    let error = ApiError::new(405, message).with_code("method_not_allowed");
+    respond::error(Dialect::of_path(uri.path()), &error, &id)
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
-use crate::message::{Message, Part, Role, ToolCall, ToolChoice};
+use crate::message::{Message, Part, Role, ToolCall, ToolChoice, ToolResult};
 use crate::request::Chat;
 
 /// A conversation as templates read it.
@@ -56,7 +56,7 @@ fn convert(index: usize, message: &Message, out: &mut Vec<Value>) -> Result<(), 
                 has_results = true;
                 out.push(json!({
                     "role": "tool",
-                    "content": result.text,
+                    "content": result_text(result),
                     "tool_call_id": result.call_id,
                 }));
                 if let (Some(name), Some(Value::Object(last))) = (&message.name, out.last_mut()) {
@@ -89,6 +89,16 @@ fn convert(index: usize, message: &Message, out: &mut Vec<Value>) -> Result<(), 
     }
     out.push(Value::Object(object));
     Ok(())
+}
+
+/// Templates know no failed results, so the text says it.
+fn result_text(result: &ToolResult) -> String {
+    let text = &result.text;
+    match result.is_error {
+        true if text.is_empty() => "Error".to_owned(),
+        true if !text.to_ascii_lowercase().contains("error") => format!("Error: {text}"),
+        _ => text.clone(),
+    }
 }
 
 /// Templates iterate over arguments, so JSON text becomes the object that it spells.
@@ -153,6 +163,18 @@ mod tests {
         assert_eq!(got.tools, Some(json!([definition, filled])));
         let hidden = Chat { tool_choice: ToolChoice::None, ..chat };
         assert_eq!(template_input(&hidden).unwrap().tools, None);
+    }
+
+    #[test]
+    fn a_failed_result_says_so() {
+        let told = |text: &str, is_error| {
+            let result = ToolResult { call_id: "c".into(), text: text.into(), is_error };
+            super::result_text(&result)
+        };
+        assert_eq!(told("no such file", true), "Error: no such file");
+        assert_eq!(told("Error 404", true), "Error 404");
+        assert_eq!(told("", true), "Error");
+        assert_eq!(told("sun", false), "sun");
     }
 
     #[test]

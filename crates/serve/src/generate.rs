@@ -1,10 +1,13 @@
 //! The seams between those who ask and those who generate.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::channel::{EventSender, Events};
+use crate::details::{Description, ModelDetails};
 use crate::error::Error;
 use crate::request::Request;
+use crate::text_model::TextModel;
 
 /// What is known about a model that can be asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,6 +51,19 @@ pub trait Generate: Send + Sync {
         self.models().into_iter().map(|card| card.id).collect()
     }
 
+    /// What a model is. May read headers of files, so it may take a moment.
+    ///
+    /// # Errors
+    /// There is no such model, or its files cannot be read.
+    fn details(&self, model: &str) -> Result<ModelDetails, Error>;
+
+    /// A model's text side, for those who count and look at tokens. May build a tokenizer, so it
+    /// may take a moment.
+    ///
+    /// # Errors
+    /// There is no such model, or its text side is elsewhere.
+    fn text(&self, model: &str) -> Result<Arc<dyn TextModel>, Error>;
+
     /// Accepts a request and returns its events; dropping them cancels it.
     ///
     /// May compute (render, tokenize), never waits for other requests.
@@ -65,6 +81,9 @@ pub trait Admit: Send + Sync {
     /// # Errors
     /// A refusal.
     fn admit(&self, request: Request, arrived: Duration) -> Result<Admitted, Error>;
+
+    /// What it is.
+    fn describe(&self) -> Description;
 }
 
 /// A request that a model has accepted and not begun.

@@ -13,15 +13,16 @@ use text::StopMatcher;
 
 use crate::answer::{Answer, Plan};
 use crate::channel::{Events, channel};
-use crate::chat::template_input;
 use crate::choice::Wording;
 use crate::clock::Clock;
+use crate::details::{Description, ModelDetails, WeightDetails};
 use crate::error::Error;
 use crate::generate::{Admit, Admitted, Generate, ModelCard};
+use crate::prompt::prompt_tokens;
 use crate::request::{Input, Request};
 use crate::rules::{Compiler, Held};
 use crate::sampling::{Breakers, Sampling};
-use crate::text_model::{ChatPrompt, ChatTokens, TextFault, TextModel};
+use crate::text_model::{ChatTokens, TextModel};
 use crate::worker::{Accepted, Command, Worker};
 
 /// Most answers to one request.
@@ -40,6 +41,8 @@ pub struct LocalOptions {
     pub adapters: Vec<AdaptedModel>,
     /// Unix time in seconds since when it is here.
     pub created: u64,
+    /// What its weights are.
+    pub weights: WeightDetails,
     /// Most requests that wait for the engine.
     pub queue_max: usize,
     /// Whether tokens are guessed where that pays, once the engine had a moment to measure.
@@ -168,7 +171,8 @@ impl Local {
         let ticket = self.enqueue()?;
         let stops = StopMatcher::new(&request.stop.strings)
             .map_err(|error| Error::invalid("stop", error.to_string()))?;
-        let ChatTokens { tokens: prompt, opens_reasoning } = self.prompt(&request.input)?;
+        let ChatTokens { tokens: prompt, opens_reasoning } =
+            prompt_tokens(self.text.as_ref(), &request.input)?;
         let echo = if request.echo { Some(self.echo(&request.input, &prompt)?) } else { None };
         let seed = request.sampling.seed.unwrap_or_else(draw_seed);
         let prompt_tokens = prompt.len();
@@ -238,28 +242,6 @@ impl Local {
         if waiting >= limit { Err(Error::QueueFull { waiting, limit }) } else { Ok(ticket) }
     }
 
-    fn prompt(&self, input: &Input) -> Result<ChatTokens, Error> {
-        let plain = |tokens| ChatTokens { tokens, opens_reasoning: false };
-        let prompt = match input {
-            Input::Tokens(tokens) => Ok(plain(tokens.clone())),
-            Input::Text(text) => self.text.encode(text).map(plain),
-            Input::Chat(chat) => {
-                let input = template_input(chat)?;
-                let tools = input.tools.as_ref();
-                let kwargs = &chat.template_kwargs;
-                self.text.chat(&ChatPrompt { messages: &input.messages, tools, kwargs })
-            }
-        };
-        prompt.map_err(|fault| match fault {
-            TextFault::NoTemplate | TextFault::Template(_) => {
-                Error::invalid("messages", fault.to_string())
-            }
-            TextFault::Tokenizer(_) | TextFault::Vocabulary(_) => {
-                Error::invalid("prompt", fault.to_string())
-            }
-        })
-    }
-
     fn echo(&self, input: &Input, prompt: &[u32]) -> Result<String, Error> {
         match input {
             Input::Text(text) => Ok(text.clone()),
@@ -302,6 +284,11 @@ impl Admit for Local {
         catch_unwind(AssertUnwindSafe(|| self.prepare(request, arrived)))
             .unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref())))
     }
+
+    fn describe(&self) -> Description {
+        let (weights, text) = (self.options.weights.clone(), Arc::clone(&self.text));
+        Description { weights, text }
+    }
 }
 
 impl Generate for Local {
@@ -315,6 +302,21 @@ impl Generate for Local {
             ..ModelCard::default()
         };
         self.names().map(card).collect()
+    }
+
+    fn details(&self, model: &str) -> Result<ModelDetails, Error> {
+        let adapted = self.adapted(model)?;
+        Ok(ModelDetails {
+            id: adapted.map_or(&self.options.id, |other| &other.id).clone(),
+            created: self.options.created,
+            context_length: self.limits.context_length,
+            weights: self.options.weights.clone(),
+            text: self.text.details(),
+        })
+    }
+
+    fn text(&self, model: &str) -> Result<Arc<dyn TextModel>, Error> {
+        self.adapted(model).map(|_| Arc::clone(&self.text))
     }
 
     fn submit(&self, request: Request) -> Result<Events, Error> {

@@ -1,5 +1,7 @@
 //! A whole answer: the fold of its events, and nothing else.
 
+use std::ops::Range;
+
 use crate::error::Error;
 use crate::event::{Delta, Event, FinishReason, ScoredToken, Timings, Usage};
 use crate::message::ToolCall;
@@ -17,8 +19,21 @@ pub struct Choice {
     pub tool_calls: Vec<ToolCall>,
     /// Which of them the answer was cut in: their arguments are the beginning of an object.
     pub incomplete_calls: Vec<usize>,
+    /// In which order its parts came, for dialects that keep it.
+    pub order: Vec<Span>,
     /// Why it ended; `None` while it has not.
     pub finish: Option<FinishReason>,
+}
+
+/// A part of an answer, which other parts interrupt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Span {
+    /// Bytes of the text.
+    Text(Range<usize>),
+    /// Bytes of the reasoning.
+    Reasoning(Range<usize>),
+    /// The call of this place.
+    ToolCall(usize),
 }
 
 /// All that the events of one request said.
@@ -84,6 +99,7 @@ impl Reply {
 
 impl Choice {
     fn push(&mut self, delta: Delta) {
+        self.place(&delta);
         match delta {
             Delta::Text { text, tokens } => {
                 self.text.push_str(&text);
@@ -103,6 +119,23 @@ impl Choice {
                     self.incomplete_calls.push(index);
                 }
             }
+        }
+    }
+
+    /// Notes where in the answer an addition stands, before it is added.
+    fn place(&mut self, delta: &Delta) {
+        let grown = |at: usize, text: &str| at..at + text.len();
+        let span = match delta {
+            Delta::Text { text, .. } => Span::Text(grown(self.text.len(), text)),
+            Delta::Reasoning { text } => Span::Reasoning(grown(self.reasoning.len(), text)),
+            Delta::ToolCall { .. } => Span::ToolCall(self.tool_calls.len()),
+            Delta::Arguments { .. } | Delta::ToolCallEnd { .. } => return,
+        };
+        match (self.order.last_mut(), &span) {
+            (_, Span::Text(more) | Span::Reasoning(more)) if more.is_empty() => {}
+            (Some(Span::Text(last)), Span::Text(more))
+            | (Some(Span::Reasoning(last)), Span::Reasoning(more)) => last.end = more.end,
+            _ => self.order.push(span),
         }
     }
 }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::message::{Message, Tool, ToolChoice};
 use crate::sampling::Sampling;
+use crate::thinking::Thinking;
 
 /// What a client asks, whatever dialect it spoke.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,7 +75,11 @@ pub struct Chat {
     pub tool_choice: ToolChoice,
     /// At most one call in an answer.
     pub single_call: bool,
-    /// Further variables for the template.
+    /// Whether the model shall reason before it answers.
+    pub thinking: Thinking,
+    /// How the answer begins; the model goes on from there, and the answer is what follows.
+    pub prefill: Option<String>,
+    /// Further variables for the template; they win over what `thinking` tells it.
     pub template_kwargs: Map<String, Value>,
 }
 

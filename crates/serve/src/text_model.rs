@@ -6,6 +6,8 @@ use constrain::Vocabulary;
 use serde_json::{Map, Value};
 use text::format::Format;
 
+use crate::details::TextDetails;
+
 /// Why text could not be rendered, encoded or decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -58,8 +60,19 @@ pub trait TextModel: Send + Sync {
     /// The tokenizer refuses.
     fn encode(&self, text: &str) -> Result<Vec<u32>, TextFault>;
 
+    /// The tokens of a text and nothing else.
+    ///
+    /// # Errors
+    /// The tokenizer refuses.
+    fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TextFault>;
+
     /// A decoder for tokens that follow a prompt, with the text of special tokens or without.
     fn detokenizer(&self, shows_special: bool) -> Box<dyn Detokenize>;
+
+    /// What those are told who ask.
+    fn details(&self) -> TextDetails {
+        TextDetails::default()
+    }
 
     /// How the model writes tool calls and reasoning, where that is known.
     fn format(&self) -> Option<&Format> {

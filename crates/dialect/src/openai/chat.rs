@@ -1,12 +1,13 @@
 //! `POST /v1/chat/completions`: body to request.
 
 use serde_json::Value;
-use serve::{Chat, Input, Message, Part, Role, Tool, ToolCall, ToolChoice, ToolResult};
+use serve::{Chat, Input, Message, Part, Role, Thinking, Tool, ToolCall, ToolChoice, ToolResult};
 
-use crate::Decoded;
+use crate::body::parse_body;
+use crate::endpoint::{Decoded, Form};
+use crate::error::ApiError;
 use crate::fields::{FieldError, Fields};
-use crate::openai::common::{decode_shared, ignored_parameters, parse_body, stream_options};
-use crate::openai::error::ApiError;
+use crate::openai::common::{decode_shared, effort, ignored_parameters, stream_options};
 use crate::openai::table::CHAT_PARAMETERS;
 
 /// Most alternatives reported for a token.
@@ -47,13 +48,26 @@ pub fn decode_chat(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
         tools: tools(&fields)?,
         tool_choice: tool_choice(&fields)?,
         single_call: fields.bool("parallel_tool_calls")? == Some(false),
+        thinking: thinking(&fields)?,
+        prefill: None,
         template_kwargs,
     };
     let mut request = decode_shared(id, &fields, Input::Chat(chat))?;
     request.max_tokens = max_tokens(&fields)?;
     request.logprobs = logprobs(&fields)?;
     let (stream, include_usage) = stream_options(&fields, &mut ignored)?;
-    Ok(Decoded { request, stream, include_usage, ignored })
+    let has_logprobs = request.logprobs.is_some();
+    let form = Form { include_usage, has_logprobs, ..Form::default() };
+    let thinking_param = fields.get("reasoning_effort").map(|_| "reasoning_effort");
+    Ok(Decoded { form, ignored, thinking_param, ..Decoded::new(request, stream) })
+}
+
+/// What `reasoning_effort` says; templates without a switch for it leave it without effect.
+fn thinking(fields: &Fields<'_>) -> Result<Thinking, FieldError> {
+    match fields.str("reasoning_effort")? {
+        None => Ok(Thinking::Unsaid),
+        Some(word) => effort(word, "reasoning_effort"),
+    }
 }
 
 fn max_tokens(fields: &Fields<'_>) -> Result<Option<usize>, FieldError> {

@@ -1,28 +1,15 @@
 //! What chat completions and completions decode alike.
 
-use serde_json::{Map, Value};
-use serve::{Input, Request, ResponseFormat, Stop};
+use serde_json::Value;
+use serve::{Effort, Input, Request, ResponseFormat, Stop, Thinking};
 
+use crate::error::ApiError;
 use crate::fields::{FieldError, Fields};
-use crate::openai::error::ApiError;
-use crate::openai::sampling::sampling;
 use crate::parameters::{Parameter, survey};
+use crate::sampling::sampling;
 
 /// Most answers to one prompt that OpenAI's own service gives.
 const CHOICES_MAX: usize = 128;
-
-/// The request body as a JSON object.
-pub(crate) fn parse_body(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
-    let text = std::str::from_utf8(body).map_err(|error| {
-        let at = error.valid_up_to();
-        ApiError::invalid(400, format!("the body is not valid UTF-8: bad byte at offset {at}"))
-    })?;
-    match serde_json::from_str(text) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(ApiError::invalid(400, "the body must be a JSON object")),
-        Err(error) => Err(ApiError::invalid(400, format!("the body is not valid JSON: {error}"))),
-    }
-}
 
 /// Surveys the parameters and reads what both endpoints share into a request over `input`.
 pub(crate) fn decode_shared(
@@ -158,4 +145,20 @@ fn openai_format(format: &Fields<'_>) -> Result<ResponseFormat, FieldError> {
             Err(FieldError::new("response_format.type", message))
         }
     }
+}
+
+/// How much to reason, in OpenAI's words.
+pub(crate) fn effort(word: &str, param: &str) -> Result<Thinking, FieldError> {
+    Ok(match word {
+        "none" => Thinking::Off,
+        "minimal" | "low" => Thinking::Effort(Effort::Low),
+        "medium" => Thinking::Effort(Effort::Medium),
+        "high" | "xhigh" | "max" => Thinking::Effort(Effort::High),
+        other => {
+            let message = format!(
+                "{param}: expected none, minimal, low, medium, high, xhigh or max, got {other:?}"
+            );
+            return Err(FieldError::new(param, message));
+        }
+    })
 }

@@ -3,10 +3,11 @@
 use serde_json::Value;
 use serve::Input;
 
-use crate::Decoded;
+use crate::body::parse_body;
+use crate::endpoint::{Decoded, Form};
+use crate::error::ApiError;
 use crate::fields::{FieldError, Fields, token_ids};
-use crate::openai::common::{decode_shared, ignored_parameters, parse_body, stream_options};
-use crate::openai::error::ApiError;
+use crate::openai::common::{decode_shared, ignored_parameters, stream_options};
 use crate::openai::table::COMPLETION_PARAMETERS;
 
 /// What OpenAI's interface generates where nothing is said.
@@ -31,7 +32,9 @@ pub fn decode_completion(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
         request.prompt_logprobs = request.logprobs;
     }
     let (stream, include_usage) = stream_options(&fields, &mut ignored)?;
-    Ok(Decoded { request, stream, include_usage, ignored })
+    let has_logprobs = request.logprobs.is_some();
+    let form = Form { include_usage, has_logprobs, ..Form::default() };
+    Ok(Decoded { form, ignored, ..Decoded::new(request, stream) })
 }
 
 /// A string, a list of token ids, or a list of one of these.

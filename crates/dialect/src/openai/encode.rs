@@ -6,9 +6,10 @@ use serve::{
     ToolCall, Usage,
 };
 
-use crate::openai::error::ApiError;
+use crate::endpoint::{CallMeta, StreamEncoder};
+use crate::openai::error::encode_error;
 use crate::openai::logprobs::{chat_logprobs, completion_logprobs};
-use crate::{CallMeta, StreamEncoder};
+use crate::sse;
 
 /// What is the same for both endpoints' streams.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl Frames {
             object.insert("usage".into(), Value::Null);
         }
         extra(&mut object);
-        frame(&Value::Object(object), out);
+        sse::data(&Value::Object(object), out);
     }
 
     /// The last frames: usage where asked for, timings, and the end mark.
@@ -48,18 +49,9 @@ impl Frames {
     }
 
     fn failed(error: &serve::Error, out: &mut String) {
-        frame(&ApiError::from(error.clone()).body(), out);
+        sse::data(&encode_error(&error.clone().into()), out);
         out.push_str("data: [DONE]\n\n");
     }
-}
-
-/// A comment of the event-stream format, which clients skip.
-const HEARTBEAT: &str = ": waiting\n\n";
-
-fn frame(value: &Value, out: &mut String) {
-    out.push_str("data: ");
-    out.push_str(&value.to_string());
-    out.push_str("\n\n");
 }
 
 /// The stream of a chat completion.
@@ -142,7 +134,7 @@ impl StreamEncoder for ChatStream {
     }
 
     fn heartbeat(&self) -> Option<&'static str> {
-        Some(HEARTBEAT)
+        Some(sse::COMMENT)
     }
 }
 
@@ -203,7 +195,7 @@ impl StreamEncoder for CompletionStream {
     }
 
     fn heartbeat(&self) -> Option<&'static str> {
-        Some(HEARTBEAT)
+        Some(sse::COMMENT)
     }
 }
 

@@ -26,6 +26,11 @@ fn token_text(bytes: &[u8]) -> String {
 
 /// `logprobs` of a chat choice.
 pub(crate) fn chat_logprobs(tokens: &[ScoredToken]) -> Value {
+    json!({"content": chat_scores(tokens), "refusal": null})
+}
+
+/// Tokens with their log-probabilities, one object each.
+pub(crate) fn chat_scores(tokens: &[ScoredToken]) -> Value {
     let entry = |bytes: &[u8], logprob: f32| json!({"token": String::from_utf8_lossy(bytes), "logprob": number(logprob), "bytes": bytes});
     let content: Vec<Value> = tokens
         .iter()
@@ -36,7 +41,7 @@ pub(crate) fn chat_logprobs(tokens: &[ScoredToken]) -> Value {
             object
         })
         .collect();
-    json!({"content": content, "refusal": null})
+    Value::Array(content)
 }
 
 /// `logprobs` of a completion choice; `offset` is the character offset of the first token in the

@@ -1,4 +1,4 @@
-//! The OpenAI dialect: chat completions, completions, models, errors.
+//! The OpenAI dialect: chat completions, completions, responses, models, errors.
 
 mod chat;
 mod common;
@@ -6,13 +6,50 @@ mod completion;
 mod encode;
 mod error;
 mod logprobs;
-mod sampling;
+mod responses;
 mod table;
 
+use crate::endpoint::Endpoint;
+
+pub use crate::error::ApiError;
 pub use chat::decode_chat;
 pub use completion::decode_completion;
 pub use encode::{
     ChatStream, CompletionStream, encode_chat, encode_completion, encode_model, encode_models,
 };
-pub use error::ApiError;
-pub use table::{CHAT_PARAMETERS, COMPLETION_PARAMETERS};
+pub use error::encode_error;
+pub(crate) use logprobs::chat_scores;
+pub use responses::{ResponseStream, decode_response, encode_response};
+pub use table::{CHAT_PARAMETERS, COMPLETION_PARAMETERS, RESPONSES_PARAMETERS};
+
+/// `POST /v1/chat/completions`.
+pub(crate) const CHAT: Endpoint = Endpoint {
+    path: "/v1/chat/completions",
+    parameters: CHAT_PARAMETERS,
+    id_prefix: "chatcmpl-",
+    decode: decode_chat,
+    stream: |meta, form| Box::new(ChatStream::new(meta, form.include_usage, form.has_logprobs)),
+    whole: |meta, reply, form| encode_chat(meta, reply, form.has_logprobs),
+};
+
+/// `POST /v1/completions`.
+pub(crate) const COMPLETION: Endpoint = Endpoint {
+    path: "/v1/completions",
+    parameters: COMPLETION_PARAMETERS,
+    id_prefix: "cmpl-",
+    decode: decode_completion,
+    stream: |meta, form| {
+        Box::new(CompletionStream::new(meta, form.include_usage, form.has_logprobs))
+    },
+    whole: |meta, reply, form| encode_completion(meta, reply, form.has_logprobs),
+};
+
+/// `POST /v1/responses`.
+pub(crate) const RESPONSES: Endpoint = Endpoint {
+    path: "/v1/responses",
+    parameters: RESPONSES_PARAMETERS,
+    id_prefix: "resp_",
+    decode: decode_response,
+    stream: |meta, form| Box::new(ResponseStream::new(meta, form)),
+    whole: encode_response,
+};

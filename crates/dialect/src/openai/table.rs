@@ -1,22 +1,6 @@
 //! The parameters of the OpenAI dialect and what happens to each.
 
-use crate::parameters::{Parameter, Treatment};
-
-const fn honoured(name: &'static str) -> Parameter {
-    Parameter { name, treatment: Treatment::Honoured }
-}
-
-const fn without_effect(name: &'static str) -> Parameter {
-    Parameter { name, treatment: Treatment::WithoutEffect }
-}
-
-const fn refused(
-    name: &'static str,
-    unless: &'static [&'static str],
-    why: &'static str,
-) -> Parameter {
-    Parameter { name, treatment: Treatment::Refused { unless, why } }
-}
+use crate::parameters::{Parameter, honoured, joined, refused, without_effect};
 
 const TOKEN_LISTS: &str = "lists of tokens that may or may not come are not read; `logit_bias` is";
 const GBNF: &str = "grammars in GBNF are not read; use `guided_grammar` with a Lark grammar";
@@ -88,7 +72,7 @@ const CHAT_ALONE: &[Parameter] = &[
     without_effect("prompt_cache_key"),
     without_effect("prompt_cache_options"),
     without_effect("prompt_cache_retention"),
-    without_effect("reasoning_effort"),
+    honoured("reasoning_effort"),
     without_effect("safety_identifier"),
     without_effect("service_tier"),
     without_effect("store"),
@@ -116,12 +100,40 @@ pub const CHAT_PARAMETERS: &[Parameter] =
 pub const COMPLETION_PARAMETERS: &[Parameter] =
     &joined::<{ SHARED.len() + COMPLETION_ALONE.len() }>(SHARED, COMPLETION_ALONE);
 
-const fn joined<const N: usize>(first: &[Parameter], second: &[Parameter]) -> [Parameter; N] {
-    let mut all = [honoured(""); N];
-    let mut i = 0;
-    while i < N {
-        all[i] = if i < first.len() { first[i] } else { second[i - first.len()] };
-        i += 1;
-    }
-    all
-}
+const STORED: &str = "nothing is stored; send the whole conversation as `input`";
+
+/// `POST /v1/responses`.
+pub const RESPONSES_PARAMETERS: &[Parameter] = &[
+    honoured("model"),
+    honoured("input"),
+    honoured("instructions"),
+    honoured("max_output_tokens"),
+    honoured("temperature"),
+    honoured("top_p"),
+    honoured("top_logprobs"),
+    honoured("include"),
+    honoured("stream"),
+    honoured("text"),
+    honoured("reasoning"),
+    honoured("tools"),
+    honoured("tool_choice"),
+    honoured("parallel_tool_calls"),
+    honoured("metadata"),
+    // Nothing is ever truncated: what does not fit is refused.
+    without_effect("truncation"),
+    without_effect("context_management"),
+    without_effect("max_tool_calls"),
+    without_effect("moderation"),
+    without_effect("prompt_cache_key"),
+    without_effect("prompt_cache_options"),
+    without_effect("prompt_cache_retention"),
+    without_effect("safety_identifier"),
+    without_effect("service_tier"),
+    without_effect("stream_options"),
+    without_effect("user"),
+    refused("store", &["false"], STORED),
+    refused("previous_response_id", &[], STORED),
+    refused("conversation", &[], STORED),
+    refused("prompt", &[], "there are no stored prompts"),
+    refused("background", &["false"], "answers are made while the client waits"),
+];

@@ -8,7 +8,7 @@ mod remove;
 mod render;
 mod run;
 mod serve;
-mod show;
+pub(crate) mod show;
 mod tokenize;
 mod trace;
 

@@ -9,6 +9,7 @@ use crate::locate::{Found, Locator};
 use crate::output::{bytes, say};
 use crate::plan::{Budget, Room};
 use crate::prefixes::PrefixUse;
+use crate::remote_pull::RemotePull;
 use crate::wiring::How;
 use anyhow::{Context as _, Result};
 use gateway::Config;
@@ -69,6 +70,7 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     say(format_args!("{ready} on http://{address}/v1 (Ctrl-C stops it)"));
     how.is_serving.store(true, Ordering::Relaxed);
     let fleet = Arc::new(fleet);
+    let bound = bound.with_pull(Arc::new(RemotePull(locator.hub().clone())));
     bound.serve_until_signal(Arc::clone(&fleet) as Arc<dyn Generate>)?;
     how.is_serving.store(false, Ordering::Relaxed);
     Ok(())

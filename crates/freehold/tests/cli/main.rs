@@ -6,6 +6,7 @@ mod bad_input;
 mod bench;
 mod calls;
 mod data;
+mod dialects;
 mod drafts;
 #[cfg(target_os = "linux")]
 mod faults;

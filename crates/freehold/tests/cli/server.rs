@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use testkit::http;
 use testkit::process::{Server, free_port};
 
-fn serve(home: &TempDir, model: &Path) -> Server {
+pub(crate) fn serve(home: &TempDir, model: &Path) -> Server {
     let port = free_port().expect("a port is free");
     let mut command = freehold(home.path());
     command.arg("serve").arg(model).args(["--alias", "tiny", "--port", &port.to_string()]);

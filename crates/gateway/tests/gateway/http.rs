@@ -11,19 +11,19 @@ use serde_json::{Value, json};
 
 /// A response read to the end of its connection.
 #[derive(Debug)]
-struct Response {
-    status: u16,
+pub(crate) struct Response {
+    pub(crate) status: u16,
     head: String,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Response {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
         lines.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 
@@ -38,7 +38,7 @@ impl Response {
 }
 
 /// Sends bytes and reads until the server closes.
-fn raw(address: SocketAddr, bytes: &[u8]) -> Response {
+pub(crate) fn raw(address: SocketAddr, bytes: &[u8]) -> Response {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     // The server may refuse before everything is sent.
@@ -71,7 +71,7 @@ fn unchunk(mut body: &str) -> String {
     text
 }
 
-fn request(method: &str, path: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn request(method: &str, path: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = format!(
         "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n",
@@ -82,7 +82,7 @@ fn request(method: &str, path: &str, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn post(server: &Running, path: &str, body: &Value) -> Response {
+pub(crate) fn post(server: &Running, path: &str, body: &Value) -> Response {
     raw(server.address, &request("POST", path, body.to_string().as_bytes()))
 }
 
@@ -105,7 +105,7 @@ fn health_models_and_unknown_paths() {
     assert_eq!(models["data"][0]["id"], "own/script");
     assert_eq!(get("/v1/models/own/script").json()["object"], "model");
     assert_eq!(get("/v1/models/none").error()["code"], "model_not_found");
-    for path in ["/", "/v1", "/v1/nothing", "/v1/models/../../etc/passwd", "/v1//chat", "/%00"] {
+    for path in ["/v1", "/v1/nothing", "/v1/models/../../etc/passwd", "/v1//chat", "/%00"] {
         let response = get(path);
         assert_eq!(response.status, 404, "{path}");
         assert_eq!(response.error()["type"], "invalid_request_error");

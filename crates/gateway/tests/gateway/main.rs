@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod clients;
+mod dialects;
 mod http;
 mod scripted;

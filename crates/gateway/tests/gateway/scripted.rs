@@ -6,15 +6,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use gateway::{Bound, Config, bind};
+use gateway::{ApiError, Bound, Config, Pull, PullStep, bind};
 use serve::{
-    Delta, Error, Event, EventSender, Events, FinishReason, Generate, Input, ModelCard, Part,
-    Request, ScoredToken, Timings, Usage, channel,
+    ChatPrompt, ChatTokens, Delta, Detokenize, Error, Event, EventSender, Events, FinishReason,
+    Generate, Input, ModelCard, ModelDetails, Part, Request, ResponseFormat, ScoredToken,
+    TextDetails, TextFault, TextModel, Thinking, Timings, ToolChoice, Usage, WeightDetails,
+    channel,
 };
 use tokio::sync::oneshot;
 
 /// The last user text decides: `slow` never ends by itself, `busy` is refused, `long` does not
-/// fit, `break` breaks off, `fail` fails midway; anything else is answered in three pieces.
+/// fit, `break` breaks off, `fail` fails midway, `call` calls the tools there are, `stop` meets a
+/// stop string, `json` gives an object; anything else is answered in three pieces, after some
+/// reasoning where that is asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Scripted {
     pub(crate) n_running: Arc<AtomicUsize>,
@@ -47,6 +51,32 @@ impl Generate for Scripted {
         vec![card]
     }
 
+    fn details(&self, model: &str) -> Result<ModelDetails, Error> {
+        self.text(model)?;
+        Ok(ModelDetails {
+            id: model.to_owned(),
+            created: 7,
+            context_length: 100,
+            weights: WeightDetails {
+                family: "script".into(),
+                file_format: "gguf".into(),
+                quantization: "Q8_0".into(),
+                parameters: 1_500_000_000,
+                bytes: 9,
+                licence: Some("Apache-2.0".into()),
+                digest: "d".into(),
+            },
+            text: Bytes.details(),
+        })
+    }
+
+    fn text(&self, model: &str) -> Result<Arc<dyn TextModel>, Error> {
+        if model == "own/script" {
+            return Ok(Arc::new(Bytes));
+        }
+        Err(Error::UnknownModel { model: model.into(), available: "own/script".into() })
+    }
+
     fn submit(&self, request: Request) -> Result<Events, Error> {
         if request.model != "own/script" {
             let available = "own/script".into();
@@ -75,6 +105,93 @@ impl Generate for Scripted {
     }
 }
 
+/// A tokenizer of bytes, after a token 256 that begins every text.
+#[derive(Debug)]
+struct Bytes;
+
+impl TextModel for Bytes {
+    fn chat(&self, prompt: &ChatPrompt<'_>) -> Result<ChatTokens, TextFault> {
+        let tools = prompt.tools.map(ToString::to_string).unwrap_or_default();
+        let tokens = self.encode(&format!("{}{tools}", prompt.messages))?;
+        Ok(ChatTokens { tokens, opens_reasoning: false })
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>, TextFault> {
+        Ok([vec![256], self.encode_plain(text)?].concat())
+    }
+
+    fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TextFault> {
+        Ok(text.bytes().map(u32::from).collect())
+    }
+
+    fn details(&self) -> TextDetails {
+        TextDetails {
+            template: Some("{{ messages }}".into()),
+            calls_tools: true,
+            reasons: true,
+            thinking_switch: true,
+            vocab_size: 257,
+            begin_token: Some("<s>".into()),
+            end_token: Some("</s>".into()),
+            pad_token: None,
+        }
+    }
+
+    fn special_tokens(&self) -> Vec<(String, u32)> {
+        vec![("<s>".into(), 256)]
+    }
+
+    fn detokenizer(&self, _shows_special: bool) -> Box<dyn Detokenize> {
+        Box::new(Letters)
+    }
+
+    fn decode(&self, tokens: &[u32]) -> Result<String, TextFault> {
+        let bytes: Vec<u8> = tokens.iter().filter_map(|&token| u8::try_from(token).ok()).collect();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn token_bytes(&self, token: u32) -> Vec<u8> {
+        u8::try_from(token).map_or_else(|_| Vec::new(), |byte| vec![byte])
+    }
+
+    fn end_tokens(&self) -> &[u32] {
+        &[]
+    }
+}
+
+struct Letters;
+
+impl Detokenize for Letters {
+    fn push(&mut self, token: u32, text: &mut String) -> Result<(), TextFault> {
+        match token {
+            0..256 => text.push(char::from(token as u8)),
+            256 => text.push_str("<s>"),
+            _ => return Err(TextFault::Tokenizer(format!("there is no token {token}"))),
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, _text: &mut String) {}
+}
+
+/// Brings `good` in two steps, and nothing else.
+#[derive(Debug)]
+pub(crate) struct ScriptedPull;
+
+impl Pull for ScriptedPull {
+    fn pull(&self, model: &str, tell: &mut dyn FnMut(PullStep) -> bool) -> Result<(), ApiError> {
+        tell(PullStep::Status("pulling manifest".into()));
+        if model != "good" {
+            return Err(ApiError::new(404, format!("{model} was not found")));
+        }
+        for completed in [4, 9] {
+            let name = "good.gguf".to_owned();
+            tell(PullStep::File { name, total: Some(9), completed });
+        }
+        Ok(())
+    }
+}
+
 fn say(sender: &EventSender, text: &str, has_tokens: bool) {
     let tokens = if has_tokens {
         let bytes = text.as_bytes().to_vec();
@@ -87,7 +204,8 @@ fn say(sender: &EventSender, text: &str, has_tokens: bool) {
 }
 
 fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &AtomicUsize) {
-    let usage = Usage { prompt_tokens: 3, completion_tokens: 4, ..Default::default() };
+    let usage =
+        Usage { prompt_tokens: 3, cached_tokens: 1, completion_tokens: 4, reasoning_tokens: 0 };
     sender.send(Event::Started { prompt_tokens: 3, seed: 1 });
     let has_tokens = request.logprobs.is_some();
     match prompt {
@@ -111,6 +229,17 @@ fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &Atom
             cancelled.fetch_add(1, Ordering::SeqCst);
             return;
         }
+        "call" => return call(sender, request, usage),
+        "stop" => {
+            say(sender, "before ", false);
+            let stop = request.stop.strings.first().cloned().unwrap_or_default();
+            return finish(sender, FinishReason::StopString(stop), usage);
+        }
+        "json" => {
+            let is_held = matches!(request.response_format, ResponseFormat::JsonSchema { .. });
+            say(sender, if is_held { "{\"held\":true}" } else { "free" }, false);
+            return finish(sender, FinishReason::EndOfTurn, usage);
+        }
         "pause" => std::thread::sleep(Duration::from_millis(400)),
         "break" => return,
         "fail" => {
@@ -120,11 +249,50 @@ fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &Atom
         }
         _ => {}
     }
+    if reasons(request) {
+        for text in ["Let me ", "see."] {
+            let delta = Delta::Reasoning { text: text.into() };
+            sender.send(Event::Delta { choice: 0, delta });
+        }
+    }
     for text in ["You said: ", prompt, " ♥"] {
         say(sender, text, has_tokens);
     }
-    sender.send(Event::Finished { choice: 0, reason: FinishReason::EndOfTurn });
-    sender.send(Event::Done { usage, timings: Timings::default() });
+    finish(sender, FinishReason::EndOfTurn, usage);
+}
+
+fn finish(sender: &EventSender, reason: FinishReason, usage: Usage) {
+    sender.send(Event::Finished { choice: 0, reason });
+    let timings = Timings { total: Duration::from_millis(3), ..Timings::default() };
+    sender.send(Event::Done { usage, timings });
+}
+
+fn reasons(request: &Request) -> bool {
+    match &request.input {
+        Input::Chat(chat) => matches!(chat.thinking, Thinking::On | Thinking::Effort(_)),
+        Input::Text(_) | Input::Tokens(_) => false,
+    }
+}
+
+/// Calls each tool that there is, its arguments in two pieces.
+fn call(sender: &EventSender, request: &Request, usage: Usage) {
+    let Input::Chat(chat) = &request.input else { return };
+    let named = |name: &str| match &chat.tool_choice {
+        ToolChoice::Named(wanted) => wanted == name,
+        ToolChoice::None => false,
+        ToolChoice::Auto | ToolChoice::Required => true,
+    };
+    let called: Vec<_> = chat.tools.iter().filter(|tool| named(&tool.name)).collect();
+    for (index, tool) in called.into_iter().enumerate() {
+        let (id, name) = (format!("call_{index}"), tool.name.clone());
+        let begin = Delta::ToolCall { index, id, name };
+        let pieces = ["{\"place\":", "\"Paris\"}"]
+            .map(|text| Delta::Arguments { index, text: text.to_owned() });
+        for delta in std::iter::once(begin).chain(pieces) {
+            sender.send(Event::Delta { choice: 0, delta });
+        }
+    }
+    finish(sender, FinishReason::ToolCalls, usage);
 }
 
 /// A running server; stops when dropped.
@@ -151,7 +319,7 @@ pub(crate) fn config() -> Config {
 }
 
 pub(crate) fn start(config: Config) -> Running {
-    start_bound(bind(config).unwrap())
+    start_bound(bind(config).unwrap().with_pull(Arc::new(ScriptedPull)))
 }
 
 pub(crate) fn start_bound(bound: Bound) -> Running {

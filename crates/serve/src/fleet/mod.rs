@@ -15,10 +15,12 @@ use std::time::Duration;
 
 use crate::channel::{EventSender, Events, channel};
 use crate::clock::Clock;
+use crate::details::{Description, ModelDetails, TextDetails, WeightDetails};
 use crate::error::Error;
 use crate::event::Event;
 use crate::generate::{Admit, Generate, ModelCard, Residence};
 use crate::request::{Input, Request};
+use crate::text_model::TextModel;
 
 pub use residency::Rules;
 use residency::{Action, Arrival, MemberId, Refusal, Residency, State, WaiterId};
@@ -67,6 +69,12 @@ pub trait Loader: Send + Sync {
     /// # Errors
     /// Why that cannot be done.
     fn load(&self) -> Result<Arc<dyn Admit>, String>;
+
+    /// What it is, read from its files while it is not in memory.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    fn describe(&self) -> Result<Description, String>;
 }
 
 /// Names that two models would share.
@@ -92,6 +100,8 @@ struct Shared {
 struct Member {
     entry: Entry,
     plan: OnceLock<Reservation>,
+    /// What it is, once somebody asked.
+    about: OnceLock<(WeightDetails, TextDetails)>,
 }
 
 struct Inside {
@@ -132,7 +142,7 @@ impl Fleet {
             }
         }
         let count = entries.len();
-        let member = |entry| Member { entry, plan: OnceLock::new() };
+        let member = |entry| Member { entry, plan: OnceLock::new(), about: OnceLock::new() };
         let inside = Inside {
             residency: Residency::new(rules, count),
             loaded: (0..count).map(|_| None).collect(),
@@ -189,6 +199,28 @@ impl Generate for Fleet {
     fn names(&self) -> Vec<String> {
         let names = self.shared.members.iter().flat_map(|member| &member.entry.names);
         names.map(|name| name.id.clone()).collect()
+    }
+
+    fn details(&self, model: &str) -> Result<ModelDetails, Error> {
+        let shared = &self.shared;
+        let id = shared.find(model)?;
+        let Member { entry, about, .. } = &shared.members[id];
+        let (weights, text) = match about.get() {
+            Some(about) => about.clone(),
+            None => {
+                let Description { weights, text } = shared.describe(id)?;
+                about.get_or_init(|| (weights, text.details())).clone()
+            }
+        };
+        let is = |name: &&Name| name.id == model || name.aliases.iter().any(|a| a == model);
+        let name = entry.names.iter().find(is).map_or_else(|| shared.name(id), |n| n.id.clone());
+        let context_length = shared.plan(id).map_or(0, |plan| plan.context_length);
+        Ok(ModelDetails { id: name, created: entry.created, context_length, weights, text })
+    }
+
+    fn text(&self, model: &str) -> Result<Arc<dyn TextModel>, Error> {
+        let id = self.shared.find(model)?;
+        self.shared.describe(id).map(|found| found.text)
     }
 
     fn submit(&self, request: Request) -> Result<Events, Error> {
@@ -318,6 +350,16 @@ impl Shared {
             parent: (name.id != base).then(|| base.clone()),
         };
         member.entry.names.iter().map(card).collect()
+    }
+
+    /// From memory where it is there, else from its files.
+    fn describe(&self, id: MemberId) -> Result<Description, Error> {
+        let loaded = self.lock().loaded[id].clone();
+        if let Some(model) = loaded {
+            return Ok(model.describe());
+        }
+        let found = guarded(|| self.members[id].entry.loader.describe());
+        found.map_err(|reason| Error::LoadFailed { model: self.name(id), reason })
     }
 
     /// The keeper's thread: carries out what is decided, until the fleet ends.

@@ -6,9 +6,12 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use serve::{
-    Admit, Admitted, Entry, Error, Event, Events, Fleet, Generate, Input, Loader, Name, NameTaken,
-    Request, Reservation, Residence, Rules, SystemClock, Timings, Usage,
+    Admit, Admitted, Description, Entry, Error, Event, Events, Fleet, Generate, Input, Loader,
+    Name, NameTaken, Request, Reservation, Residence, Rules, SystemClock, Timings, Usage,
+    WeightDetails,
 };
+
+use crate::scripted::ByteText;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -48,6 +51,15 @@ impl Admit for Model {
             Ok(())
         }))
     }
+
+    fn describe(&self) -> Description {
+        described("in memory")
+    }
+}
+
+fn described(family: &str) -> Description {
+    let weights = WeightDetails { family: family.to_owned(), ..WeightDetails::default() };
+    Description { weights, text: Arc::new(ByteText::default()) }
 }
 
 impl Drop for Model {
@@ -64,6 +76,11 @@ struct Mock {
 }
 
 impl Loader for Mock {
+    fn describe(&self) -> Result<Description, String> {
+        assert!(!self.count.is_cursed.load(Ordering::SeqCst), "the reader fell over");
+        Ok(described("on disk"))
+    }
+
     fn plan(&self) -> Result<Reservation, String> {
         Ok(Reservation { bytes: self.bytes, context_length: 8 })
     }
@@ -292,4 +309,24 @@ fn many_clients_of_many_models_are_all_answered_within_the_budget() {
     let most = count.most.load(Ordering::SeqCst);
     assert!(most <= RULES.budget_bytes, "{most}");
     drop(fleet);
+}
+
+#[test]
+fn a_model_is_described_whether_it_is_loaded_or_not() {
+    let (fleet, count) = fleet(&[50, 50], MILLISECOND, RULES);
+    count.is_cursed.store(true, Ordering::SeqCst);
+    assert!(matches!(fleet.details("b"), Err(Error::LoadFailed { .. })), "a panic is a failure");
+    count.is_cursed.store(false, Ordering::SeqCst);
+    outcome(ask(&fleet, "a")).unwrap();
+    for (model, id, family) in
+        [("a", "a", "in memory"), ("alias-a", "a", "in memory"), ("b+lora", "b+lora", "on disk")]
+    {
+        let details = fleet.details(model).unwrap();
+        assert_eq!((details.id.as_str(), details.weights.family.as_str()), (id, family));
+        assert_eq!((details.context_length, details.created), (8, 1));
+        assert_eq!(fleet.text(model).unwrap().encode("Q").unwrap(), [81]);
+    }
+    assert_eq!(count.loads.load(Ordering::SeqCst), 1, "nobody was loaded to be described");
+    assert!(matches!(fleet.details("c"), Err(Error::UnknownModel { .. })));
+    assert!(matches!(fleet.text("c"), Err(Error::UnknownModel { .. })));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::scripted::{CONTEXT, END, Scripted, SlowClock, local, local_guessing, local_with};
 use serve::{
     Chat, Delta, Dry, Error, Event, FinishReason, Generate, Input, Message, Part, Reply, Request,
-    Role, Sampling,
+    Role, Sampling, Span, Timings, Usage,
 };
 
 fn ask(prompt: &str) -> Request {
@@ -335,4 +335,58 @@ fn stopping_fails_what_is_under_way() {
     stopper.join().unwrap();
     assert_eq!(Reply::fold(events), Err(Error::Stopping));
     assert_eq!(local.submit(ask("Q")).err(), Some(Error::Stopping));
+}
+
+#[test]
+fn prompts_are_counted_as_they_are_given() {
+    let local = local("yes");
+    let chat = Chat { messages: vec![Message::text(Role::User, "hi")], ..Default::default() };
+    let text = local.text("script").unwrap();
+    for input in [Input::Chat(chat), Input::Text("hi".into()), Input::Tokens(vec![1, 2, 3])] {
+        let counted = serve::prompt_tokens(text.as_ref(), &input).unwrap().tokens.len();
+        let asked = Request { sampling: greedy(), ..Request::new("r", "script", input) };
+        let said = reply(&local, asked).unwrap().usage.prompt_tokens;
+        assert_eq!(counted, said);
+    }
+}
+
+#[test]
+fn models_are_described_by_their_names() {
+    let local = local("yes");
+    let details = local.details("script").unwrap();
+    assert_eq!((details.id.as_str(), details.context_length), ("script", CONTEXT));
+    assert!(matches!(local.details("other"), Err(Error::UnknownModel { .. })));
+    assert!(matches!(local.text("other"), Err(Error::UnknownModel { .. })));
+}
+
+#[test]
+fn a_reply_keeps_the_order_of_its_parts() {
+    let delta = |delta| Event::Delta { choice: 0, delta };
+    let text = |text: &str| delta(Delta::Text { text: text.into(), tokens: Vec::new() });
+    let thought = |text: &str| delta(Delta::Reasoning { text: text.into() });
+    let call = Delta::ToolCall { index: 0, id: "c".into(), name: "f".into() };
+    let pieces = Delta::Arguments { index: 0, text: "{}".into() };
+    let events = vec![
+        thought("a"),
+        thought("b"),
+        text(""),
+        text("c"),
+        delta(call),
+        delta(pieces),
+        text("d"),
+        text("e"),
+        thought("f"),
+        Event::Done { usage: Usage::default(), timings: Timings::default() },
+    ];
+    let whole = Reply::fold(events).unwrap();
+    let choice = &whole.choices[0];
+    let expect = [
+        Span::Reasoning(0..2),
+        Span::Text(0..1),
+        Span::ToolCall(0),
+        Span::Text(1..3),
+        Span::Reasoning(2..3),
+    ];
+    assert_eq!(choice.order, expect);
+    assert_eq!((choice.text.as_str(), choice.reasoning.as_str()), ("cde", "abf"));
 }

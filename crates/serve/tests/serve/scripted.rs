@@ -149,6 +149,10 @@ impl TextModel for ByteText {
         Ok(bytes(text))
     }
 
+    fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TextFault> {
+        self.encode(text)
+    }
+
     fn format(&self) -> Option<&Format> {
         self.format.as_ref()
     }
@@ -256,6 +260,7 @@ fn start_guessing(
         adapters: Vec::new(),
         aliases: Vec::new(),
         created: 1,
+        weights: Default::default(),
         queue_max,
         speculates: false,
         sampling: Sampling::default(),

@@ -1,7 +1,10 @@
 //! `freehold show`: what a model is, from its headers alone, before anything is loaded.
 
+mod details;
 mod facts;
 mod print;
+
+pub(crate) use details::weight_details;
 
 use crate::cli::Show;
 use crate::compute::CHUNK_TOKENS;

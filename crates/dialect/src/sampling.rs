@@ -1,6 +1,8 @@
-//! The sampling parameters: OpenAI's own, and those that vLLM's and llama.cpp's servers add.
+//! The sampling parameters: OpenAI's and Ollama's own, and those that vLLM's and llama.cpp's servers add.
 
-use serve::{Dry, LastN, Sampling};
+use serve::{Dry, LastN};
+
+pub(crate) use serve::Sampling;
 
 use crate::fields::{FieldError, Fields};
 
@@ -15,8 +17,7 @@ const FACTOR_MAX: f32 = 100.0;
 
 pub(crate) fn sampling(fields: &Fields<'_>) -> Result<Sampling, FieldError> {
     let penalty = -PENALTY_MAX..=PENALTY_MAX;
-    // 0 keeps a single token, as the smallest positive share does.
-    let share = |name| Ok(fields.number(name, 0.0..=1.0)?.map(|p| p.max(f32::MIN_POSITIVE)));
+    let share = |name| share(fields, name);
     Ok(Sampling {
         temperature: fields.number("temperature", 0.0..=TEMPERATURE_MAX)?,
         // vLLM's clients say -1 for all.
@@ -38,6 +39,11 @@ pub(crate) fn sampling(fields: &Fields<'_>) -> Result<Sampling, FieldError> {
         // Any 64 bits make a seed, negative numbers too.
         seed: fields.integer("seed")?.map(i64::cast_unsigned),
     })
+}
+
+/// A share of the probability: 0 keeps a single token, as the smallest positive share does.
+pub(crate) fn share(fields: &Fields<'_>, name: &str) -> Result<Option<f32>, FieldError> {
+    Ok(fields.number(name, 0.0..=1.0)?.map(|p| p.max(f32::MIN_POSITIVE)))
 }
 
 /// vLLM's name and llama.cpp's for one thing.

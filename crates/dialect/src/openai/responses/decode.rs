@@ -1,0 +1,187 @@
+//! Body to request.
+
+use serde_json::{Map, Value, json};
+use serve::{
+    Chat, Input, Message, Request, ResponseFormat, Role, Sampling, Thinking, Tool, ToolChoice,
+};
+
+use crate::body::parse_body;
+use crate::endpoint::{Decoded, Form};
+use crate::error::ApiError;
+use crate::fields::{FieldError, Fields};
+use crate::openai::common::{effort, ignored_parameters};
+use crate::openai::responses::items;
+use crate::openai::table::RESPONSES_PARAMETERS;
+use crate::sampling::share;
+
+/// Most alternatives reported for a token.
+const TOP_LOGPROBS_MAX: usize = 20;
+/// The highest temperature that OpenAI's own service takes.
+const TEMPERATURE_MAX: f32 = 2.0;
+/// What asks for log-probabilities.
+const INCLUDE_LOGPROBS: &str = "message.output_text.logprobs";
+
+/// Decodes a body; `id` names the call.
+///
+/// # Errors
+/// The body is not JSON, a parameter has the wrong type or range, or is refused.
+pub fn decode_response(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
+    let object = parse_body(body)?;
+    let fields = Fields::root(&object);
+    let mut ignored = ignored_parameters(&fields, RESPONSES_PARAMETERS)?;
+    let model = fields.required_str("model")?;
+    let instructions = fields.str("instructions")?;
+    let mut messages: Vec<Message> =
+        instructions.map(|text| Message::text(Role::System, text)).into_iter().collect();
+    items::read(&fields, &mut messages, &mut ignored)?;
+    let chat = Chat {
+        messages,
+        tools: tools(&fields)?,
+        tool_choice: tool_choice(&fields)?,
+        single_call: fields.bool("parallel_tool_calls")? == Some(false),
+        thinking: thinking(&fields, &mut ignored)?,
+        ..Chat::default()
+    };
+    let mut request = Request::new(id, model, Input::Chat(chat));
+    request.max_tokens = fields.count("max_output_tokens", 1..=usize::MAX)?;
+    request.sampling = Sampling {
+        temperature: fields.number("temperature", 0.0..=TEMPERATURE_MAX)?,
+        top_p: share(&fields, "top_p")?,
+        ..Sampling::default()
+    };
+    request.response_format = format(&fields, &mut ignored)?;
+    request.logprobs = logprobs(&fields, &mut ignored)?;
+    let has_logprobs = request.logprobs.is_some();
+    let form = Form { has_logprobs, repeats: repeats(&fields), ..Form::default() };
+    let said_effort = fields.object("reasoning")?.is_some_and(|r| r.get("effort").is_some());
+    let thinking_param = said_effort.then_some("reasoning.effort");
+    let stream = fields.bool("stream")?.unwrap_or(false);
+    Ok(Decoded { form, ignored, thinking_param, ..Decoded::new(request, stream) })
+}
+
+/// What answers repeat of their request, as it was or as it counts where nothing was said.
+fn repeats(fields: &Fields<'_>) -> Map<String, Value> {
+    let defaults = json!({
+        "instructions": null,
+        "max_output_tokens": null,
+        "max_tool_calls": null,
+        "metadata": {},
+        "parallel_tool_calls": true,
+        "prompt_cache_key": null,
+        "reasoning": {"effort": null, "summary": null},
+        "safety_identifier": null,
+        "temperature": null,
+        "text": {"format": {"type": "text"}},
+        "tool_choice": "auto",
+        "tools": [],
+        "top_logprobs": 0,
+        "top_p": null,
+        "truncation": "disabled",
+        "user": null,
+    });
+    let Value::Object(mut all) = defaults else { return Map::new() };
+    for (name, value) in &mut all {
+        // What has no effect is told as it is, not as it was asked for.
+        if let Some(said) = fields.get(name).filter(|_| name != "truncation") {
+            *value = said.clone();
+        }
+    }
+    all
+}
+
+fn tools(fields: &Fields<'_>) -> Result<Vec<Tool>, FieldError> {
+    let mut tools = Vec::new();
+    for (index, value) in fields.array("tools")?.into_iter().flatten().enumerate() {
+        let tool = Fields::of(value, format!("tools[{index}]"))?;
+        let kind = tool.required_str("type")?;
+        if kind != "function" {
+            let param = tool.path("type");
+            let message = format!(
+                "{param}: a tool of type {kind:?} is not supported: the server runs no tools"
+            );
+            return Err(FieldError::new(param, message));
+        }
+        let name = tool.required_str("name")?.to_owned();
+        // As templates expect it: what describes the function stands inside.
+        let mut function = tool.object.clone();
+        function.shift_remove("type");
+        let definition = json!({"type": "function", "function": function});
+        tools.push(Tool { name, definition });
+    }
+    Ok(tools)
+}
+
+fn tool_choice(fields: &Fields<'_>) -> Result<ToolChoice, FieldError> {
+    let bad = |got: &str| {
+        let message =
+            format!("tool_choice: expected auto, none, required or a function, got {got:?}");
+        FieldError::new("tool_choice", message)
+    };
+    match fields.get("tool_choice") {
+        None => Ok(ToolChoice::Auto),
+        Some(Value::String(word)) => match word.as_str() {
+            "auto" => Ok(ToolChoice::Auto),
+            "none" => Ok(ToolChoice::None),
+            "required" => Ok(ToolChoice::Required),
+            other => Err(bad(other)),
+        },
+        Some(value) => {
+            let choice = Fields::of(value, "tool_choice".to_owned())?;
+            match choice.required_str("type")? {
+                "function" => Ok(ToolChoice::Named(choice.required_str("name")?.to_owned())),
+                other => Err(bad(other)),
+            }
+        }
+    }
+}
+
+fn thinking(fields: &Fields<'_>, ignored: &mut Vec<String>) -> Result<Thinking, FieldError> {
+    let Some(reasoning) = fields.object("reasoning")? else { return Ok(Thinking::Unsaid) };
+    for (name, value) in reasoning.object {
+        if name != "effort" && !value.is_null() {
+            ignored.push(format!("reasoning.{name}"));
+        }
+    }
+    match reasoning.str("effort")? {
+        None => Ok(Thinking::Unsaid),
+        Some(word) => effort(word, "reasoning.effort"),
+    }
+}
+
+fn format(fields: &Fields<'_>, ignored: &mut Vec<String>) -> Result<ResponseFormat, FieldError> {
+    let Some(text) = fields.object("text")? else { return Ok(ResponseFormat::Text) };
+    for (name, value) in text.object {
+        if name != "format" && !value.is_null() {
+            ignored.push(format!("text.{name}"));
+        }
+    }
+    let Some(format) = text.object("format")? else { return Ok(ResponseFormat::Text) };
+    match format.required_str("type")? {
+        "text" => Ok(ResponseFormat::Text),
+        "json_object" => Ok(ResponseFormat::JsonObject),
+        "json_schema" => Ok(ResponseFormat::JsonSchema {
+            name: format.required_str("name")?.to_owned(),
+            schema: format.get("schema").ok_or_else(|| format.missing("schema"))?.clone(),
+            strict: format.bool("strict")?.unwrap_or(false),
+        }),
+        other => {
+            let message = format!(
+                "text.format.type: expected text, json_object or json_schema, got {other:?}"
+            );
+            Err(FieldError::new("text.format.type", message))
+        }
+    }
+}
+
+/// Asked for by `include`, or by a number of alternatives.
+fn logprobs(fields: &Fields<'_>, ignored: &mut Vec<String>) -> Result<Option<usize>, FieldError> {
+    let count = fields.count("top_logprobs", 0..=TOP_LOGPROBS_MAX)?;
+    let mut is_asked = count.is_some_and(|count| count > 0);
+    for what in fields.strings("include")? {
+        match what.as_str() {
+            INCLUDE_LOGPROBS => is_asked = true,
+            _ => ignored.push(format!("include.{what}")),
+        }
+    }
+    Ok(is_asked.then(|| count.unwrap_or(0)))
+}

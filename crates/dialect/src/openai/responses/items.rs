@@ -1,0 +1,167 @@
+//! Input items to turns: items of the model that follow one another are one turn.
+
+use serde_json::Value;
+use serve::{Message, Part, Role, ToolCall, ToolResult};
+
+use crate::fields::{FieldError, Fields};
+
+/// Reads `input`, a text or a list of items, and appends its turns.
+pub(crate) fn read(
+    fields: &Fields<'_>,
+    messages: &mut Vec<Message>,
+    ignored: &mut Vec<String>,
+) -> Result<(), FieldError> {
+    let before = messages.len();
+    match fields.get("input") {
+        None => return Err(fields.missing("input")),
+        Some(Value::String(text)) => messages.push(Message::text(Role::User, text.clone())),
+        Some(_) => {
+            for (index, value) in fields.array("input")?.into_iter().flatten().enumerate() {
+                let item = Fields::of(value, format!("input[{index}]"))?;
+                read_item(&item, messages, ignored)?;
+            }
+        }
+    }
+    if messages.len() == before {
+        return Err(FieldError::new("input", "input is empty"));
+    }
+    Ok(())
+}
+
+fn read_item(
+    item: &Fields<'_>,
+    messages: &mut Vec<Message>,
+    ignored: &mut Vec<String>,
+) -> Result<(), FieldError> {
+    match item.str("type")?.unwrap_or("message") {
+        "message" => message(item, messages),
+        "reasoning" => reasoning(item, messages, ignored),
+        "function_call" => {
+            let call = ToolCall {
+                id: item.required_str("call_id")?.to_owned(),
+                name: item.required_str("name")?.to_owned(),
+                arguments: item.required_str("arguments")?.to_owned(),
+            };
+            assistant(messages).content.push(Part::ToolCall(call));
+            Ok(())
+        }
+        "function_call_output" => {
+            let call_id = item.required_str("call_id")?.to_owned();
+            let text = output(item)?;
+            let result = ToolResult { call_id, text, is_error: false };
+            let content = vec![Part::ToolResult(result)];
+            messages.push(Message { role: Role::Tool, content, name: None });
+            Ok(())
+        }
+        other => {
+            let param = item.path("type");
+            let message = format!("{param}: an item of type {other:?} is not supported");
+            Err(FieldError::new(param, message))
+        }
+    }
+}
+
+/// The model's turn under way, or a new one.
+fn assistant(messages: &mut Vec<Message>) -> &mut Message {
+    let is_open = messages.last().is_some_and(|last| last.role == Role::Assistant);
+    if !is_open {
+        messages.push(Message { role: Role::Assistant, content: Vec::new(), name: None });
+    }
+    let last = messages.len() - 1;
+    &mut messages[last]
+}
+
+fn message(item: &Fields<'_>, messages: &mut Vec<Message>) -> Result<(), FieldError> {
+    let role = match item.required_str("role")? {
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "system" => Role::System,
+        "developer" => Role::Developer,
+        other => {
+            let param = item.path("role");
+            let message =
+                format!("{param}: expected user, assistant, system or developer, got {other:?}");
+            return Err(FieldError::new(param, message));
+        }
+    };
+    let content = parts(item, "content")?;
+    let has_text = |turn: &Message| turn.content.iter().any(|part| matches!(part, Part::Text(_)));
+    match messages.last_mut() {
+        // The text that belongs to the reasoning or the calls before it.
+        Some(last) if role == Role::Assistant && last.role == role && !has_text(last) => {
+            last.content.extend(content);
+        }
+        _ => messages.push(Message { role, content, name: None }),
+    }
+    Ok(())
+}
+
+/// The list of parts, or the text, in a field.
+fn parts(item: &Fields<'_>, name: &str) -> Result<Vec<Part>, FieldError> {
+    let list = match item.get(name) {
+        None => return Err(item.missing(name)),
+        Some(Value::String(text)) => return Ok(vec![Part::Text(text.clone())]),
+        Some(_) => item.array(name)?.into_iter().flatten(),
+    };
+    let mut parts = Vec::new();
+    for (index, value) in list.enumerate() {
+        let part = Fields::of(value, format!("{}[{index}]", item.path(name)))?;
+        parts.push(match part.required_str("type")? {
+            "input_text" | "output_text" | "text" => {
+                Part::Text(part.required_str("text")?.to_owned())
+            }
+            "refusal" => Part::Text(part.required_str("refusal")?.to_owned()),
+            "input_image" => Part::Image { url: part.required_str("image_url")?.to_owned() },
+            other => {
+                let param = part.path("type");
+                let message = format!("{param}: content of type {other:?} is not supported");
+                return Err(FieldError::new(param, message));
+            }
+        });
+    }
+    Ok(parts)
+}
+
+/// What a function returned, which can only be text.
+fn output(item: &Fields<'_>) -> Result<String, FieldError> {
+    let mut texts = Vec::new();
+    for part in parts(item, "output")? {
+        match part {
+            Part::Text(text) => texts.push(text),
+            _ => {
+                let param = item.path("output");
+                let message = format!("{param}: a function's output can only be text");
+                return Err(FieldError::new(param, message));
+            }
+        }
+    }
+    Ok(texts.join("\n"))
+}
+
+/// The reasoning itself where it is there, else its summary.
+fn reasoning(
+    item: &Fields<'_>,
+    messages: &mut Vec<Message>,
+    ignored: &mut Vec<String>,
+) -> Result<(), FieldError> {
+    let mut texts = Vec::new();
+    for name in ["content", "summary"] {
+        let list = item.array(name)?.into_iter().flatten();
+        for (index, value) in list.enumerate() {
+            let part = Fields::of(value, format!("{}[{index}]", item.path(name)))?;
+            texts.push(part.required_str("text")?);
+        }
+        if !texts.is_empty() {
+            break;
+        }
+    }
+    if texts.is_empty() {
+        // What is encrypted can be read by the server alone that wrote it.
+        if item.get("encrypted_content").is_some() {
+            ignored.push("input[].encrypted_content".to_owned());
+        }
+        return Ok(());
+    }
+    assistant(messages).content.push(Part::Reasoning(texts.join("\n")));
+    Ok(())
+}

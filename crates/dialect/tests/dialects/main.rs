@@ -1,0 +1,11 @@
+//! Transcripts of the dialects beside chat completions: bodies to requests, events to bodies,
+//! stream ≡ whole; and hostile bodies.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
+mod anthropic;
+mod events;
+mod fuzz;
+mod ollama;
+mod responses;
+mod tables;

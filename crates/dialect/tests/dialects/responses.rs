@@ -1,0 +1,249 @@
+//! OpenAI's responses.
+
+use dialect::openai::{ResponseStream, decode_response, encode_response};
+use dialect::{ApiError, CallMeta, Decoded, Form};
+use serde_json::{Value, json};
+use serve::{
+    Effort, Error, Event, FinishReason, Message, Part, ResponseFormat, Role, Thinking, ToolCall,
+    ToolChoice, ToolResult,
+};
+
+use crate::events::{
+    call, chat, end, everything, fold, frames, reasoning, started, streamed, text, with,
+};
+
+fn body() -> Value {
+    json!({"model": "m", "input": "hi"})
+}
+
+fn decode(extra: &Value) -> Result<Decoded, ApiError> {
+    decode_response(with(body(), extra).to_string().as_bytes(), "id")
+}
+
+fn meta() -> CallMeta {
+    CallMeta { id: "resp_7".into(), created: 5, model: "m".into() }
+}
+
+#[test]
+fn every_honoured_parameter_arrives() {
+    let tool = json!({"type": "function", "name": "f", "description": "d", "strict": true,
+        "parameters": {"z": 1, "a": 2}});
+    let decoded = decode(&json!({
+        "instructions": "be brief", "max_output_tokens": 9, "temperature": 0.5, "top_p": 0.25,
+        "top_logprobs": 2, "stream": true, "parallel_tool_calls": false, "metadata": {"k": "v"},
+        "include": ["reasoning.encrypted_content", "message.output_text.logprobs"],
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": {}}, "verbosity": "low"},
+        "reasoning": {"effort": "low", "summary": "auto"}, "store": false, "truncation": "auto",
+        "tools": [tool], "tool_choice": {"type": "function", "name": "f"},
+    }))
+    .unwrap();
+    let request = &decoded.request;
+    assert_eq!((request.max_tokens, request.logprobs, decoded.stream), (Some(9), Some(2), true));
+    let sampling = &request.sampling;
+    assert_eq!((sampling.temperature, sampling.top_p), (Some(0.5), Some(0.25)));
+    assert!(
+        matches!(&request.response_format, ResponseFormat::JsonSchema { name, .. } if name == "n")
+    );
+    let chat = chat(&request.input);
+    let expect = [Message::text(Role::System, "be brief"), Message::text(Role::User, "hi")];
+    assert_eq!(chat.messages, expect);
+    assert_eq!(chat.tool_choice, ToolChoice::Named("f".into()));
+    assert!(chat.single_call);
+    assert_eq!(chat.thinking, Thinking::Effort(Effort::Low));
+    let definition = r#"{"type":"function","function":{"name":"f","description":"d","strict":true,"parameters":{"z":1,"a":2}}}"#;
+    assert_eq!(chat.tools[0].definition.to_string(), definition);
+    let ignored = [
+        "truncation",
+        "reasoning.summary",
+        "text.verbosity",
+        "include.reasoning.encrypted_content",
+    ];
+    assert_eq!(decoded.ignored, ignored);
+    assert_eq!(decoded.form.repeats["metadata"], json!({"k": "v"}));
+    assert_eq!(decoded.form.repeats["truncation"], "disabled");
+}
+
+#[test]
+fn items_of_the_model_are_one_turn() {
+    let output = |call_id: &str, output: Value| json!({"type": "function_call_output", "call_id": call_id, "output": output});
+    let called = |call_id: &str| json!({"type": "function_call", "call_id": call_id, "name": "f", "arguments": "{\"a\":1}"});
+    let decoded = decode(&json!({"input": [
+        {"role": "developer", "content": "rules"},
+        {"role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+        {"type": "reasoning", "id": "rs", "summary": [{"type": "summary_text", "text": "short"}],
+         "content": [{"type": "reasoning_text", "text": "long"}]},
+        {"type": "message", "role": "assistant", "id": "msg", "status": "completed",
+         "content": [{"type": "output_text", "text": "wait", "annotations": []}]},
+        called("c1"),
+        called("c2"),
+        output("c1", json!("one")),
+        output("c2", json!([{"type": "input_text", "text": "two"}])),
+        {"type": "reasoning", "id": "rs2", "summary": [], "encrypted_content": "x"},
+    ]}))
+    .unwrap();
+    assert_eq!(decoded.ignored, ["input[].encrypted_content"]);
+    let use_tool = |id: &str| {
+        Part::ToolCall(ToolCall { id: id.into(), name: "f".into(), arguments: "{\"a\":1}".into() })
+    };
+    let result = |id: &str, text: &str| {
+        let result = ToolResult { call_id: id.into(), text: text.into(), is_error: false };
+        Message { role: Role::Tool, content: vec![Part::ToolResult(result)], name: None }
+    };
+    let expect = [
+        Message::text(Role::Developer, "rules"),
+        Message::text(Role::User, "hi"),
+        Message {
+            role: Role::Assistant,
+            content: vec![
+                Part::Reasoning("long".into()),
+                Part::Text("wait".into()),
+                use_tool("c1"),
+                use_tool("c2"),
+            ],
+            name: None,
+        },
+        result("c1", "one"),
+        result("c2", "two"),
+    ];
+    assert_eq!(chat(&decoded.request.input).messages, expect);
+}
+
+#[test]
+fn wrong_fields_are_named() {
+    for (extra, param) in [
+        (json!({"model": null}), "model"),
+        (json!({"input": null}), "input"),
+        (json!({"input": []}), "input"),
+        (json!({"input": [{"type": "computer_call"}]}), "input[0].type"),
+        (json!({"input": [{"role": "king", "content": "x"}]}), "input[0].role"),
+        (json!({"input": [{"role": "user"}]}), "input[0].content"),
+        (
+            json!({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}),
+            "input[0].content[0].type",
+        ),
+        (json!({"input": [{"type": "function_call", "name": "f"}]}), "input[0].call_id"),
+        (json!({"tools": [{"type": "web_search"}]}), "tools[0].type"),
+        (json!({"tool_choice": {"type": "allowed_tools"}}), "tool_choice"),
+        (json!({"store": true}), "store"),
+        (json!({"previous_response_id": "resp_1"}), "previous_response_id"),
+        (json!({"background": true}), "background"),
+        (json!({"conversation": "c"}), "conversation"),
+        (json!({"reasoning": {"effort": "some"}}), "reasoning.effort"),
+        (json!({"text": {"format": {"type": "xml"}}}), "text.format.type"),
+        (json!({"text": {"format": {"type": "json_schema", "name": "n"}}}), "text.format.schema"),
+        (json!({"max_output_tokens": 0}), "max_output_tokens"),
+        (json!({"top_logprobs": 21}), "top_logprobs"),
+    ] {
+        let error = decode(&extra).unwrap_err();
+        assert_eq!((error.status, error.param.as_deref()), (400, Some(param)), "{extra}");
+    }
+}
+
+#[test]
+fn the_stream_has_the_exact_order_of_events() {
+    let stream = streamed(&mut ResponseStream::new(meta(), Form::default()), &everything());
+    let names: Vec<String> = frames(&stream).into_iter().map(|(name, _)| name).collect();
+    let expect = "created in_progress \
+        output_item.added content_part.added reasoning_text.delta reasoning_text.delta \
+        reasoning_text.done content_part.done output_item.done \
+        output_item.added content_part.added output_text.delta output_text.delta \
+        output_text.done content_part.done output_item.done \
+        output_item.added function_call_arguments.delta function_call_arguments.delta \
+        function_call_arguments.done output_item.done \
+        output_item.added function_call_arguments.delta function_call_arguments.done \
+        output_item.done completed";
+    let expect: Vec<String> =
+        expect.split_whitespace().map(|name| format!("response.{name}")).collect();
+    assert_eq!(names, expect);
+}
+
+#[test]
+fn frames_of_an_item_in_full() {
+    let mut events = vec![started(), text("Hé")];
+    events.extend(end(FinishReason::EndOfTurn));
+    let form = Form { has_logprobs: true, ..Form::default() };
+    let stream = streamed(&mut ResponseStream::new(meta(), form), &events);
+    let lines: Vec<&str> = stream.lines().filter_map(|l| l.strip_prefix("data: ")).collect();
+    let score = r#"[{"token":"Hé","logprob":-0.25,"bytes":[72,195,169],"top_logprobs":[]}]"#;
+    let expect = [
+        r#"{"type":"response.output_item.added","sequence_number":2,"output_index":0,"item":{"id":"msg_7_0","type":"message","status":"in_progress","role":"assistant","content":[]}}"#,
+        r#"{"type":"response.content_part.added","sequence_number":3,"item_id":"msg_7_0","output_index":0,"content_index":0,"part":{"type":"output_text","text":"","annotations":[],"logprobs":[]}}"#,
+        r#"{"type":"response.output_text.delta","sequence_number":4,"item_id":"msg_7_0","output_index":0,"content_index":0,"delta":"Hé","logprobs":SCORE}"#,
+        r#"{"type":"response.output_text.done","sequence_number":5,"item_id":"msg_7_0","output_index":0,"content_index":0,"text":"Hé","logprobs":SCORE}"#,
+        r#"{"type":"response.content_part.done","sequence_number":6,"item_id":"msg_7_0","output_index":0,"content_index":0,"part":{"type":"output_text","text":"Hé","annotations":[],"logprobs":SCORE}}"#,
+        r#"{"type":"response.output_item.done","sequence_number":7,"output_index":0,"item":{"id":"msg_7_0","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"Hé","annotations":[],"logprobs":SCORE}]}}"#,
+    ];
+    assert_eq!(lines[2..8], expect.map(|line| line.replace("SCORE", score)));
+}
+
+/// Items are begun, added to and ended in order, and the last object is the whole answer.
+pub(crate) fn stream_and_whole_agree(form: &Form, events: &[Event]) {
+    let stream = streamed(&mut ResponseStream::new(meta(), form.clone()), events);
+    let whole = encode_response(&meta(), &fold(events), form);
+    let (mut items, mut texts, mut open) = (Vec::new(), Vec::<String>::new(), None);
+    for (number, (name, data)) in frames(&stream).into_iter().enumerate() {
+        assert_eq!(data["sequence_number"], number);
+        match name.trim_start_matches("response.") {
+            "created" | "in_progress" => assert_eq!(data["response"]["status"], "in_progress"),
+            "output_item.added" => {
+                assert_eq!((open, &data["output_index"]), (None, &json!(texts.len())));
+                open = Some(texts.len());
+                texts.push(String::new());
+            }
+            "output_item.done" => {
+                assert_eq!(
+                    open.take().map(|place| json!(place)),
+                    Some(data["output_index"].clone())
+                );
+                items.push(data["item"].clone());
+            }
+            "completed" | "incomplete" => assert_eq!(data["response"], whole),
+            other => {
+                assert_eq!(open.map(|place| json!(place)), Some(data["output_index"].clone()));
+                let text = texts.last_mut().unwrap();
+                match other.rsplit_once('.').unwrap() {
+                    ("content_part", _) => {}
+                    (_, "delta") => text.push_str(data["delta"].as_str().unwrap()),
+                    (_, "done") => {
+                        let said = data.get("text").or(data.get("arguments")).unwrap();
+                        assert_eq!(said, text);
+                    }
+                    (_, other) => panic!("{other}"),
+                }
+            }
+        }
+    }
+    assert_eq!(whole["output"], Value::Array(items));
+}
+
+#[test]
+fn stream_and_whole_agree_where_items_interrupt_one_another() {
+    let mut events = vec![started(), text("a"), reasoning("b")];
+    events.extend(call(0, "f", &["{\"x\"", ":1}"]));
+    events.extend([reasoning("c"), text("d"), text("e")]);
+    for reason in [FinishReason::EndOfTurn, FinishReason::MaxTokens, FinishReason::ToolCalls] {
+        let all: Vec<Event> = events.iter().cloned().chain(end(reason)).collect();
+        stream_and_whole_agree(&Form::default(), &all);
+        stream_and_whole_agree(&Form { has_logprobs: true, ..Form::default() }, &all);
+    }
+}
+
+#[test]
+fn an_answer_that_was_cut_says_so() {
+    let mut events = vec![started(), text("a")];
+    events.extend(end(FinishReason::MaxTokens));
+    let form = decode(&json!({})).unwrap().form;
+    let whole = encode_response(&meta(), &fold(&events), &form);
+    assert_eq!(whole["status"], "incomplete");
+    assert_eq!(whole["incomplete_details"], json!({"reason": "max_output_tokens"}));
+    assert_eq!(whole["output"][0]["status"], "incomplete");
+    assert_eq!((&whole["store"], &whole["tools"]), (&json!(false), &json!([])));
+    let failed = [started(), text("half"), Event::Failed(Error::Generation("bad".into()))];
+    let said = streamed(&mut ResponseStream::new(meta(), form), &failed);
+    let (event, data) = frames(&said).pop().unwrap();
+    assert_eq!(
+        (event.as_str(), &data["response"]["status"]),
+        ("response.failed", &json!("failed"))
+    );
+    assert_eq!(data["response"]["error"]["message"], "generation failed: bad");
+}

@@ -1,0 +1,53 @@
+//! What a model is given, as tokens.
+
+use crate::chat::template_input;
+use crate::error::Error;
+use crate::request::Input;
+use crate::text_model::{ChatPrompt, ChatTokens, TextFault, TextModel};
+
+/// The tokens of a request's input, exactly those that the model would be given.
+///
+/// # Errors
+/// There is no template, or it or the tokenizer refuses.
+pub fn prompt_tokens(text: &dyn TextModel, input: &Input) -> Result<ChatTokens, Error> {
+    let plain = |tokens| ChatTokens { tokens, opens_reasoning: false };
+    let prompt = match input {
+        Input::Tokens(tokens) => Ok(plain(tokens.clone())),
+        Input::Text(words) => text.encode(words).map(plain),
+        Input::Chat(chat) => {
+            let input = template_input(chat)?;
+            let kwargs = chat.thinking.over(&chat.template_kwargs);
+            let tools = input.tools.as_ref();
+            let prompt = ChatPrompt { messages: &input.messages, tools, kwargs: &kwargs };
+            let rendered = text.chat(&prompt);
+            match &chat.prefill {
+                None => rendered,
+                Some(begun) => {
+                    return rendered.map_err(refusal).and_then(|r| go_on(text, r, begun));
+                }
+            }
+        }
+    };
+    prompt.map_err(refusal)
+}
+
+/// A rendered conversation with the beginning of the answer behind it.
+fn go_on(text: &dyn TextModel, mut rendered: ChatTokens, begun: &str) -> Result<ChatTokens, Error> {
+    if rendered.opens_reasoning {
+        let what = "this model reasons before it answers, so an answer cannot be begun for it";
+        return Err(Error::not_supported("messages", what));
+    }
+    rendered.tokens.extend(text.encode_plain(begun).map_err(refusal)?);
+    Ok(rendered)
+}
+
+fn refusal(fault: TextFault) -> Error {
+    match fault {
+        TextFault::NoTemplate | TextFault::Template(_) => {
+            Error::invalid("messages", fault.to_string())
+        }
+        TextFault::Tokenizer(_) | TextFault::Vocabulary(_) => {
+            Error::invalid("prompt", fault.to_string())
+        }
+    }
+}
