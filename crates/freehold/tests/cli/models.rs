@@ -187,8 +187,8 @@ fn without_a_model_all_of_the_data_folder_are_served() {
     let mut command = freehold(home.path());
     let message = failure(command.args(["serve", "--port", "0"]), 1);
     assert!(message.contains("no models") && message.contains("freehold pull"), "{message}");
-    let golden = testkit::golden_models().into_iter().map(|model| model.join("model.gguf"));
-    let golden = golden.filter(|path| path.is_file()).next().expect("a golden is a GGUF file");
+    let mut golden = testkit::golden_models().into_iter().map(|model| model.join("model.gguf"));
+    let golden = golden.find(|path| path.is_file()).expect("a golden is a GGUF file");
     let golden = golden.display().to_string();
     for name in ["first:a", "second:b"] {
         output(freehold(home.path()).args(["pull", &golden, "--name", name]));
