@@ -127,7 +127,7 @@ impl DraftMemory {
     /// Adds blocks until a sequence's table holds `end` positions, at the cost of what nobody
     /// holds; returns for how many it has room.
     pub(super) fn grow(&mut self, id: SequenceId, end: usize) -> usize {
-        let Self { pool, tree, seen } = self;
+        let Self { pool, tree, seen, .. } = self;
         let Some(seen) = seen.get_mut(&id) else { return 0 };
         while seen.blocks.len() * BLOCK_TOKENS < end {
             if pool.available() == 0 {
@@ -141,7 +141,7 @@ impl DraftMemory {
 
     /// Lets others share the full blocks of a sequence, before guesses are stored.
     pub(super) fn share(&mut self, of: &Draftee<'_>) {
-        let Self { pool, tree, seen } = self;
+        let Self { pool, tree, seen, .. } = self;
         let Some(seen) = seen.get_mut(&of.id) else { return };
         let sure = &of.tokens[..seen.n_stored];
         loop {
@@ -158,7 +158,7 @@ impl DraftMemory {
 
     /// Forgets the sequences that are not kept.
     pub(super) fn retain(&mut self, is_kept: &dyn Fn(SequenceId) -> bool) {
-        let Self { pool, tree, seen } = self;
+        let Self { pool, tree, seen, .. } = self;
         seen.retain(|&id, seen| {
             let stays = is_kept(id);
             if !stays {
