@@ -34,7 +34,7 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
             llama-server (half an hour on 2 cores; --only smollm2 for one file)
   prefix    what a shared prefix of 4,000 tokens costs after the first request
   drafts    decode with speculation and without, by lookup and by draft models, texts
-            compared (--only lookup or --only model for one of them)
+            compared (--only lookup, --only model or --only Q4_K for a part)
   start     time to the first token and peak memory
   determinism
             whether any bit of the logits depends on batch, chunks, threads or decode
