@@ -12,6 +12,9 @@ const GROUNDED_MIN: f64 = 1.3;
 const PROSE_MIN: f64 = 0.98;
 /// Of a draft model that is five times as fast and nearly always right.
 const DRAFTED_MIN: f64 = 1.3;
+/// Copies that draft: one that is good, one that is bad, and one that takes as long as the model;
+/// and what each is to gain at least.
+const DRAFTS: [(&str, f64); 3] = [("Q4_K", DRAFTED_MIN), ("Q2_K", PROSE_MIN), ("F32", PROSE_MIN)];
 const ROUNDS_MAX: usize = 3;
 const MOST: usize = 160;
 /// An answer is over where so many words come a second time.
@@ -68,8 +71,10 @@ pub(super) fn run(context: &Context) -> Result<Findings> {
     if context.wants("lookup") {
         lookup(context, &mut found)?;
     }
-    if context.wants("model") {
-        models(context, &mut found)?;
+    let wanted: Vec<_> =
+        DRAFTS.into_iter().filter(|(mix, _)| context.wants(&format!("model {mix}"))).collect();
+    if !wanted.is_empty() {
+        models(context, &wanted, &mut found)?;
     }
     Ok(found)
 }
@@ -100,7 +105,7 @@ fn lookup(context: &Context, found: &mut Findings) -> Result<()> {
 
 /// There is one real model here, so that its drafts are those of copies in fewer bits: they guess
 /// better than a smaller model of one family would, and are not as much faster.
-fn models(context: &Context, found: &mut Findings) -> Result<()> {
+fn models(context: &Context, drafts: &[(&str, f64)], found: &mut Findings) -> Result<()> {
     let main = context.padded_smollm2("F32")?;
     let _ = writeln!(
         found.markdown,
@@ -118,7 +123,7 @@ fn models(context: &Context, found: &mut Findings) -> Result<()> {
     };
     let prose = PROSE.into_iter().flat_map(|text| [0.0, 0.8].map(|t| (text.to_owned(), t)));
     let questions = questions(&serve(None)?, prose)?;
-    for (mix, wanted) in [("Q4_K", DRAFTED_MIN), ("Q2_K", PROSE_MIN), ("F32", PROSE_MIN)] {
+    for &(mix, wanted) in drafts {
         let draft = context.padded_smollm2(mix)?;
         let start = |with: usize| serve((with == 1).then_some(draft.as_path()));
         let [greedy, drawn] = measure(context, start, &questions)?;

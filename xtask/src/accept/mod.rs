@@ -38,7 +38,7 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
   prefix    what a shared prefix of 4,000 tokens costs after the first request, and after a
             restart, from disk
   drafts    decode with speculation and without, by lookup and by draft models, texts
-            compared (--only lookup or --only model for one of them)
+            compared (--only lookup, --only model or --only Q4_K for a part)
   equality  whether company, caches, preemption, speculation, chunks or adapters change a bit
   memory    two models under load in less memory than both take: the peak against the limit,
             what is refused, two at once against one after the other

@@ -3,8 +3,7 @@
 //! Source: Leviathan et al., "Fast inference from transformers via speculative decoding" (2023).
 //! There a rejection step keeps the large model's distribution. Here the large model draws with a
 //! key that is known beforehand, so the drafter draws from its own distribution with the same
-//! key: two draws with one random number mostly agree where the distributions do. Kept most often
-//! is not quite the draw itself, but the token that has most of the distribution around it.
+//! key: two draws with one random number mostly agree where the distributions do.
 
 use model::{BLOCK_TOKENS, Batch, Chunk, LogitRows};
 
@@ -16,11 +15,6 @@ use crate::request::SequenceId;
 use crate::sampler::{DrawKey, History, Sampler};
 use crate::speculate::DraftCosts;
 use crate::step_model::{ForwardFault, StepModel};
-
-/// How far to both sides of the number that decides a draw a guess is looked for: where that
-/// falls differs by about as much between two models of one family. `examples/acceptance.rs`
-/// measures what it gains.
-const SLACK: f64 = 0.05;
 
 /// A model that cannot guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +37,8 @@ pub struct ModelDrafter<M> {
     logits: Vec<f32>,
     /// Number of tokens that both models have.
     vocab_size: usize,
+    /// See [`Sampler::guess`].
+    slack: f64,
 }
 
 /// A sequence whose guesses are under way.
@@ -70,7 +66,16 @@ impl<M: StepModel> ModelDrafter<M> {
         }
         let memory = DraftMemory::new(model.block_count());
         let vocab_size = vocab_size.min(model.vocab_size());
-        Ok(Self { model, memory, sampler: Sampler::default(), logits: Vec::new(), vocab_size })
+        let (sampler, logits, slack) = (Sampler::default(), Vec::new(), 0.0);
+        Ok(Self { model, memory, sampler, logits, vocab_size, slack })
+    }
+
+    /// The same for a model that is much like the main one, but not so much that its draws with
+    /// the same key are the best guesses: see [`Sampler::guess`]. Without, a model that guesses
+    /// for itself is always right.
+    #[must_use]
+    pub fn with_slack(self, slack: f64) -> Self {
+        Self { slack, ..self }
     }
 
     /// The same without blocks of ended sequences for others that begin alike.
@@ -149,11 +154,12 @@ impl<M: StepModel> ModelDrafter<M> {
     fn guess(&mut self, guessing: &mut Vec<Guessing<'_>>, drafts: &mut [Vec<u32>]) {
         let n_logits = self.model.vocab_size();
         let mut rows = self.logits.chunks_exact_mut(n_logits);
-        let (sampler, vocab_size) = (&mut self.sampler, self.vocab_size);
+        let (sampler, vocab_size, slack) = (&mut self.sampler, self.vocab_size, self.slack);
         guessing.retain_mut(|one| {
             let Some(row) = rows.next() else { return false };
             let draft = &mut drafts[one.index];
-            let Some(token) = draw(sampler, &mut row[..vocab_size], one, draft.len()) else {
+            let row = &mut row[..vocab_size];
+            let Some(token) = draw(sampler, row, one, draft.len(), slack) else {
                 return false;
             };
             // Its end is found without a guess just as soon.
@@ -201,6 +207,7 @@ fn draw(
     row: &mut [f32],
     one: &Guessing<'_>,
     n_before: usize,
+    slack: f64,
 ) -> Option<u32> {
     let position = one.of.key.position + n_before;
     if position < one.of.stop_from {
@@ -212,7 +219,7 @@ fn draw(
     }
     let history = one.history.as_ref().unwrap_or(one.of.history);
     let key = DrawKey { position, ..one.of.key };
-    sampler.guess(row, one.of.params, history, key, SLACK).ok()
+    sampler.guess(row, one.of.params, history, key, slack).ok()
 }
 
 impl<M: StepModel + Send> Drafter for ModelDrafter<M> {
@@ -252,13 +259,13 @@ impl<M: StepModel + Send> Drafter for ModelDrafter<M> {
     }
 
     fn measure(&mut self, now: &dyn Fn() -> f64) -> Option<DraftCosts> {
-        let Self { memory, model, sampler, vocab_size, .. } = self;
+        let Self { memory, model, sampler, vocab_size, slack, .. } = self;
         // A draw of the usual kind, from a row that is no less even than a model's.
         let mut row: Vec<f32> = (0..*vocab_size).map(|token| (token % 97) as f32 * 0.1).collect();
         let params = SamplingParams { temperature: 1.0, top_p: 0.95, ..Default::default() };
         let key = DrawKey { seed: 0, choice: 0, position: 0 };
         let begun = now();
-        sampler.guess(&mut row, &params, &History::default(), key, SLACK).ok()?;
+        sampler.guess(&mut row, &params, &History::default(), key, *slack).ok()?;
         let draw_seconds = now() - begun;
         memory.borrow_block(|block| {
             let steps = measure(model, block, now)?;
