@@ -47,7 +47,7 @@ pub(crate) struct Watched<M> {
 
 impl<M: StepModel + Send + 'static> Watched<M> {
     /// A model that guesses tokens below `vocab_size`.
-    pub(crate) fn new(
+    pub(crate) fn boxed(
         model: impl Fn() -> M + Send + 'static,
         vocab_size: usize,
         log: &Arc<Log>,
@@ -59,7 +59,7 @@ impl<M: StepModel + Send + 'static> Watched<M> {
 
 impl Watched<MockModel> {
     pub(crate) fn of(model: MockModel, log: &Arc<Log>) -> Box<dyn Drafter> {
-        Self::new(move || model.clone(), usize::MAX, log)
+        Self::boxed(move || model.clone(), usize::MAX, log)
     }
 }
 
@@ -380,7 +380,7 @@ fn a_drafter_that_panics_is_not_asked_again() {
 #[test]
 fn tokens_that_the_drafter_does_not_have_are_not_drafted_behind() {
     let log: Arc<Log> = Arc::default();
-    let mut engine = engine(Watched::new(|| MockModel::new(100, 4096), 30, &log));
+    let mut engine = engine(Watched::boxed(|| MockModel::new(100, 4096), 30, &log));
     let requests: Vec<Request> = (0..4).map(|name| request(name, 40, 60)).collect();
     assert_eq!(answers(&mut engine, &requests), without(&requests));
     let small = Request { prompt: vec![1, 2, 3, 4], ..request(0, 4, 60) };

@@ -37,7 +37,7 @@ fn run_drafted(
     let paged = PagedModel::new(Arc::clone(model), 64, usize::MAX);
     let mut engine = Engine::new(paged, config)
         .unwrap()
-        .with_drafter(Watched::new(drafter, vocab_size, &log), Some(costs));
+        .with_drafter(Watched::boxed(drafter, vocab_size, &log), Some(costs));
     let heard = run_in(&mut engine, requests);
     assert_eq!(engine.draft_blocks_held(), 0);
     (heard, engine.stats(), log)
