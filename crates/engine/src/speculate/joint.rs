@@ -303,7 +303,11 @@ impl JointController {
             // All but the last, behind which it would have to guess at once.
             let n_compute = (behind - 1).min(n_left);
             let spared = prospect.n_left as f64 * (1.0 - 1.0 / speedup) * without;
-            if n_compute == 0 || draft.seconds(behind) > spared {
+            // What is begun is to be paid to its end, or it was for nothing.
+            let all = draft.seconds(behind);
+            let affordable = self.purse - choice.paid_by_prompts
+                + (self.credit - choice.extra).max(0.0) * without;
+            if n_compute == 0 || all > spared || all > affordable {
                 continue;
             }
             let more = draft.seconds(n_computed + n_compute) - draft.seconds(n_computed);

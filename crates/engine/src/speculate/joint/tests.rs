@@ -288,8 +288,8 @@ fn lookup_goes_first_where_it_is_better() {
 
 #[test]
 fn prompts_are_computed_where_enough_is_left() {
-    let controller = JointController::default();
     let (main, draft) = (linear(0.02, 0.05), drafter(0.1, 0.02));
+    let mut controller = JointController::default();
     let prospect = |behind, n_left| Prospect {
         n_lookup: 0,
         lookup_gain: 0.0,
@@ -298,12 +298,16 @@ fn prompts_are_computed_where_enough_is_left() {
         is_greedy: false,
         acceptance: Acceptance::default(),
     };
+    let long = [prospect(Some(1000), 500)];
+    let begun = controller.choose(&main, &draft, &long).shares[0];
+    assert_eq!(begun, Share::default(), "the credit does not pay to the end");
+    controller.observe_prompts(&main, 1000);
     let shares = |prospects: &[Prospect]| controller.choose(&main, &draft, prospects).shares;
     let computed = |prospects: &[Prospect]| -> Vec<usize> {
         shares(prospects).iter().map(|share| share.n_compute).collect()
     };
     assert_eq!(computed(&[prospect(Some(40), 200)]), [39]);
-    assert_eq!(computed(&[prospect(Some(1000), 500)]), [CATCH_UP_TOKENS]);
+    assert_eq!(computed(&long), [CATCH_UP_TOKENS]);
     assert_eq!(computed(&[prospect(Some(1000), 3)]), [0], "three tokens pay for no prompt");
     assert_eq!(computed(&[prospect(None, 500)]), [0]);
     assert_eq!(computed(&[prospect(Some(30), 500), prospect(Some(90), 500)]), [29, 35]);
