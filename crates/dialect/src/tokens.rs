@@ -149,7 +149,13 @@ fn tokenizer_info(_: &[u8], generate: &dyn Generate) -> Result<Answer, ApiError>
 fn capabilities(_: &[u8], generate: &dyn Generate) -> Result<Answer, ApiError> {
     let mut models = Vec::new();
     for card in generate.models() {
-        let details = generate.details(&card.id)?;
+        let details = match generate.details(&card.id) {
+            Ok(details) => details,
+            Err(error) => {
+                models.push(json!({"id": card.id, "failure": error.to_string()}));
+                continue;
+            }
+        };
         models.push(json!({
             "id": details.id,
             "context_length": details.context_length,

@@ -12,6 +12,7 @@ mod pull;
 mod respond;
 mod routes;
 mod signals;
+mod site;
 mod stalls;
 mod stream;
 

@@ -3,10 +3,11 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::Response;
 use dialect::ollama::{PullRequest, PullStep, decode_pull, encode_end, encode_step, pulled};
 use dialect::{ApiError, Dialect};
@@ -60,11 +61,13 @@ impl Pulls {
         let mut response = if stream {
             streamed(Dialect::Ollama, lines(pull, model, permit))
         } else {
+            let (guard, is_wanted) = Wanted::new();
             respond::computed(move || {
                 let _permit = permit;
-                pull.pull(&model, &mut |_| true)
+                pull.pull(&model, &mut |_| is_wanted.load(Ordering::Relaxed))
             })
             .await?;
+            drop(guard);
             respond::json(StatusCode::OK, &pulled())
         };
         respond::list_ignored(&mut response, &ignored);
@@ -72,19 +75,20 @@ impl Pulls {
     }
 }
 
-/// Refuses what a page of another site makes a browser ask for: a pull takes disk and network.
-///
-/// # Errors
-/// The page's origin is not this server.
-pub(crate) fn check_origin(headers: &HeaderMap) -> Result<(), ApiError> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let Some(origin) = text(header::ORIGIN) else { return Ok(()) };
-    let host = origin.split_once("://").map_or(origin, |(_, host)| host);
-    if text(header::HOST) == Some(host) {
-        return Ok(());
+/// Says that an answer is wanted until it is dropped, as it is with a client's connection.
+struct Wanted(Arc<AtomicBool>);
+
+impl Wanted {
+    fn new() -> (Self, Arc<AtomicBool>) {
+        let is_wanted = Arc::new(AtomicBool::new(true));
+        (Self(Arc::clone(&is_wanted)), is_wanted)
     }
-    let message = format!("pages of {origin:?} may not pull models");
-    Err(ApiError::new(403, message).with_code("foreign_origin"))
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 /// A body of the pull's lines.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, Path, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
-use axum::middleware::from_fn;
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use dialect::{ApiError, Dialect, ENDPOINTS, Endpoint, QUERIES, Query, anthropic, openai};
@@ -16,8 +16,9 @@ use serve::{Generate, ModelCard};
 use crate::body;
 use crate::call::answer;
 use crate::config::Config;
-use crate::pull::{Pull, Pulls, check_origin};
+use crate::pull::{Pull, Pulls};
 use crate::respond::{self, RequestId, RequestIds};
+use crate::site;
 
 /// What the routes share.
 #[derive(Clone)]
@@ -33,6 +34,7 @@ pub(crate) fn router(
     generate: Arc<dyn Generate>,
     pull: Option<Arc<dyn Pull>>,
 ) -> Router {
+    let is_loopback = config.address.ip().is_loopback();
     let gateway = Gateway { config: Arc::new(config.clone()), generate, pulls: Pulls::new(pull) };
     let ids = Arc::new(RequestIds::new());
     let mut router = Router::new()
@@ -53,8 +55,18 @@ pub(crate) fn router(
     router
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(move |request, next| of_this_site(is_loopback, request, next)))
         .layer(from_fn(move |request, next| respond::identify(Arc::clone(&ids), request, next)))
         .with_state(gateway)
+}
+
+/// Refuses what a page of another site makes a browser ask for.
+async fn of_this_site(is_loopback: bool, request: Request, next: Next) -> Response {
+    let checked = site::check(request.method(), request.headers(), is_loopback);
+    let Err(error) = checked else { return next.run(request).await };
+    let dialect = Dialect::of_path(request.uri().path());
+    let id = request.extensions().get::<RequestId>().map_or("", |RequestId(id)| id.as_str());
+    respond::error(dialect, &error, id)
 }
 
 /// Ollama's clients look here whether a server runs; the more curious compare the text.
@@ -171,11 +183,9 @@ async fn ask(
 async fn pull_model(
     State(gateway): State<Gateway>,
     Extension(RequestId(id)): Extension<RequestId>,
-    headers: HeaderMap,
     body: Body,
 ) -> Response {
     let answered = async {
-        check_origin(&headers)?;
         let body = body::read(body, &gateway.config).await?;
         gateway.pulls.answer(&body).await
     };

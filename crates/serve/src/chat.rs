@@ -21,11 +21,27 @@ pub(crate) fn template_input(chat: &Chat) -> Result<TemplateInput, Error> {
     for (index, message) in chat.messages.iter().enumerate() {
         convert(index, message, &mut messages)?;
     }
+    join_leading_systems(&mut messages);
     let shows_tools = chat.tool_choice != ToolChoice::None && !chat.tools.is_empty();
     let tools = shows_tools.then(|| {
         Value::Array(chat.tools.iter().map(|tool| definition(&tool.definition)).collect())
     });
     Ok(TemplateInput { messages: Value::Array(messages), tools })
+}
+
+/// Several system turns at the beginning become one: many templates take only the first, or
+/// refuse a second.
+fn join_leading_systems(messages: &mut Vec<Value>) {
+    let is_system = |message: &&Value| message["role"] == "system";
+    let count = messages.iter().take_while(is_system).count();
+    if count < 2 {
+        return;
+    }
+    let texts: Vec<&str> =
+        messages[..count].iter().filter_map(|message| message["content"].as_str()).collect();
+    let joined = Value::String(texts.join("\n\n"));
+    messages.drain(1..count);
+    messages[0]["content"] = joined;
 }
 
 /// A tool as templates read it. OpenAI's API lets a tool without arguments go without a schema,
@@ -101,11 +117,14 @@ fn result_text(result: &ToolResult) -> String {
     }
 }
 
-/// Templates iterate over arguments, so JSON text becomes the object that it spells.
+/// Templates iterate over arguments, so JSON text becomes the object that it spells. What is
+/// none, such as the arguments of a call in which an answer was cut, is shown under a name of its
+/// own: a conversation can go on from it, and the model sees what it wrote.
 fn tool_call(call: &ToolCall) -> Value {
     let arguments = match serde_json::from_str::<Value>(&call.arguments) {
         Ok(object @ Value::Object(_)) => object,
-        _ => Value::String(call.arguments.clone()),
+        _ if call.arguments.trim().is_empty() => json!({}),
+        _ => json!({"invalid_arguments": call.arguments}),
     };
     json!({
         "id": call.id,

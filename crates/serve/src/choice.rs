@@ -67,12 +67,12 @@ pub(crate) struct ChoiceText {
 }
 
 impl ChoiceText {
-    pub(crate) fn new(wording: &Wording) -> Self {
+    pub(crate) fn new(wording: &Wording, choice: usize) -> Self {
         Self {
             // Markers of calls and reasoning are special tokens in many vocabularies.
             detokenizer: wording.text.detokenizer(wording.reading.is_some()),
             stops: wording.stops.clone(),
-            reader: wording.reading.as_ref().map(Reader::new),
+            reader: wording.reading.as_ref().map(|reading| Reader::new(reading, choice)),
             piece: String::new(),
             held: Vec::new(),
             n_decoded: 0,

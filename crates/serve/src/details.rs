@@ -60,6 +60,7 @@ pub struct TextDetails {
 }
 
 /// A model's weights and its text side.
+#[derive(Clone)]
 pub struct Description {
     /// What its weights are.
     pub weights: WeightDetails,

@@ -177,7 +177,7 @@ impl Local {
         let seed = request.sampling.seed.unwrap_or_else(draw_seed);
         let prompt_tokens = prompt.len();
         let text = self.text.as_ref();
-        let rules = self.compiler.rules(&request, text, opens_reasoning, seed)?;
+        let rules = self.compiler.rules(&request, text, opens_reasoning, id_seed(seed, &prompt))?;
         let masks = Arc::new(AtomicU64::new(0));
         let held = |matcher| Held::new(matcher, Arc::clone(&self.clock), Arc::clone(&masks));
         let asked = engine::Request {
@@ -390,6 +390,13 @@ fn sequences(first: engine::Request, count: u32) -> Vec<engine::Request> {
     let other = |choice| engine::Request { choice, prompt_logprobs: None, ..first.clone() };
     let others: Vec<_> = (1..count).map(other).collect();
     std::iter::once(first).chain(others).collect()
+}
+
+/// What ids of tool calls are made from: each turn of a conversation has other ones, whatever
+/// its seed, because its prompt is another. FNV-1a over seed and tokens.
+fn id_seed(seed: u64, prompt: &[u32]) -> u64 {
+    let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0100_0000_01b3);
+    prompt.iter().fold(mix(0xcbf2_9ce4_8422_2325, seed), |hash, &token| mix(hash, token.into()))
 }
 
 /// A seed for requests that bring none, from the standard library's own randomness.

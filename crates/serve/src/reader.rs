@@ -1,6 +1,6 @@
 //! Reads reasoning and tool calls out of an answer's text, as deltas for clients.
 
-use text::format::{self, End, StreamParser};
+use text::format::{self, End, ParseOptions, StreamParser};
 
 use crate::event::{Delta, ScoredToken};
 use crate::rules::Reading;
@@ -18,10 +18,13 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(reading: &Reading) -> Self {
+    pub(crate) fn new(reading: &Reading, choice: usize) -> Self {
         let Reading { format, tools, options } = reading;
+        // Calls of several answers to one prompt have different ids.
+        let id_seed = options.id_seed.rotate_left(choice as u32 & 63) ^ choice as u64;
+        let options = ParseOptions { id_seed, ..*options };
         Self {
-            parser: Some(StreamParser::new(format, tools, *options)),
+            parser: Some(StreamParser::new(format, tools, options)),
             n_calls: 0,
             in_reasoning: options.reasoning_open,
             pieces: Vec::new(),

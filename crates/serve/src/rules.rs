@@ -50,7 +50,7 @@ impl Compiler {
         request: &Request,
         text: &dyn TextModel,
         opens_reasoning: bool,
-        seed: u64,
+        id_seed: u64,
     ) -> Result<AnswerRules, Error> {
         let Input::Chat(chat) = &request.input else { return self.plain(request, text) };
         let tools = tools(chat)?;
@@ -76,7 +76,7 @@ impl Compiler {
             true => Some(self.in_format(format, &tools, chat, request, text, opens_reasoning)?),
             false => None,
         };
-        let options = ParseOptions { reasoning_open: opens_reasoning, id_seed: seed };
+        let options = ParseOptions { reasoning_open: opens_reasoning, id_seed };
         let reading = Some(Reading { format: format.clone(), tools, options });
         Ok(AnswerRules { matcher, reading })
     }

@@ -43,7 +43,7 @@ pub(crate) fn loads_only(fields: &Fields<'_>) -> Result<(), ApiError> {
         _ => false,
     };
     if is_zero {
-        let why = "models stay loaded as long as the server runs";
+        let why = "when models are unloaded is the server's own choice: see `freehold serve --idle-unload`";
         return Err(ApiError::not_supported("keep_alive", why));
     }
     Ok(())

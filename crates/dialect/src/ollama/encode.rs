@@ -85,7 +85,9 @@ impl Shape {
     pub fn whole(self, meta: &CallMeta, reply: &Reply, form: &Form) -> Value {
         let none = Choice::default();
         let choice = reply.choices.first().unwrap_or(&none);
-        let calls = choice.tool_calls.iter().enumerate().map(|(i, call)| call_object(i, call));
+        let is_whole = |index: &usize| !choice.incomplete_calls.contains(index);
+        let calls = choice.tool_calls.iter().enumerate().filter(|(index, _)| is_whole(index));
+        let calls = calls.map(|(index, call)| call_object(index, call));
         let said = Said {
             text: &choice.text,
             thinking: &choice.reasoning,
@@ -177,7 +179,9 @@ impl LineStream {
                     call.arguments.push_str(text);
                 }
             }
-            Delta::ToolCallEnd { .. } => self.flush_call(out),
+            Delta::ToolCallEnd { is_whole: true, .. } => self.flush_call(out),
+            // Clients run what they are sent; why the answer ended says that it was cut.
+            Delta::ToolCallEnd { is_whole: false, .. } => self.call = None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What Ollama's clients ask about models, and what is not done through its interface.
 
 use serde_json::{Value, json};
-use serve::{Generate, ModelDetails};
+use serve::{Generate, ModelCard, ModelDetails, Residence};
 
 use crate::body::parse_body;
 use crate::endpoint::{Answer, Query};
@@ -39,9 +39,14 @@ pub(crate) const QUERIES: &[Query] = &[
     Query { method: "DELETE", path: "/api/delete", parameters: &[], answer: delete },
 ];
 
-fn all(generate: &dyn Generate) -> Result<Vec<ModelDetails>, ApiError> {
-    let details = |id: String| generate.details(&id).map_err(ApiError::from);
-    generate.models().into_iter().map(|card| details(card.id)).collect()
+/// The models that `is_meant` means. One whose files cannot be read is listed by its name alone.
+fn all(generate: &dyn Generate, is_meant: fn(&ModelCard) -> bool) -> Vec<ModelDetails> {
+    let details = |card: ModelCard| {
+        let ModelCard { id, created, context_length, .. } = card;
+        let unknown = ModelDetails { id: id.clone(), created, context_length, ..Default::default() };
+        generate.details(&id).unwrap_or(unknown)
+    };
+    generate.models().into_iter().filter(is_meant).map(details).collect()
 }
 
 fn version(_: &[u8], _: &dyn Generate) -> Result<Answer, ApiError> {
@@ -49,7 +54,7 @@ fn version(_: &[u8], _: &dyn Generate) -> Result<Answer, ApiError> {
 }
 
 fn tags(_: &[u8], generate: &dyn Generate) -> Result<Answer, ApiError> {
-    let models: Vec<Value> = all(generate)?
+    let models: Vec<Value> = all(generate, |_| true)
         .iter()
         .map(|model| {
             json!({
@@ -66,7 +71,7 @@ fn tags(_: &[u8], generate: &dyn Generate) -> Result<Answer, ApiError> {
 }
 
 fn ps(_: &[u8], generate: &dyn Generate) -> Result<Answer, ApiError> {
-    let models: Vec<Value> = all(generate)?
+    let models: Vec<Value> = all(generate, |card| card.residence == Residence::Loaded)
         .iter()
         .map(|model| {
             json!({

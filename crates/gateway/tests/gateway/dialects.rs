@@ -14,7 +14,7 @@ fn get(server: &Running, path: &str) -> Value {
 fn with_header(header: &str, method: &str, path: &str, body: &Value) -> Vec<u8> {
     let bytes = request(method, path, body.to_string().as_bytes());
     let text = String::from_utf8(bytes).unwrap();
-    text.replacen("host: x\r\n", &format!("host: x\r\n{header}\r\n"), 1).into_bytes()
+    text.replacen("host: localhost\r\n", &format!("host: localhost\r\n{header}\r\n"), 1).into_bytes()
 }
 
 #[test]
@@ -144,9 +144,18 @@ fn pages_of_other_sites_pull_nothing() {
         raw(server.address, &with_header(header, "POST", "/api/pull", &body)).status
     };
     assert_eq!(pull("x-none: 1"), 200);
-    assert_eq!(pull("origin: http://x"), 200, "the host of the request is x");
+    assert_eq!(pull("origin: http://localhost"), 200, "the host of the request");
     assert_eq!(pull("origin: https://elsewhere.example"), 403);
     assert_eq!(pull("origin: null"), 403);
+    let ask = |host: &str, path: &str| {
+        let text = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        raw(server.address, text.as_bytes()).status
+    };
+    assert_eq!(ask("localhost:8080", "/v1/models"), 200);
+    assert_eq!(ask("127.0.0.1", "/v1/models"), 200);
+    for path in ["/v1/models", "/health", "/api/tags", "/nothing"] {
+        assert_eq!(ask("rebound.example", path), 403, "{path}");
+    }
 }
 
 #[test]

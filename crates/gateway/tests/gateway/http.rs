@@ -73,7 +73,7 @@ fn unchunk(mut body: &str) -> String {
 
 pub(crate) fn request(method: &str, path: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = format!(
-        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     )
@@ -256,7 +256,7 @@ fn bodies_are_bounded_and_checked() {
     assert!(response.error()["message"].to_string().contains("1048576"));
     // The same without a length given in advance.
     let mut chunked = format!(
-        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
     )
     .into_bytes();
     for _ in 0..48 {
@@ -287,22 +287,22 @@ fn bodies_are_bounded_and_checked() {
 fn broken_http_is_refused() {
     let server = start(config());
     for bytes in [
-        &b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: many\r\n\r\n{}"[..],
-        b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n{}",
-        b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",
+        &b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: many\r\n\r\n{}"[..],
+        b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n{}",
+        b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 what is this\r\n\r\n",
         b"GET\r\n\r\n",
     ] {
         assert_eq!(raw(server.address, bytes).status, 400);
     }
-    let mut flood = b"GET /health HTTP/1.1\r\nhost: x\r\n".to_vec();
+    let mut flood = b"GET /health HTTP/1.1\r\nhost: localhost\r\n".to_vec();
     for i in 0..2_000 {
         flood.extend_from_slice(format!("x-{i}: {}\r\n", "y".repeat(60)).as_bytes());
     }
     flood.extend_from_slice(b"\r\n");
     assert_eq!(raw(server.address, &flood).status, 431);
     // A body cut short, and one that never comes.
-    let cut = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n{\"model\":";
+    let cut = b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 50\r\n\r\n{\"model\":";
     let mut client = TcpStream::connect(server.address).unwrap();
     client.write_all(cut).unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();

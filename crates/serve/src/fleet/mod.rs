@@ -95,6 +95,9 @@ struct Shared {
     state: Mutex<Inside>,
     /// Something happened that the keeper has to look at.
     changed: Condvar,
+    /// What was described last out of its files: many ask for the same, and one text side is all
+    /// that is kept beside the budget.
+    described: Mutex<Option<(MemberId, Description)>>,
 }
 
 struct Member {
@@ -155,6 +158,7 @@ impl Fleet {
             clock,
             state: Mutex::new(inside),
             changed: Condvar::new(),
+            described: Mutex::new(None),
         });
         Ok(Self { shared, keeper: None })
     }
@@ -358,8 +362,16 @@ impl Shared {
         if let Some(model) = loaded {
             return Ok(model.describe());
         }
+        // One at a time, whoever asks.
+        let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, description)) = described.as_ref().filter(|(member, _)| *member == id) {
+            return Ok(description.clone());
+        }
         let found = guarded(|| self.members[id].entry.loader.describe());
-        found.map_err(|reason| Error::LoadFailed { model: self.name(id), reason })
+        let found =
+            found.map_err(|reason| Error::LoadFailed { model: self.name(id), reason })?;
+        *described = Some((id, found.clone()));
+        Ok(found)
     }
 
     /// The keeper's thread: carries out what is decided, until the fleet ends.
@@ -416,6 +428,7 @@ impl Shared {
 
     /// Loads a model whose memory is reserved, and reports.
     fn load(&self, id: MemberId) -> Result<(), String> {
+        *self.described.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let loaded = guarded(|| self.members[id].entry.loader.load());
         let outcome = loaded.as_ref().map(|_| ()).map_err(Clone::clone);
         self.report(id, loaded);

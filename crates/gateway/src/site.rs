@@ -1,0 +1,102 @@
+//! Pages of other sites: what a browser sends for them is refused.
+//!
+//! Without CORS headers a page cannot read what the server answers. Two ways are left. A page may
+//! send requests that need no leave, and so make a server that is reached from this machine alone
+//! load models and compute; the browser then names the page's site in `Origin`. Or its name may
+//! be made to mean 127.0.0.1 when the page is loaded already (DNS rebinding), so that the server
+//! counts as its own site; `Host` then has that name.
+
+use std::net::IpAddr;
+
+use axum::http::{HeaderMap, Method, header};
+use dialect::ApiError;
+
+/// Endings of names that no public name server answers for.
+const LOCAL_ENDINGS: [&str; 3] = [".localhost", ".local", ".internal"];
+
+/// Checks a request to a server that listens for this machine alone (`is_loopback`) or for others.
+///
+/// # Errors
+/// Another site's page asks.
+pub(crate) fn check(
+    method: &Method,
+    headers: &HeaderMap,
+    is_loopback: bool,
+) -> Result<(), ApiError> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text(header::HOST);
+    if let Some(host) = host.filter(|host| is_loopback && !is_local(host)) {
+        let message = format!(
+            "this server is for programs of this machine, and {host:?} is no name of it; use 127.0.0.1 or localhost"
+        );
+        return Err(ApiError::new(403, message).with_code("foreign_host"));
+    }
+    let changes_nothing = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let Some(origin) = text(header::ORIGIN).filter(|_| !changes_nothing) else { return Ok(()) };
+    // Programs with windows of their own have origins of other schemes, as app://.
+    let site = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
+    let is_own = match site {
+        Some(site) => Some(site) == host || is_local(site),
+        // A frame that its page has cut off is `null`, and any page can make one.
+        None => origin != "null",
+    };
+    if is_own {
+        return Ok(());
+    }
+    let message = format!("pages of {origin:?} may not use this server");
+    Err(ApiError::new(403, message).with_code("foreign_origin"))
+}
+
+/// Whether a host, with a port or without, is an address or a name that only this network knows.
+fn is_local(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(address) => address.split_once(']').map_or(address, |(address, _)| address),
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    };
+    let name = name.to_ascii_lowercase();
+    name == "localhost"
+        || name.parse::<IpAddr>().is_ok()
+        || LOCAL_ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    fn is_allowed(method: Method, host: &str, origin: Option<&'static str>) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_str(host).expect("a header"));
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+        }
+        check(&method, &headers, true).is_ok()
+    }
+
+    #[test]
+    fn names_of_this_machine_are_known() {
+        for host in ["localhost:8080", "127.0.0.1:8080", "[::1]:9", "LOCALHOST", "box.local:1"] {
+            assert!(is_allowed(Method::GET, host, None), "{host}");
+        }
+        for host in ["evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", ""] {
+            assert!(!is_allowed(Method::GET, host, None), "{host}");
+        }
+        assert!(check(&Method::GET, &HeaderMap::new(), true).is_ok(), "an old client without Host");
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_static("models.example"));
+        assert!(check(&Method::GET, &headers, false).is_ok(), "who listens for others has names");
+    }
+
+    #[test]
+    fn pages_of_other_sites_change_nothing() {
+        let host = "127.0.0.1:8080";
+        for origin in ["https://evil.example", "http://evil.example:8080", "null"] {
+            assert!(!is_allowed(Method::POST, host, Some(origin)), "{origin}");
+            assert!(!is_allowed(Method::DELETE, host, Some(origin)), "{origin}");
+            assert!(is_allowed(Method::GET, host, Some(origin)), "it cannot read the answer");
+        }
+        for origin in ["http://127.0.0.1:8080", "http://localhost:3000", "app://obsidian.md"] {
+            assert!(is_allowed(Method::POST, host, Some(origin)), "{origin}");
+        }
+    }
+}
