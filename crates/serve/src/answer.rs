@@ -59,7 +59,9 @@ impl Answer {
         let usage = Usage { prompt_tokens: plan.prompt_tokens, ..Default::default() };
         let timings = Timings { prefill_tokens: plan.prompt_tokens, ..Default::default() };
         Self {
-            choices: (0..plan.choices).map(|choice| ChoiceText::new(&plan.wording, choice)).collect(),
+            choices: (0..plan.choices)
+                .map(|choice| ChoiceText::new(&plan.wording, choice))
+                .collect(),
             has_started: false,
             n_left: plan.choices,
             usage,

@@ -43,7 +43,8 @@ pub(crate) const QUERIES: &[Query] = &[
 fn all(generate: &dyn Generate, is_meant: fn(&ModelCard) -> bool) -> Vec<ModelDetails> {
     let details = |card: ModelCard| {
         let ModelCard { id, created, context_length, .. } = card;
-        let unknown = ModelDetails { id: id.clone(), created, context_length, ..Default::default() };
+        let unknown =
+            ModelDetails { id: id.clone(), created, context_length, ..Default::default() };
         generate.details(&id).unwrap_or(unknown)
     };
     generate.models().into_iter().filter(is_meant).map(details).collect()

@@ -14,7 +14,8 @@ fn get(server: &Running, path: &str) -> Value {
 fn with_header(header: &str, method: &str, path: &str, body: &Value) -> Vec<u8> {
     let bytes = request(method, path, body.to_string().as_bytes());
     let text = String::from_utf8(bytes).unwrap();
-    text.replacen("host: localhost\r\n", &format!("host: localhost\r\n{header}\r\n"), 1).into_bytes()
+    text.replacen("host: localhost\r\n", &format!("host: localhost\r\n{header}\r\n"), 1)
+        .into_bytes()
 }
 
 #[test]

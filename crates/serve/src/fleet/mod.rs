@@ -368,8 +368,7 @@ impl Shared {
             return Ok(description.clone());
         }
         let found = guarded(|| self.members[id].entry.loader.describe());
-        let found =
-            found.map_err(|reason| Error::LoadFailed { model: self.name(id), reason })?;
+        let found = found.map_err(|reason| Error::LoadFailed { model: self.name(id), reason })?;
         *described = Some((id, found.clone()));
         Ok(found)
     }
