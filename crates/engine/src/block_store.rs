@@ -47,6 +47,15 @@ pub trait BlockStore: Send {
         bytes: &mut Vec<u8>,
     ) -> Option<bool>;
 
+    /// A block that is there was used from memory.
+    fn used(&mut self, key: BlockKey);
+
+    /// Whether it takes a block at this moment.
+    fn has_room(&self) -> bool;
+
+    /// Whether a block that was used once must not go in, because others would have to go.
+    fn is_full(&self) -> bool;
+
     /// Takes a block; false where there is no room for it at this moment. Must not wait for a
     /// slow medium: a step of the engine is waiting.
     fn save(&mut self, block: &StoredBlock<'_>) -> bool;

@@ -75,9 +75,12 @@ impl Shelf {
 
     /// A sequence takes a node that another has computed.
     pub(crate) fn reused(&mut self, node: NodeId) {
-        if let Some(entry) = self.entries.get_mut(&node)
-            && entry.status == Status::Fresh
-        {
+        let Some(entry) = self.entries.get_mut(&node) else { return };
+        // A store gives up what is not used, and cannot see what is used from memory.
+        let is_there = entry.status == Status::Saved && self.store.find(entry.key).is_some();
+        if is_there {
+            self.store.used(entry.key);
+        } else if entry.status != Status::Queued {
             entry.status = Status::Queued;
             self.queue.push_back(node);
         }
@@ -122,8 +125,12 @@ impl Shelf {
         self.bytes.len()
     }
 
-    /// Puts all that is in memory alone into the queue, from the starts of prefixes on.
+    /// Puts what is in memory alone into the queue, from the starts of prefixes on, as long as
+    /// nothing has to go for it.
     pub(crate) fn queue_all(&mut self, tree: &PrefixTree) {
+        if self.store.is_full() {
+            return;
+        }
         let fresh = self.entries.iter_mut().filter(|(_, entry)| entry.status == Status::Fresh);
         let mut news = Vec::new();
         for (&node, entry) in fresh {
@@ -138,7 +145,7 @@ impl Shelf {
     pub(crate) fn save(&mut self, tree: &PrefixTree, model: &impl StepModel) -> bool {
         let mut n_bytes = 0;
         while let Some(&node) = self.queue.front() {
-            if n_bytes >= SAVE_BYTES_MAX {
+            if n_bytes >= SAVE_BYTES_MAX || !self.store.has_room() {
                 return false;
             }
             // It may have been given up meanwhile, and its number have gone to another.

@@ -84,7 +84,8 @@ pub(crate) fn load(
     let begun = Instant::now();
     let checkpoint = open(&found.path)?;
     let model = load_opened(&checkpoint, &found.path, pool, options, packed)?;
-    let adapter = found.adapter.as_deref().map(|path| adapter(&model, path)).transpose()?;
+    let adapter = found.adapter.as_deref().map(|path| adapter(&model, path, false)).transpose()?;
+    let adapter = adapter.map(|(adapter, _)| adapter);
     Ok(Loaded { model, adapter, seconds: begun.elapsed().as_secs_f64() })
 }
 
@@ -111,17 +112,16 @@ pub(crate) fn load_opened(
     Ok(model)
 }
 
-/// Loads the adapter at `path` for `model`.
-pub(crate) fn adapter(model: &Model, path: &Path) -> Result<Arc<LoadedAdapter>> {
+/// Loads the adapter at `path` for `model`; with a digest of its content where that is asked for.
+pub(crate) fn adapter(
+    model: &Model,
+    path: &Path,
+    with_digest: bool,
+) -> Result<(Arc<LoadedAdapter>, Option<[u8; 32]>)> {
     let at = || format!("cannot load the adapter {}", path.display());
     let adapter = Adapter::open(path).with_context(at)?;
-    model.load_adapter(&adapter).with_context(at)
-}
-
-/// What names the content of the adapter at `path`.
-pub(crate) fn digest(path: &Path) -> Result<[u8; 32]> {
-    let at = || format!("cannot read the adapter {}", path.display());
-    Ok(Adapter::open(path).with_context(at)?.digest())
+    let loaded = model.load_adapter(&adapter).with_context(at)?;
+    Ok((loaded, with_digest.then(|| adapter.digest())))
 }
 
 /// Sequences of equal length that advance together, over one cache.

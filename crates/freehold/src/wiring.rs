@@ -231,10 +231,11 @@ fn adapted(
         let load = move || {
             let model = model.upgrade().ok_or("the model is gone")?;
             let of_error = |error: anyhow::Error| format!("{error:#}");
-            let adapter = compute::adapter(&model, &path).map_err(of_error)?;
-            if let Some(digests) = &digests {
+            let loaded = compute::adapter(&model, &path, digests.is_some());
+            let (adapter, digest) = loaded.map_err(of_error)?;
+            if let (Some(digests), Some(digest)) = (&digests, digest) {
                 // Before requests can name it.
-                digests.insert(adapter.id(), compute::digest(&path).map_err(of_error)?);
+                digests.insert(adapter.id(), digest);
             }
             Ok(adapters.insert(adapter))
         };

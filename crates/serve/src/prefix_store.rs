@@ -152,9 +152,12 @@ impl BlockStore for PrefixStore {
             index.touch(key, now);
             (index.path(key), known)
         };
-        let read = self.read(&path, known.bytes);
-        let found = read.ok().and_then(|()| entry::decode(&self.file, key, tokens).ok());
-        let Some(found) = found else {
+        if self.read(&path, known.bytes).is_err() {
+            // Perhaps only for now, so the file stays for the next start.
+            self.locked().forget(key);
+            return None;
+        }
+        let Ok(found) = entry::decode(&self.file, key, tokens) else {
             self.locked().remove(key);
             return None;
         };
@@ -165,6 +168,19 @@ impl BlockStore for PrefixStore {
             let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         }
         Some(found.has_state)
+    }
+
+    fn used(&mut self, key: BlockKey) {
+        let now = index::seconds(SystemTime::now());
+        self.locked().touch(key, now);
+    }
+
+    fn has_room(&self) -> bool {
+        self.writer.has_room()
+    }
+
+    fn is_full(&self) -> bool {
+        self.locked().is_full()
     }
 
     fn save(&mut self, block: &StoredBlock<'_>) -> bool {

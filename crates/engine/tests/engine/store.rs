@@ -73,6 +73,18 @@ impl BlockStore for MemoryStore {
         Some(*has_state)
     }
 
+    fn used(&mut self, key: BlockKey) {
+        assert!(self.find(key).is_some(), "what is not there is not used");
+    }
+
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn is_full(&self) -> bool {
+        false
+    }
+
     fn save(&mut self, block: &StoredBlock<'_>) -> bool {
         if self.fails() {
             return false;
@@ -167,4 +179,17 @@ fn a_damaged_block_is_computed_and_what_follows_it_too() {
     let (again, cached) = run(&mut second, request(0, 0));
     assert_eq!(again, text);
     assert!(cached > 0 && cached < SHARED && cached.is_multiple_of(BLOCK_TOKENS), "{cached}");
+}
+
+#[test]
+fn what_the_store_lost_is_saved_again_when_it_is_used() {
+    let store = MemoryStore::default();
+    let mut first = engine(&store, 1 << 20, 0);
+    run(&mut first, request(0, 0));
+    run(&mut first, request(1, 0));
+    assert_eq!(first.stats().saved_blocks, 10);
+    store.shelves.lock().unwrap().blocks.clear();
+    run(&mut first, request(2, 0));
+    assert_eq!(first.stats().saved_blocks, 20);
+    assert_eq!(run(&mut engine(&store, 1 << 20, 0), request(3, 0)).1, SHARED);
 }

@@ -358,9 +358,10 @@ impl Shared {
 
     /// From memory where it is there, else from its files.
     fn describe(&self, id: MemberId) -> Result<Description, Error> {
-        let loaded = self.lock().loaded[id].clone();
-        if let Some(model) = loaded {
-            return Ok(model.describe());
+        // Under the lock, so that nobody but the keeper is the last to hold a model.
+        let of_loaded = self.lock().loaded[id].as_ref().map(|model| model.describe());
+        if let Some(description) = of_loaded {
+            return Ok(description);
         }
         // One at a time, whoever asks.
         let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);

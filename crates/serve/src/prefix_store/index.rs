@@ -124,7 +124,14 @@ impl Index {
         }
     }
 
-    fn forget(&mut self, key: BlockKey) -> bool {
+    /// Whether one more file of the usual size would be too much.
+    pub(super) fn is_full(&self) -> bool {
+        let usual = self.bytes.checked_div(self.known.len() as u64).unwrap_or(0);
+        self.bytes.saturating_add(usual) > self.quota_bytes
+    }
+
+    /// Takes a file for gone, and says whether it was known.
+    pub(super) fn forget(&mut self, key: BlockKey) -> bool {
         let Some(known) = self.known.remove(&key) else { return false };
         self.order.remove(&rank(key, &known));
         self.bytes -= known.bytes;

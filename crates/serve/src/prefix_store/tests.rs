@@ -146,6 +146,23 @@ fn a_quota_gives_up_the_deepest_of_the_oldest() {
 }
 
 #[test]
+fn a_store_knows_when_it_is_full_and_what_is_used() {
+    let folder = Folder::new("full");
+    let keys = save_chain(&mut folder.open(1, u64::MAX), 3);
+    let one = std::fs::metadata(&folder.files()[0]).unwrap().len();
+    assert!(!folder.open(1, 4 * one).is_full());
+    let mut store = folder.open(1, 3 * one + one / 2);
+    assert!(store.is_full() && store.has_room());
+    store.locked().touch(keys[2], 1);
+    let later = index::seconds(SystemTime::now()) + 1000;
+    store.locked().touch(keys[1], later);
+    let used = |store: &PrefixStore, key| store.locked().get(key).unwrap().used;
+    assert_eq!([used(&store, keys[0]), used(&store, keys[1])], [later, later]);
+    store.used(keys[2]);
+    assert!(used(&store, keys[2]) < later && used(&store, keys[2]) > 1);
+}
+
+#[test]
 fn what_does_not_belong_there_is_no_block() {
     let folder = Folder::new("strangers");
     let keys = save_chain(&mut folder.open(1, u64::MAX), 2);

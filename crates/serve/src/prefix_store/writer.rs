@@ -3,8 +3,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
@@ -26,6 +26,7 @@ pub(super) struct Writer {
     jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
     has_failed: Arc<AtomicBool>,
+    n_waiting: Arc<AtomicUsize>,
 }
 
 impl Writer {
@@ -36,9 +37,12 @@ impl Writer {
         let (jobs, inbox) = sync_channel::<Job>(WAITING_MAX);
         let has_failed = Arc::new(AtomicBool::new(false));
         let failed = Arc::clone(&has_failed);
+        let n_waiting = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::clone(&n_waiting);
         let thread =
             std::thread::Builder::new().name("prefix store".to_owned()).spawn(move || {
                 for job in inbox {
+                    waiting.fetch_sub(1, Ordering::Relaxed);
                     if failed.load(Ordering::Relaxed) {
                         continue;
                     }
@@ -48,13 +52,38 @@ impl Writer {
                     }
                 }
             })?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), has_failed })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), has_failed, n_waiting })
+    }
+
+    /// Whether a job is taken at this moment.
+    pub(super) fn has_room(&self) -> bool {
+        self.has_failed() || self.n_waiting.load(Ordering::Relaxed) < WAITING_MAX
     }
 
     /// Takes a job; false where too many wait. After a failure it takes all and writes none.
     pub(super) fn take(&self, job: Job) -> bool {
-        let has_failed = self.has_failed.load(Ordering::Relaxed);
-        has_failed || self.jobs.as_ref().is_none_or(|jobs| jobs.try_send(job).is_ok())
+        if self.has_failed() {
+            return true;
+        }
+        let Some(jobs) = &self.jobs else { return true };
+        // Counted before it is there, so that the thread never takes off what is not counted.
+        self.n_waiting.fetch_add(1, Ordering::Relaxed);
+        match jobs.try_send(job) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => {
+                self.n_waiting.fetch_sub(1, Ordering::Relaxed);
+                false
+            }
+            // The thread is gone, and does not come back.
+            Err(TrySendError::Disconnected(_)) => {
+                self.has_failed.store(true, Ordering::Relaxed);
+                true
+            }
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
     }
 }
 
