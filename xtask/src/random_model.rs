@@ -44,7 +44,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
 }
 
 /// A LoRA adapter of every linear layer of a dense shape.
-fn write_adapter(out: &Path, shape: &Shape, rank: usize, dtype: DType) -> Result<()> {
+pub(crate) fn write_adapter(out: &Path, shape: &Shape, rank: usize, dtype: DType) -> Result<()> {
     let mut file = GgufWriter::new();
     shape.set_metadata(&mut file)?;
     file.set("general.type", "adapter");

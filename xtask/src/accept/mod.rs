@@ -1,6 +1,7 @@
 //! `cargo xtask accept`: what takes too long for every change, measured against peers and written
 //! down under `bench/record/`, one file a machine and day.
 
+mod adapters;
 mod calls;
 mod determinism;
 mod drafts;
@@ -44,6 +45,7 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
             what is refused, two at once against one after the other
   calls     tool calls in every output format, read and validated, streamed and whole
             (--only glm for one format)
+  adapters  what a LoRA adapter costs in decode
   start     time to the first token and peak memory
   determinism
             whether any bit of the logits depends on batch, chunks, threads or decode
@@ -86,7 +88,7 @@ struct Findings {
 /// A part of the acceptance: its name, its title in the record, the measurement.
 type Part = (&'static str, &'static str, fn(&Context) -> Result<Findings>);
 
-const PARTS: [Part; 13] = [
+const PARTS: [Part; 14] = [
     ("speed", "Speed", speed::run),
     ("together", "Several sequences together", speed::together),
     ("depth", "After a long context", speed::depth),
@@ -98,6 +100,7 @@ const PARTS: [Part; 13] = [
     ("equality", "Equality", equality::run),
     ("memory", "Several models in a budget of memory", memory::run),
     ("calls", "Tool calls", calls::run),
+    ("adapters", "Adapters", adapters::run),
     ("start", "Start and memory", start::run),
     ("determinism", "Determinism", determinism::run),
 ];

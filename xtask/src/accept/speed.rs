@@ -133,11 +133,11 @@ fn prefill_of(found: &Value) -> Result<f64> {
     number_of(found, "prefill_tokens_per_second")
 }
 
-fn decode_of(found: &Value) -> Result<f64> {
+pub(super) fn decode_of(found: &Value) -> Result<f64> {
     number_of(found, "decode_tokens_per_second")
 }
 
-fn number_of(found: &Value, key: &str) -> Result<f64> {
+pub(super) fn number_of(found: &Value, key: &str) -> Result<f64> {
     found[key].as_f64().with_context(|| format!("`freehold bench --json` has no {key}"))
 }
 
@@ -146,7 +146,7 @@ pub(super) fn bench_json(freehold: &Path, file: &Path, threads: usize) -> Result
     bench(freehold, file, threads, &[("--prompt", PROMPT), ("--generate", GENERATE)])
 }
 
-fn bench(freehold: &Path, file: &Path, threads: usize, flags: &[(&str, usize)]) -> Result<Value> {
+pub(super) fn bench(freehold: &Path, file: &Path, threads: usize, flags: &[(&str, usize)]) -> Result<Value> {
     let mut command = Command::new(freehold);
     command.arg("bench").arg(file).args(["--threads", &threads.to_string()]);
     for (flag, number) in flags {
