@@ -159,6 +159,7 @@ pub fn linear(pool: &Pool, x: &Activations, parts: &mut [Linear<'_>]) {
         let Stretch { part, panels } = &tasks[task];
         let (updates, columns, out) = (&updates[*part], &columns[*part], outs[*part]);
         let part = &parts[*part];
+        updates.iter().for_each(|update| update.prefetch(panels.clone()));
         for (first, columns) in columns.passes(part.matrix) {
             let at_once = panels_at_once(columns.len());
             with_sums(at_once * columns.len() * PANEL_ROWS, |sums, _| {
@@ -197,6 +198,7 @@ pub fn gated(pool: &Pool, x: &Activations, part: Gated<'_>) {
     let tasks = stretches(pool, std::iter::once((gate.panels(), bytes, x.tokens())));
     pool.run(tasks.len(), |task| {
         let passes = columns[0].passes(gate);
+        updates.iter().flatten().for_each(|update| update.prefetch(tasks[task].panels.clone()));
         for (first, gate_columns) in passes {
             let up_columns = &columns[1].0[first..first + gate_columns.len()];
             let (at_once, len) = (panels_at_once(up_columns.len()), up_columns.len() * PANEL_ROWS);

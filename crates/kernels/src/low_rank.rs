@@ -111,6 +111,11 @@ impl<'a> Prepared<'a> {
         Prepared { matrix, columns: Columns(starts.collect()), rows: to, scale }
     }
 
+    /// Asks for what [`Self::add`] will read, while the weight itself is read.
+    pub(crate) fn prefetch(&self, panels: Range<usize>) {
+        self.matrix.prefetch(panels);
+    }
+
     /// Adds to the sums (panels, columns, 16) of the weight's product, whose first column is
     /// row `first` of the batch.
     pub(crate) fn add(&self, panels: Range<usize>, first: usize, columns: usize, sums: &mut [f32]) {

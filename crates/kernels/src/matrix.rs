@@ -290,6 +290,22 @@ impl Matrix {
         Ok(matrices.collect())
     }
 
+    /// Asks for panels that will be read soon, and are too few for their reading to ask ahead.
+    pub(crate) fn prefetch(&self, panels: std::ops::Range<usize>) {
+        let panel_bytes = self.panel_bytes();
+        let bytes = panels.start * panel_bytes..panels.end.min(self.panels()) * panel_bytes;
+        for at in bytes.step_by(64) {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a prefetch takes any address, and every x86-64 processor has it.
+            unsafe {
+                use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+                _mm_prefetch::<_MM_HINT_T1>(self.data.as_ptr().wrapping_add(at).cast());
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            let _ = at;
+        }
+    }
+
     /// Outputs of a product.
     pub fn rows(&self) -> usize {
         self.rows

@@ -146,7 +146,12 @@ pub(super) fn bench_json(freehold: &Path, file: &Path, threads: usize) -> Result
     bench(freehold, file, threads, &[("--prompt", PROMPT), ("--generate", GENERATE)])
 }
 
-pub(super) fn bench(freehold: &Path, file: &Path, threads: usize, flags: &[(&str, usize)]) -> Result<Value> {
+pub(super) fn bench(
+    freehold: &Path,
+    file: &Path,
+    threads: usize,
+    flags: &[(&str, usize)],
+) -> Result<Value> {
     let mut command = Command::new(freehold);
     command.arg("bench").arg(file).args(["--threads", &threads.to_string()]);
     for (flag, number) in flags {
