@@ -1,6 +1,31 @@
-//! Arguments of tool calls as the objects that some dialects show.
+//! Tools as OpenAI's and Ollama's chat describe them, and arguments of calls as objects.
 
 use serde_json::{Map, Value};
+use serve::Tool;
+
+use crate::fields::{FieldError, Fields};
+
+/// The tools of `tools`: functions alone. OpenAI's clients must say so.
+pub(crate) fn function_tools(
+    fields: &Fields<'_>,
+    needs_type: bool,
+) -> Result<Vec<Tool>, FieldError> {
+    let mut tools = Vec::new();
+    for (index, value) in fields.array("tools")?.into_iter().flatten().enumerate() {
+        let tool = Fields::of(value, format!("tools[{index}]"))?;
+        let kind = if needs_type { Some(tool.required_str("type")?) } else { tool.str("type")? };
+        if let Some(kind) = kind.filter(|kind| *kind != "function") {
+            let param = tool.path("type");
+            let message = format!("{param}: a tool of type {kind:?} is not supported");
+            return Err(FieldError::new(param, message));
+        }
+        let function = tool.object("function")?.ok_or_else(|| tool.missing("function"))?;
+        let name = function.required_str("name")?.to_owned();
+        // Whole and in the client's key order: templates print it.
+        tools.push(Tool { name, definition: value.clone() });
+    }
+    Ok(tools)
+}
 
 /// As deep as JSON is read.
 const DEPTH_MAX: usize = 128;

@@ -6,6 +6,8 @@ pub(crate) use serve::Sampling;
 
 use crate::fields::{FieldError, Fields};
 
+/// Most alternatives reported for a token.
+pub(crate) const TOP_LOGPROBS_MAX: usize = 20;
 /// The highest temperature that OpenAI's own service takes.
 const TEMPERATURE_MAX: f32 = 2.0;
 /// OpenAI's bound of penalties, either way.
@@ -93,4 +95,17 @@ fn logit_bias(fields: &Fields<'_>) -> Result<Vec<(u32, f32)>, FieldError> {
         }
     }
     Ok(biases)
+}
+
+/// How many alternatives `logprobs` and `top_logprobs` ask for beside each token, if for any.
+pub(crate) fn logprobs(fields: &Fields<'_>) -> Result<Option<usize>, FieldError> {
+    let is_asked = fields.bool("logprobs")?.unwrap_or(false);
+    let count = fields.count("top_logprobs", 0..=TOP_LOGPROBS_MAX)?;
+    match (is_asked, count) {
+        (true, count) => Ok(Some(count.unwrap_or(0))),
+        (false, None | Some(0)) => Ok(None),
+        (false, Some(_)) => {
+            Err(FieldError::new("top_logprobs", "top_logprobs needs logprobs to be true"))
+        }
+    }
 }

@@ -154,20 +154,13 @@ impl Cache {
     pub(crate) fn load(&mut self, sequence: &mut Sequence, model: &mut impl StepModel) -> usize {
         sequence.memory.is_loading = false;
         let n_own = sequence.memory.path.len();
-        let Some(shelf) = self.shelf.as_ref().filter(|_| sequence.is_at_path_end()) else {
-            return 0;
-        };
-        let next = sequence.reusable().get(n_own * BLOCK_TOKENS..).unwrap_or_default();
-        let mut chain: Vec<_> = shelf.chain(sequence.path_end(), next).collect();
-        if self.is_recurrent {
-            chain
-                .truncate(chain.iter().rposition(|&(_, has_state)| has_state).map_or(0, |i| i + 1));
-        }
-        if chain.is_empty() {
+        let n_wanted = self.loadable(sequence);
+        if n_wanted == 0 {
             return 0;
         }
         self.blocks.free(sequence.memory.blocks.split_off(n_own));
-        for (key, has_state) in chain {
+        for _ in 0..n_wanted {
+            let Some((key, has_state)) = self.next_stored(sequence) else { break };
             // Without a state between here and there a recurrent model cannot stop half way.
             let must_go_on = self.is_recurrent && !self.ends_with_state(sequence, n_own);
             if self.load_room == 0 && !must_go_on {
@@ -179,6 +172,28 @@ impl Cache {
             }
         }
         self.stand_at_path_end(sequence, n_own, model)
+    }
+
+    /// At most how many blocks of the store a sequence can go on with; of a recurrent model, up to
+    /// the last that has a state.
+    fn loadable(&self, sequence: &Sequence) -> usize {
+        if !sequence.is_at_path_end() || self.next_stored(sequence).is_none() {
+            return 0;
+        }
+        let own = sequence.memory.path.len() * BLOCK_TOKENS;
+        let (true, Some(shelf)) = (self.is_recurrent, &self.shelf) else { return usize::MAX };
+        let next = sequence.reusable().get(own..).unwrap_or_default();
+        let mut wanted = 0;
+        for (index, (_, has_state)) in shelf.chain(sequence.path_end(), next).enumerate() {
+            wanted = if has_state { index + 1 } else { wanted };
+        }
+        wanted
+    }
+
+    /// The name of the block that goes on a sequence's path, where the store has it.
+    fn next_stored(&self, sequence: &Sequence) -> Option<(BlockKey, bool)> {
+        let next = sequence.reusable().get(sequence.memory.path.len() * BLOCK_TOKENS..)?;
+        self.shelf.as_ref()?.chain(sequence.path_end(), next).next()
     }
 
     /// Whether there is a state at the end of a path, or the path is what it was.

@@ -47,9 +47,7 @@ pub(crate) fn step_seconds(
     let (tokens, blocks) = (vec![0; size], [block]);
     let (tokens, blocks) = (tokens.as_slice(), blocks.as_slice());
     let chunk = Chunk { tokens, position: 0, blocks, logits, adapter: None };
-    let begun = now();
-    model.forward(&Batch { chunks: &[chunk] }, &[], &mut Vec::new()).ok()?;
-    Some(now() - begun)
+    model.timed_forward(&Batch { chunks: &[chunk] }, &mut Vec::new(), now).ok()
 }
 
 /// Seconds of 1, 2, … tokens, on straight lines through what was measured.

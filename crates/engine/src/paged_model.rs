@@ -116,4 +116,17 @@ impl StepModel for PagedModel {
         let _turn = self.model.pool().turn();
         Ok(self.model.forward(&mut self.cache, &mut self.scratch, batch, logits)?)
     }
+
+    fn timed_forward(
+        &mut self,
+        batch: &Batch<'_>,
+        logits: &mut Vec<f32>,
+        now: &dyn Fn() -> f64,
+    ) -> Result<f64, ForwardFault> {
+        // Costs are those of this model, whatever others do at that moment.
+        let _turn = self.model.pool().turn();
+        let begun = now();
+        self.model.forward(&mut self.cache, &mut self.scratch, batch, logits)?;
+        Ok(now() - begun)
+    }
 }

@@ -69,4 +69,20 @@ pub trait StepModel {
         states: &[u32],
         logits: &mut Vec<f32>,
     ) -> Result<(), ForwardFault>;
+
+    /// The same, and the seconds that it took by the clock `now`, without what it waited for
+    /// others with the same threads.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    fn timed_forward(
+        &mut self,
+        batch: &Batch<'_>,
+        logits: &mut Vec<f32>,
+        now: &dyn Fn() -> f64,
+    ) -> Result<f64, ForwardFault> {
+        let begun = now();
+        self.forward(batch, &[], logits)?;
+        Ok(now() - begun)
+    }
 }

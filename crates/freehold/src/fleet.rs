@@ -174,7 +174,7 @@ impl Loader for ModelLoader {
 pub(crate) fn named(
     found: &[Found<'_>],
     alias: Option<&str>,
-    home: &Home,
+    locator: &Locator,
     how: &Arc<How>,
     budget: Budget,
 ) -> Result<Vec<Entry>> {
@@ -185,7 +185,10 @@ pub(crate) fn named(
             let place = Place::Path(one.path.clone());
             let base = alias.filter(|_| one.adapter.is_none());
             let names = Names::of(one.model, &one.path, base);
-            loaders.push(loader(one.model, place, names, home, how, budget));
+            let home = locator.hub().home();
+            let licence = locator.licence(one.model);
+            let loader = loader(one.model, place, names, home, how, budget);
+            loaders.push(ModelLoader { licence, ..loader });
             loaders.len() - 1
         });
         if let Some(adapter) = &one.adapter {

@@ -6,6 +6,7 @@ use crate::commands::show::weight_details;
 use crate::compute::{self, Numerics};
 use crate::drafting::{Draft, Main};
 use crate::locate::Found;
+use crate::output::say;
 use crate::packed::PackedUse;
 use crate::plan::{Budget, Fixed, Plan, Room, kv_share};
 use crate::prefixes::PrefixUse;
@@ -211,6 +212,7 @@ pub(crate) fn load(
         weights: served.weights.clone(),
         queue_max: how.room.queue,
         speculates: how.sparing.speculate == Switch::On,
+        warn: |text| say(format_args!("warning: {text}")),
         sampling,
     };
     Local::start(engine, Arc::new(text), Arc::clone(&how.clock), options)

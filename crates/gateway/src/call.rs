@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use dialect::{ApiError, CallMeta, Decoded, Dialect, Endpoint, Form};
-use serve::{Event, Events, Generate, Reply};
+use serve::{Event, Events, Generate, Input, Reply};
 
 use crate::config::Config;
 use crate::respond;
@@ -20,8 +20,9 @@ struct Accepted {
     form: Form,
     stream: bool,
     ignored: Vec<String>,
-    /// `None` where nothing is to be generated.
-    events: Option<Events>,
+    /// Whether the model is to be there, and nothing to be generated.
+    loads_only: bool,
+    events: Events,
 }
 
 /// Answers one call.
@@ -38,11 +39,13 @@ pub(crate) async fn answer(
     let id = format!("{}{request_id}", endpoint.id_prefix);
     // Parsing, rendering and tokenizing compute, so they leave the threads that serve sockets.
     let accepted = respond::computed(move || accept(endpoint, &id, &body, &*generate)).await?;
-    let Accepted { meta, form, stream, ignored, events } = accepted;
-    let mut response = match events {
-        None => respond::json(StatusCode::OK, &(endpoint.whole)(&meta, &Reply::default(), &form)),
+    let Accepted { meta, form, stream, ignored, loads_only, mut events } = accepted;
+    let mut response = if loads_only {
+        fold(&mut events).await?;
+        respond::json(StatusCode::OK, &(endpoint.whole)(&meta, &Reply::default(), &form))
+    } else if stream {
         // The status is sent with the first event, so what fails before is a plain error.
-        Some(mut events) if stream => match next(&mut events).await {
+        match next(&mut events).await {
             Some(Event::Failed(error)) => return Err(error.into()),
             None => return Err(broken()),
             Some(first) => {
@@ -50,11 +53,10 @@ pub(crate) async fn answer(
                 let body = EventBody::new(&first, events, encoder, config.heartbeat);
                 streamed(endpoint.dialect(), Body::new(body))
             }
-        },
-        Some(mut events) => {
-            let reply = fold(&mut events).await?;
-            respond::json(StatusCode::OK, &(endpoint.whole)(&meta, &reply, &form))
         }
+    } else {
+        let reply = fold(&mut events).await?;
+        respond::json(StatusCode::OK, &(endpoint.whole)(&meta, &reply, &form))
     };
     respond::list_ignored(&mut response, &ignored);
     Ok(response)
@@ -80,11 +82,13 @@ fn accept(
     {
         ignored.push(param.to_owned());
     }
-    let events = match loads_only {
-        true => generate.details(&request.model).map(|_| None)?,
-        false => Some(generate.submit(request)?),
-    };
-    Ok(Accepted { meta, form, stream, ignored, events })
+    if loads_only {
+        // A prompt that is computed and not answered: when that is done, the model is there.
+        request.input = Input::Tokens(vec![0]);
+        request.max_tokens = Some(0);
+    }
+    let events = generate.submit(request)?;
+    Ok(Accepted { meta, form, stream, ignored, loads_only, events })
 }
 
 async fn next(events: &mut Events) -> Option<Event> {

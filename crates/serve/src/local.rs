@@ -47,6 +47,8 @@ pub struct LocalOptions {
     pub queue_max: usize,
     /// Whether tokens are guessed where that pays, once the engine had a moment to measure.
     pub speculates: bool,
+    /// Told, once, what goes wrong without failing a request.
+    pub warn: fn(&str),
     /// Used where a request says nothing; what is `None` here too is neutral, temperature 1.
     pub sampling: Sampling,
 }
@@ -123,7 +125,8 @@ impl Local {
     ) -> std::io::Result<Self> {
         let limits = engine.limits();
         let (commands, inbox) = command_channel();
-        let worker = Worker::new(engine, inbox, Arc::clone(&clock), options.speculates);
+        let worker =
+            Worker::new(engine, inbox, Arc::clone(&clock), options.speculates, options.warn);
         let thread = std::thread::Builder::new()
             .name(format!("engine {}", options.id))
             .spawn(move || worker.run())?;

@@ -83,7 +83,7 @@ impl PrefixStore {
         let PrefixStoreOptions { folder, lease, model, adapters, quota_bytes, on_failure } =
             options;
         let mut index = Index::read(folder, quota_bytes)?;
-        index.keep_to_quota();
+        index.keep_to_quota().iter().for_each(|path| index::remove(path));
         let index = Arc::new(Mutex::new(index));
         let writer = Writer::start(Arc::clone(&index), on_failure)?;
         Ok(Self { model, adapters, index, file: Vec::new(), writer, _lease: lease })

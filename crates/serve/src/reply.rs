@@ -21,6 +21,9 @@ pub struct Choice {
     pub incomplete_calls: Vec<usize>,
     /// In which order its parts came, for dialects that keep it.
     pub order: Vec<Span>,
+    /// Of each part of `order`, which of `tokens` were its: none but of text, and of those that
+    /// made no text the ones that came within it.
+    pub scored: Vec<Range<usize>>,
     /// Why it ended; `None` while it has not.
     pub finish: Option<FinishReason>,
 }
@@ -131,11 +134,21 @@ impl Choice {
             Delta::ToolCall { .. } => Span::ToolCall(self.tool_calls.len()),
             Delta::Arguments { .. } | Delta::ToolCallEnd { .. } => return,
         };
+        let n_scored = if let Delta::Text { tokens, .. } = delta { tokens.len() } else { 0 };
+        let scored_end = self.tokens.len() + n_scored;
         match (self.order.last_mut(), &span) {
+            (Some(Span::Text(last)), Span::Text(more)) => {
+                last.end = more.end;
+                if let Some(scored) = self.scored.last_mut() {
+                    scored.end = scored_end;
+                }
+            }
+            (Some(Span::Reasoning(last)), Span::Reasoning(more)) => last.end = more.end,
             (_, Span::Text(more) | Span::Reasoning(more)) if more.is_empty() => {}
-            (Some(Span::Text(last)), Span::Text(more))
-            | (Some(Span::Reasoning(last)), Span::Reasoning(more)) => last.end = more.end,
-            _ => self.order.push(span),
+            _ => {
+                self.order.push(span);
+                self.scored.push(self.tokens.len()..scored_end);
+            }
         }
     }
 }

@@ -59,6 +59,8 @@ pub(crate) struct Worker<M> {
     /// Whether prefixes may be worth saving when there is time.
     to_save: bool,
     events: Vec<engine::Event>,
+    /// Until the drafter's fault is told.
+    warn: Option<fn(&str)>,
 }
 
 impl<M: StepModel> Worker<M> {
@@ -67,11 +69,12 @@ impl<M: StepModel> Worker<M> {
         inbox: Receiver<Command>,
         clock: Arc<dyn Clock>,
         to_measure: bool,
+        warn: fn(&str),
     ) -> Self {
         let (calls, owners) = (BTreeMap::new(), BTreeMap::new());
         let (next_call, events) = (0, Vec::new());
-        let to_save = false;
-        Self { engine, inbox, clock, calls, owners, next_call, to_measure, to_save, events }
+        let (to_save, warn) = (false, Some(warn));
+        Self { engine, inbox, clock, calls, owners, next_call, to_measure, to_save, events, warn }
     }
 
     /// Runs until it is told to stop or nobody can tell it anything any more.
@@ -189,6 +192,11 @@ impl<M: StepModel> Worker<M> {
         let stepped = catch_unwind(AssertUnwindSafe(|| self.engine.step(&mut self.events)));
         if stepped.is_err() {
             self.engine.abandon(&mut self.events);
+        }
+        if let Some(fault) = self.engine.draft_fault()
+            && let Some(warn) = self.warn.take()
+        {
+            warn(&format!("the draft model is not used any more: {fault}"));
         }
         let after = self.clock.now();
         let mut events = std::mem::take(&mut self.events);

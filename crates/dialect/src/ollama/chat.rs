@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use serde_json::Value;
-use serve::{Chat, Input, Message, Part, Role, Tool, ToolCall, ToolResult};
+use serve::{Chat, Input, Message, Part, Role, ToolCall, ToolResult};
 
 use crate::body::parse_body;
+use crate::calls::function_tools;
 use crate::endpoint::Decoded;
 use crate::error::ApiError;
 use crate::fields::{FieldError, Fields};
@@ -34,7 +35,7 @@ pub fn decode_chat(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
     if is_empty {
         loads_only(&fields)?;
     }
-    let tools = tools(&fields)?;
+    let tools = function_tools(&fields, false)?;
     let prefill = prefill::take(&mut messages, list.len())?;
     let mut decoded = decode_shared(id, &fields, CHAT_PARAMETERS, |thinking| {
         Ok(Input::Chat(Chat { messages, tools, thinking, prefill, ..Chat::default() }))
@@ -148,20 +149,4 @@ fn role(fields: &Fields<'_>) -> Result<Role, FieldError> {
             return Err(FieldError::new(param, message));
         }
     })
-}
-
-fn tools(fields: &Fields<'_>) -> Result<Vec<Tool>, FieldError> {
-    let mut tools = Vec::new();
-    for (index, value) in fields.array("tools")?.into_iter().flatten().enumerate() {
-        let tool = Fields::of(value, format!("tools[{index}]"))?;
-        if let Some(kind) = tool.str("type")?.filter(|kind| *kind != "function") {
-            let param = tool.path("type");
-            let message = format!("{param}: a tool of type {kind:?} is not supported");
-            return Err(FieldError::new(param, message));
-        }
-        let function = tool.object("function")?.ok_or_else(|| tool.missing("function"))?;
-        let name = function.required_str("name")?.to_owned();
-        tools.push(Tool { name, definition: value.clone() });
-    }
-    Ok(tools)
 }

@@ -8,10 +8,7 @@ use crate::error::ApiError;
 use crate::fields::{FieldError, Fields};
 use crate::ollama::table::OPTIONS;
 use crate::parameters::{Parameter, survey};
-use crate::sampling::sampling;
-
-/// Most alternatives reported for a token.
-const TOP_LOGPROBS_MAX: usize = 20;
+use crate::sampling::{logprobs, sampling};
 
 /// Surveys the parameters and reads what both endpoints share; `input` is what they do not.
 pub(crate) fn decode_shared(
@@ -115,18 +112,6 @@ fn format(fields: &Fields<'_>) -> Result<ResponseFormat, FieldError> {
             let schema = fields.object("format")?.map(|schema| schema.object.clone());
             let schema = Value::Object(schema.unwrap_or_default());
             Ok(ResponseFormat::JsonSchema { name: String::new(), schema, strict: true })
-        }
-    }
-}
-
-fn logprobs(fields: &Fields<'_>) -> Result<Option<usize>, FieldError> {
-    let is_asked = fields.bool("logprobs")?.unwrap_or(false);
-    let count = fields.count("top_logprobs", 0..=TOP_LOGPROBS_MAX)?;
-    match (is_asked, count) {
-        (true, count) => Ok(Some(count.unwrap_or(0))),
-        (false, None | Some(0)) => Ok(None),
-        (false, Some(_)) => {
-            Err(FieldError::new("top_logprobs", "top_logprobs needs logprobs to be true"))
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::time::rfc3339;
 
 /// The version of Ollama whose interface this is: clients ask for it to know what they may use.
 const VERSION: &str = "0.12.11";
-/// A time that does not come: models stay.
+/// A time that does not come: when a model goes is decided by who else needs its memory.
 const NEVER: &str = "9999-12-31T23:59:59Z";
 
 /// `POST /api/show`.

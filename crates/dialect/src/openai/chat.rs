@@ -1,17 +1,17 @@
 //! `POST /v1/chat/completions`: body to request.
 
 use serde_json::Value;
-use serve::{Chat, Input, Message, Part, Role, Thinking, Tool, ToolCall, ToolChoice, ToolResult};
+use serve::{Chat, Input, Message, Part, Role, Thinking, ToolCall, ToolChoice, ToolResult};
 
 use crate::body::parse_body;
+use crate::calls::function_tools;
 use crate::endpoint::{Decoded, Form};
 use crate::error::ApiError;
 use crate::fields::{FieldError, Fields};
 use crate::openai::common::{decode_shared, effort, ignored_parameters, stream_options};
 use crate::openai::table::CHAT_PARAMETERS;
+use crate::sampling::logprobs;
 
-/// Most alternatives reported for a token.
-const TOP_LOGPROBS_MAX: usize = 20;
 /// Fields of a message that have a meaning here.
 const MESSAGE_FIELDS: &[&str] = &[
     "role",
@@ -45,7 +45,7 @@ pub fn decode_chat(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
         .map_or_else(Default::default, |kwargs| kwargs.object.clone());
     let chat = Chat {
         messages,
-        tools: tools(&fields)?,
+        tools: function_tools(&fields, true)?,
         tool_choice: tool_choice(&fields)?,
         single_call: fields.bool("parallel_tool_calls")? == Some(false),
         thinking: thinking(&fields)?,
@@ -80,18 +80,6 @@ fn max_tokens(fields: &Fields<'_>) -> Result<Option<usize>, FieldError> {
             Err(FieldError::new("max_tokens", message))
         }
         _ => Ok(new.or(old)),
-    }
-}
-
-fn logprobs(fields: &Fields<'_>) -> Result<Option<usize>, FieldError> {
-    let is_asked = fields.bool("logprobs")?.unwrap_or(false);
-    let count = fields.count("top_logprobs", 0..=TOP_LOGPROBS_MAX)?;
-    match (is_asked, count) {
-        (true, count) => Ok(Some(count.unwrap_or(0))),
-        (false, None | Some(0)) => Ok(None),
-        (false, Some(_)) => {
-            Err(FieldError::new("top_logprobs", "top_logprobs needs logprobs to be true"))
-        }
     }
 }
 
@@ -212,25 +200,6 @@ fn tool_calls(fields: &Fields<'_>) -> Result<Vec<ToolCall>, FieldError> {
         });
     }
     Ok(calls)
-}
-
-fn tools(fields: &Fields<'_>) -> Result<Vec<Tool>, FieldError> {
-    let Some(list) = fields.array("tools")? else { return Ok(Vec::new()) };
-    let mut tools = Vec::with_capacity(list.len());
-    for (index, value) in list.iter().enumerate() {
-        let tool = Fields::of(value, format!("tools[{index}]"))?;
-        let kind = tool.required_str("type")?;
-        if kind != "function" {
-            let param = tool.path("type");
-            let message = format!("{param}: a tool of type {kind:?} is not supported");
-            return Err(FieldError::new(param, message));
-        }
-        let function = tool.object("function")?.ok_or_else(|| tool.missing("function"))?;
-        let name = function.required_str("name")?.to_owned();
-        // Whole and in the client's key order: templates print it.
-        tools.push(Tool { name, definition: value.clone() });
-    }
-    Ok(tools)
 }
 
 fn tool_choice(fields: &Fields<'_>) -> Result<ToolChoice, FieldError> {

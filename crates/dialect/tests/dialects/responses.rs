@@ -4,8 +4,8 @@ use dialect::openai::{ResponseStream, decode_response, encode_response};
 use dialect::{ApiError, CallMeta, Decoded, Form};
 use serde_json::{Value, json};
 use serve::{
-    Effort, Error, Event, FinishReason, Message, Part, ResponseFormat, Role, Thinking, ToolCall,
-    ToolChoice, ToolResult,
+    Delta, Effort, Error, Event, FinishReason, Message, Part, ResponseFormat, Role, Thinking,
+    ToolCall, ToolChoice, ToolResult,
 };
 
 use crate::events::{
@@ -226,6 +226,38 @@ fn stream_and_whole_agree_where_items_interrupt_one_another() {
         stream_and_whole_agree(&Form::default(), &all);
         stream_and_whole_agree(&Form { has_logprobs: true, ..Form::default() }, &all);
     }
+}
+
+#[test]
+fn scores_of_a_text_are_those_of_its_tokens() {
+    // Tokens of reasoning and of markers come beside their text, with a text of nothing.
+    let beside = |bytes: &str| {
+        let Event::Delta { choice, delta: Delta::Text { tokens, .. } } = text(bytes) else {
+            panic!("a text");
+        };
+        Event::Delta { choice, delta: Delta::Text { text: String::new(), tokens } }
+    };
+    let mut events = vec![started(), reasoning("long"), beside("long"), beside("</think>")];
+    events.extend([text("He"), beside("\u{fe0f}"), text("y")]);
+    events.extend(end(FinishReason::EndOfTurn));
+    let form = Form { has_logprobs: true, ..Form::default() };
+    let scored = |entries: &Value| -> Vec<String> {
+        let text = |entry: &Value| entry["token"].as_str().unwrap().to_owned();
+        entries.as_array().unwrap().iter().map(text).collect()
+    };
+    let expected = ["He", "\u{fe0f}", "y"];
+    let whole = encode_response(&meta(), &fold(&events), &form);
+    assert_eq!(scored(&whole["output"][1]["content"][0]["logprobs"]), expected);
+    let said = streamed(&mut ResponseStream::new(meta(), form.clone()), &events);
+    let mut deltas = Vec::new();
+    for (event, data) in frames(&said) {
+        match event.as_str() {
+            "response.output_text.delta" => deltas.extend(scored(&data["logprobs"])),
+            "response.output_text.done" => assert_eq!(scored(&data["logprobs"]), expected),
+            _ => {}
+        }
+    }
+    assert_eq!(deltas, expected);
 }
 
 #[test]

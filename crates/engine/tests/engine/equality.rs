@@ -9,11 +9,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::real::run_in;
 use crate::store::MemoryStore;
 use engine::speculate::{DraftCosts, StepCosts};
 use engine::{
-    Adapters, BLOCK_TOKENS, Config, Engine, Event, ModelDrafter, PagedModel, Request,
-    SamplingParams, Stats, uniform,
+    Adapters, BLOCK_TOKENS, Config, Engine, ModelDrafter, PagedModel, Request, SamplingParams,
+    Stats, uniform,
 };
 use kernels::Pool;
 use model::{AdapterId, LoadOptions, Model};
@@ -117,32 +118,6 @@ fn random_adapter(model: &Model, seed: u64) -> Adapter {
     Adapter::from_peft(config.as_bytes(), &tensors).unwrap()
 }
 
-/// What the compared requests heard, to the last bit.
-fn hear(engine: &mut Engine<PagedModel>, requests: &[Request]) -> Vec<Vec<String>> {
-    let submit = |request: &Request| engine.submit(request.clone()).unwrap();
-    let ids: Vec<_> = requests.iter().map(submit).collect();
-    let mut events = Vec::new();
-    while !engine.is_idle() {
-        engine.step(&mut events);
-    }
-    let mut heard = vec![Vec::new(); requests.len()];
-    for event in events {
-        let (id, lines) = match event {
-            Event::Admitted { id } | Event::Prefilled { id, .. } | Event::Drafted { id, .. } => {
-                (id, Vec::new())
-            }
-            Event::Prompt { id, logprobs } => {
-                (id, logprobs.iter().map(|entry| format!("{entry:?}")).collect())
-            }
-            Event::Token { id, token, logprobs } => (id, vec![format!("{token} {logprobs:?}")]),
-            Event::Finished { id, reason } => (id, vec![format!("{reason:?}")]),
-            Event::Failed { id, error } => panic!("{id:?}: {error}"),
-        };
-        heard[ids.iter().position(|&other| other == id).unwrap()].extend(lines);
-    }
-    heard
-}
-
 fn config(requests: &[Request]) -> Config {
     let running_max = requests.len();
     Config { running_max, waiting_max: running_max, step_tokens: 512, ..Config::default() }
@@ -165,7 +140,7 @@ fn alone(subject: &Subject, requests: &[Request]) -> Vec<Vec<String>> {
     let one = |request: &Request| {
         let requests = std::slice::from_ref(request);
         let config = Config { keep_prefixes: false, ..config(requests) };
-        hear(&mut subject.engine(config, room(requests)), requests).remove(0)
+        run_in(&mut subject.engine(config, room(requests)), requests).remove(0)
     };
     requests[..JUDGED].iter().map(one).collect()
 }
@@ -177,7 +152,7 @@ fn nothing_changes_anything(path: &Path, others: usize) {
     let blocks = room(&requests);
     let check = |name: &str, engine: &mut Engine<PagedModel>, which: &[usize]| -> Stats {
         let some: Vec<Request> = which.iter().map(|&index| requests[index].clone()).collect();
-        let got = hear(engine, &some);
+        let got = run_in(engine, &some);
         for (&index, got) in which.iter().zip(&got).filter(|(index, _)| **index < JUDGED) {
             let at = || format!("{name}: request {index} of {}", path.display());
             assert_eq!(got.len(), expected[index].len(), "{}", at());

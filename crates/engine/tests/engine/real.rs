@@ -67,7 +67,8 @@ fn run_with(
     run_in(&mut engine, requests)
 }
 
-fn run_in(engine: &mut Engine<PagedModel>, requests: &[Request]) -> Vec<Vec<String>> {
+/// What each request heard, to the last bit.
+pub(crate) fn run_in(engine: &mut Engine<PagedModel>, requests: &[Request]) -> Vec<Vec<String>> {
     let ids: Vec<_> =
         requests.iter().map(|request| engine.submit(request.clone()).unwrap()).collect();
     let mut events = Vec::new();

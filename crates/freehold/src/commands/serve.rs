@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     let entries = if found.is_empty() {
         fleet::of_home(locator, &how, budget)?
     } else {
-        fleet::named(&found, args.alias.as_deref(), locator.hub().home(), &how, budget)?
+        fleet::named(&found, args.alias.as_deref(), locator, &how, budget)?
     };
     let first = entries.first().filter(|_| !found.is_empty());
     // Where nobody set a limit, the model that was asked for by name is not refused by one.

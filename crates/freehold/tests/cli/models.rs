@@ -209,3 +209,15 @@ fn without_a_model_all_of_the_data_folder_are_served() {
     let gone = ask("second:b");
     assert!(gone.status == 500 && gone.body.contains("no longer on this machine"), "{}", gone.body);
 }
+
+#[test]
+fn a_client_of_ollama_that_loads_a_model_finds_it_loaded() {
+    let home = home();
+    let [one, two] = two_models(home.path());
+    let (one, two) = (one.display().to_string(), two.display().to_string());
+    let server = serve(home.path(), &[&one, &two]);
+    let body = json!({"model": "two"}).to_string();
+    let answer = http::post(&server.address, "/api/generate", &body).expect("it answers");
+    assert!(answer.status == 200 && answer.body.contains(r#""load""#), "{}", answer.body);
+    assert_eq!(states(&server), ["one loaded", "two loaded"]);
+}

@@ -138,12 +138,17 @@ impl Index {
         true
     }
 
-    /// Removes files until all together are within the quota.
-    pub(super) fn keep_to_quota(&mut self) {
+    /// Takes files for gone until the others are within the quota; returns which, for the caller
+    /// to remove when nobody waits for the index.
+    #[must_use]
+    pub(super) fn keep_to_quota(&mut self) -> Vec<PathBuf> {
+        let mut gone = Vec::new();
         while self.bytes > self.quota_bytes {
             let Some(&(.., key)) = self.order.first() else { break };
-            self.remove(key);
+            self.forget(key);
+            gone.push(self.path(key));
         }
+        gone
     }
 }
 
@@ -152,7 +157,7 @@ fn rank(key: BlockKey, known: &Known) -> Rank {
 }
 
 /// A file that cannot be removed is in nobody's way but for its bytes.
-fn remove(path: &Path) {
+pub(super) fn remove(path: &Path) {
     let _ = std::fs::remove_file(path);
 }
 

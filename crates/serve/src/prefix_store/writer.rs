@@ -117,7 +117,10 @@ fn write(index: &Mutex<Index>, job: Job) -> std::io::Result<()> {
     let Header { key, parent, depth, has_state, .. } = header;
     let mut index = index.lock().unwrap_or_else(PoisonError::into_inner);
     index.insert(key, Known { parent, depth, has_state, bytes, used });
-    index.keep_to_quota();
+    let gone = index.keep_to_quota();
+    // An engine's step may want the index. Only this thread writes files, so none comes back.
+    drop(index);
+    gone.iter().for_each(|path| index::remove(path));
     Ok(())
 }
 

@@ -256,6 +256,7 @@ fn start_guessing(
     };
     let engine = Engine::new(model, config).unwrap();
     let options = LocalOptions {
+        warn: |text| panic!("{text}"),
         id: "script".into(),
         adapters: Vec::new(),
         aliases: Vec::new(),

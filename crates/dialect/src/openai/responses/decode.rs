@@ -12,10 +12,8 @@ use crate::fields::{FieldError, Fields};
 use crate::openai::common::{effort, ignored_parameters};
 use crate::openai::responses::items;
 use crate::openai::table::RESPONSES_PARAMETERS;
-use crate::sampling::share;
+use crate::sampling::{TOP_LOGPROBS_MAX, share};
 
-/// Most alternatives reported for a token.
-const TOP_LOGPROBS_MAX: usize = 20;
 /// The highest temperature that OpenAI's own service takes.
 const TEMPERATURE_MAX: f32 = 2.0;
 /// What asks for log-probabilities.

@@ -1,7 +1,7 @@
 //! Whole answers, and the items that they have in streams too.
 
 use serde_json::{Map, Value, json};
-use serve::{Choice, FinishReason, Reply, ScoredToken, Span, Usage};
+use serve::{Choice, FinishReason, Reply, Span, Usage};
 
 use crate::endpoint::{CallMeta, Form};
 use crate::openai::logprobs::chat_scores;
@@ -169,19 +169,8 @@ pub(crate) fn text_part(text: &str, scores: Value) -> Value {
     json!({"type": "output_text", "text": text, "annotations": [], "logprobs": scores})
 }
 
-/// Scores of a text: those of tokens whose bytes lie in it.
+/// Scores of a text: those of its tokens.
 pub(crate) fn scores(choice: &Choice, place: usize) -> Value {
-    let Some(Span::Text(range)) = choice.order.get(place) else { return json!([]) };
-    let mut at = 0;
-    let inside: Vec<ScoredToken> = choice
-        .tokens
-        .iter()
-        .filter(|token| {
-            let begin = at;
-            at += token.bytes.len();
-            range.contains(&begin)
-        })
-        .cloned()
-        .collect();
-    chat_scores(&inside)
+    let scored = choice.scored.get(place).and_then(|scored| choice.tokens.get(scored.clone()));
+    chat_scores(scored.unwrap_or_default())
 }
