@@ -34,7 +34,8 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     match options.adapter {
         Some(rank) => {
             let dtype = DType::from_name(&options.dtype).context("no type of an adapter")?;
-            write_adapter(&options.out, &options.shape, rank, dtype)?;
+            let shape = &options.shape;
+            write_adapter(&options.out, shape.architecture(), shape.tensors(), rank, dtype)?;
         }
         None => write(&options.out, &options.shape, &Mix::from_name(&options.dtype)?)?,
     }
@@ -43,14 +44,20 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// A LoRA adapter of every linear layer of a dense shape.
-pub(crate) fn write_adapter(out: &Path, shape: &Shape, rank: usize, dtype: DType) -> Result<()> {
+/// A LoRA adapter of every linear layer of a dense model with these tensors.
+pub(crate) fn write_adapter(
+    out: &Path,
+    architecture: &str,
+    tensors: Vec<(String, Vec<usize>)>,
+    rank: usize,
+    dtype: DType,
+) -> Result<()> {
     let mut file = GgufWriter::new();
-    shape.set_metadata(&mut file)?;
+    file.set("general.architecture", architecture);
     file.set("general.type", "adapter");
     file.set("adapter.type", "lora");
     file.set("adapter.lora.alpha", 2.0 * rank as f32);
-    for (name, sizes) in shape.tensors() {
+    for (name, sizes) in tensors {
         let [outputs, inputs] = sizes[..] else { continue };
         if !name.starts_with("blk.") || name.contains("_inp.") {
             continue;

@@ -330,9 +330,10 @@ then refused with status 503; a model that can never fit is refused at once with
 
 A draft model guesses tokens, and MODEL checks several of them in one step: the answers are those
 of MODEL, bit for bit. It pays where it is several times as small as MODEL, guesses most tokens
-as MODEL would (of one family; better at low temperature), and few requests are answered at once. Both must fit in memory. What it costs is measured after the first answer, and where it
-would not pay it is not used; `timings` in each answer says how many tokens were drafted and how
-many of them were accepted.")]
+as MODEL would (of one family; better at low temperature), and few requests are answered at once.
+Both must fit in memory. What it costs is measured after the first answer, and where it would not
+pay it is not used; `timings` in each answer says how many tokens were drafted and how many of
+them were accepted.")]
 pub(crate) struct Serve {
     /// Models, and adapters over them [default: every model in the data folder]
     #[arg(value_name = "MODEL")]

@@ -1,7 +1,7 @@
 //! Two models under a load that wants more memory than both may take: the peak against the limit,
 //! what can never be loaded, what is left after unloading, and two at once.
 
-use super::server::{Job, Numbers, PORT, Server};
+use super::server::{Job, Numbers, PORT, Server, all_of};
 use super::{Context, Findings, file_name};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -213,15 +213,4 @@ fn at_once(
         found.missed.push(format!("two at once take {ratio:.3} × the sum"));
     }
     Ok(())
-}
-
-/// So many threads that all do one thing.
-fn all_of(count: usize, what: &(dyn Fn() -> Result<()> + Sync)) -> Result<()> {
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..count).map(|_| scope.spawn(what)).collect();
-        threads.into_iter().try_for_each(|thread| match thread.join() {
-            Ok(done) => done,
-            Err(_) => anyhow::bail!("a client panicked"),
-        })
-    })
 }

@@ -94,13 +94,7 @@ impl Server {
             }
             Ok(())
         };
-        std::thread::scope(|scope| {
-            let clients: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
-            let join = |client: std::thread::ScopedJoinHandle<'_, Result<()>>| {
-                client.join().unwrap_or_else(|_| bail!("a client panicked"))
-            };
-            clients.into_iter().try_for_each(join)
-        })?;
+        all_of(clients, &client)?;
         let wall_seconds = begun.elapsed().as_secs_f64();
         let first_tokens = first_tokens.into_inner().expect("no client panics with it");
         Ok(Run { wall_seconds, first_tokens })
@@ -188,6 +182,17 @@ impl Server {
             accepted: number("accepted_tokens")? as usize,
         })
     }
+}
+
+/// So many threads that all do one thing.
+pub(super) fn all_of(count: usize, what: &(dyn Fn() -> Result<()> + Sync)) -> Result<()> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(what)).collect();
+        threads.into_iter().try_for_each(|thread| match thread.join() {
+            Ok(done) => done,
+            Err(_) => bail!("a client panicked"),
+        })
+    })
 }
 
 /// An answer and how fast it was decoded.

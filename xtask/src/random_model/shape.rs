@@ -81,6 +81,11 @@ impl Shape {
         if whole { self.name.to_owned() } else { format!("{}-{}-layers", self.name, self.layers) }
     }
 
+    /// As `general.architecture` has it.
+    pub(super) fn architecture(&self) -> &'static str {
+        self.architecture
+    }
+
     pub(super) fn set_metadata(&self, file: &mut GgufWriter<'_>) -> Result<()> {
         let size = |n: usize| u32::try_from(n).context("sizes fit 32 bits");
         let key = |name: &str| format!("{}.{name}", self.architecture);
