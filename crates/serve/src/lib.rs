@@ -33,6 +33,7 @@ pub use calls::{CallFolder, FoldedCall};
 pub use channel::{EVENTS_MAX, EventSender, Events, channel};
 pub use clock::{Clock, SystemClock};
 pub use details::{Description, ModelDetails, TextDetails, WeightDetails};
+pub use engine::{Priority, Tenant};
 pub use error::Error;
 pub use event::{Alternative, Delta, Event, FinishReason, ScoredToken, Timings, Usage};
 pub use fleet::{Entry, Fleet, Loader, Name, NameTaken, Reservation, Rules};

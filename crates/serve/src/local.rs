@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use engine::{AdapterId, Engine, Limits, Priority, StepModel, Tenant};
+use engine::{AdapterId, Engine, Limits, StepModel};
 use text::StopMatcher;
 
 use crate::answer::{Answer, Plan};
@@ -271,8 +271,8 @@ impl Local {
             stop_tokens,
             min_tokens: request.stop.min_tokens,
             choice: 0,
-            tenant: Tenant::default(),
-            priority: Priority::Interactive,
+            tenant: request.tenant,
+            priority: request.priority,
             sampling: request.sampling.over(&self.options.sampling, seed, &self.breakers)?,
             logprobs: request.logprobs,
             prompt_logprobs: request.prompt_logprobs,

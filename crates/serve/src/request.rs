@@ -1,5 +1,6 @@
 //! The one internal request.
 
+use engine::{Priority, Tenant};
 use serde_json::{Map, Value};
 
 use crate::message::{Message, Tool, ToolChoice};
@@ -31,6 +32,10 @@ pub struct Request {
     pub prompt_logprobs: Option<usize>,
     /// Put the prompt's text before the answer.
     pub echo: bool,
+    /// Whose it is: tenants share neither prefixes nor, where they compete, more than their part.
+    pub tenant: Tenant,
+    /// Whether somebody waits for it.
+    pub priority: Priority,
 }
 
 impl Request {
@@ -49,6 +54,8 @@ impl Request {
             logprobs: None,
             prompt_logprobs: None,
             echo: false,
+            tenant: Tenant::default(),
+            priority: Priority::Interactive,
         }
     }
 }

@@ -13,9 +13,10 @@ const SIBLINGS: &[(&str, &[&str])] = &[
     ("text", &["weights"]),
     ("constrain", &[]),
     ("engine", &["model"]),
+    ("store", &[]),
     ("serve", &["text", "constrain", "engine"]),
     ("dialect", &["serve"]),
-    ("gateway", &["serve", "dialect"]),
+    ("gateway", &["serve", "dialect", "store"]),
     (
         "freehold",
         &[
@@ -26,6 +27,7 @@ const SIBLINGS: &[(&str, &[&str])] = &[
             "text",
             "constrain",
             "engine",
+            "store",
             "serve",
             "dialect",
             "gateway",
@@ -50,6 +52,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("rustyline", &["freehold"]),
     ("indicatif", &["freehold"]),
     ("memmap2", &["weights", "kernels"]),
+    ("rusqlite", &["store"]),
 ];
 
 /// Compares what `cargo metadata` says with the tables; one line for each broken rule.

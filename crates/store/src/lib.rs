@@ -1,0 +1,18 @@
+//! What must survive a restart, in one SQLite file: no decisions, no sockets.
+//!
+//! All writes of a process go through one thread ([`Store::open`] starts it), which commits what
+//! has come together: a write is on the disk when its method returns, and a hundred that come at
+//! once share one sync. Reads have connections of their own and never wait for writes (SQLite's
+//! write-ahead log). Other processes may use the file at the same time, as `freehold keys` does
+//! beside a server.
+//!
+//! Each kind of thing is a module with its tables in `schema/` and its methods on [`Store`].
+
+mod error;
+mod readers;
+mod schema;
+mod store;
+mod writer;
+
+pub use error::StoreError;
+pub use store::Store;
