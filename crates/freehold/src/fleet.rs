@@ -9,9 +9,12 @@ use crate::packed::PackedUse;
 use crate::plan::{Budget, Fixed, Plan, kv_share};
 use crate::texts::Texts;
 use crate::wiring::{self, How, Names, Served};
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use hub::{Home, LocalModel, Manifest, ModelKey};
-use serve::{Admit, Admitted, Description, Entry, Loader, Local, Name, Request, Reservation};
+use serve::{
+    Admit, Admitted, Description, Discover, Entry, Loader, Local, Name, Request, Reservation,
+};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -140,6 +143,13 @@ impl ModelLoader {
 }
 
 impl Loader for ModelLoader {
+    fn is_here(&self) -> bool {
+        match &self.place {
+            Place::Path(path) => path.exists(),
+            Place::Home(key) => self.home.contains(key),
+        }
+    }
+
     fn describe(&self) -> Result<Description, String> {
         let described = || {
             let (path, files) = self.files()?;
@@ -209,24 +219,49 @@ pub(crate) fn named(
     Ok(loaders.into_iter().map(with_all).map(|loader| entry(loader, now())).collect())
 }
 
-/// The entries of all models in the data folder; nothing is read of them yet.
-pub(crate) fn of_home(locator: &Locator, how: &Arc<How>, budget: Budget) -> Result<Vec<Entry>> {
-    let home = locator.hub().home();
-    let inventory = home.list()?;
-    for (path, reason) in &inventory.damaged {
-        say(format_args!("damaged, and not served: {}: {reason}", path.display()));
+/// The models of the data folder, those that come while the server runs too.
+pub(crate) struct OfHome {
+    home: Home,
+    how: Arc<How>,
+    budget: Budget,
+    /// Damaged manifests that people have been told of.
+    told: Mutex<HashSet<PathBuf>>,
+}
+
+impl OfHome {
+    pub(crate) fn new(locator: &Locator, how: &Arc<How>, budget: Budget) -> OfHome {
+        let (home, how) = (locator.hub().home().clone(), Arc::clone(how));
+        OfHome { home, how, budget, told: Mutex::default() }
     }
-    if inventory.models.is_empty() {
-        let root = home.root().display();
-        bail!("there are no models in {root}; begin with `freehold pull smollm2:135m`");
+
+    /// The entries of those that are wanted by their names; nothing is read of them yet.
+    pub(crate) fn entries(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Entry>> {
+        let inventory = self.home.list()?;
+        for (path, reason) in &inventory.damaged {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.insert(path.clone()) {
+                say(format_args!("damaged, and not served: {}: {reason}", path.display()));
+            }
+        }
+        let one = |manifest: &Manifest| {
+            let id = manifest.key.label();
+            let names = Names { id: id.clone(), aliases: manifest.names.clone() };
+            let place = Place::Home(manifest.key.clone());
+            let loader = loader(&id, place, names, &self.home, &self.how, self.budget);
+            entry(loader, manifest.pulled_at_unix_s)
+        };
+        let wanted = inventory.models.iter().filter(|manifest| is_wanted(&manifest.key.label()));
+        Ok(wanted.map(one).collect())
     }
-    let one = |manifest: &Manifest| {
-        let id = manifest.key.label();
-        let names = Names { id: id.clone(), aliases: manifest.names.clone() };
-        let place = Place::Home(manifest.key.clone());
-        entry(loader(&id, place, names, home, how, budget), manifest.pulled_at_unix_s)
-    };
-    Ok(inventory.models.iter().map(one).collect())
+}
+
+impl Discover for OfHome {
+    fn new_entries(&self, is_known: &dyn Fn(&str) -> bool) -> Vec<Entry> {
+        self.entries(|name| !is_known(name)).unwrap_or_else(|error| {
+            say(format_args!("the data folder cannot be read: {error:#}"));
+            Vec::new()
+        })
+    }
 }
 
 fn loader(

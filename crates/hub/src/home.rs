@@ -129,6 +129,12 @@ impl Home {
         read_manifest(&self.manifest_path(key))
     }
 
+    /// Whether the model is listed, by a look for its manifest alone.
+    #[must_use]
+    pub fn contains(&self, key: &ModelKey) -> bool {
+        self.manifest_path(key).exists()
+    }
+
     /// Opens one model of the home: checks that its files are there and keeps them there.
     ///
     /// # Errors

@@ -36,7 +36,7 @@ pub use details::{Description, ModelDetails, TextDetails, WeightDetails};
 pub use engine::{Priority, Tenant};
 pub use error::Error;
 pub use event::{Alternative, Delta, Event, FinishReason, ScoredToken, Timings, Usage};
-pub use fleet::{Entry, Fleet, Loader, Name, NameTaken, Reservation, Rules};
+pub use fleet::{Discover, Entry, Fleet, Loader, Name, NameTaken, Reservation, Rules};
 pub use generate::{Admit, Admitted, Generate, ModelCard, Residence};
 pub use local::{AdaptedModel, LazyAdapter, Local, LocalOptions};
 pub use message::{Message, Part, Role, Tool, ToolCall, ToolChoice, ToolResult};

@@ -4,7 +4,7 @@ use crate::cli::Serve;
 use crate::commands::WrongUsage;
 use crate::commands::pull::Bars;
 use crate::drafting::Draft;
-use crate::fleet;
+use crate::fleet::{self, OfHome};
 use crate::locate::{Found, Locator};
 use crate::output::{bytes, say};
 use crate::plan::{Budget, Room};
@@ -48,10 +48,10 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     let draft = Draft::find(&args.sparing, locator, &bars)?;
     let how = Arc::new(How::new(&args.compute, &args.sparing, prefixes, draft, room));
     let budget = Budget::new(args.memory)?;
-    let entries = if found.is_empty() {
-        fleet::of_home(locator, &how, budget)?
-    } else {
-        fleet::named(&found, args.alias.as_deref(), locator, &how, budget)?
+    let of_home = found.is_empty().then(|| OfHome::new(locator, &how, budget));
+    let entries = match &of_home {
+        Some(of_home) => of_home.entries(|_| true)?,
+        None => fleet::named(&found, args.alias.as_deref(), locator, &how, budget)?,
     };
     let first = entries.first().filter(|_| !found.is_empty());
     // Where nobody set a limit, the model that was asked for by name is not refused by one.
@@ -61,8 +61,12 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     };
     let first = first.map(|entry| entry.names[0].id.clone());
     let ready = ready(&entries, found.is_empty(), budget);
-    let rules = rules(args, budget, entries.len());
-    let fleet = Fleet::new(entries, rules, Arc::clone(&how.clock))?;
+    // More models may come to the data folder.
+    let rules = rules(args, budget, of_home.as_ref().map_or(entries.len(), |_| usize::MAX));
+    let mut fleet = Fleet::new(entries, rules, Arc::clone(&how.clock))?;
+    if let Some(of_home) = of_home {
+        fleet = fleet.discovering(Box::new(of_home));
+    }
     if let Some(first) = first {
         fleet.load(&first)?;
     }
@@ -113,6 +117,7 @@ fn ready(entries: &[Entry], all_cold: bool, budget: Budget) -> String {
             };
             format!("{} is ready{more}", names(first))
         }
+        [] => "no models here yet; `freehold pull smollm2:135m` brings one; ready".to_owned(),
         all => format!("{} ready", on_demand(all.len())),
     }
 }

@@ -5,26 +5,30 @@
 //! machine without threads; this file carries it out. Loads have a thread each, and so neither
 //! other models' answers nor those who ask wait for them; one more thread unloads and keeps time.
 
+mod members;
 mod residency;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::channel::{EventSender, Events, channel};
 use crate::clock::Clock;
-use crate::details::{Description, ModelDetails, TextDetails, WeightDetails};
+use crate::details::{Description, ModelDetails};
 use crate::error::Error;
 use crate::event::Event;
 use crate::generate::{Admit, Generate, ModelCard, Residence};
 use crate::request::{Input, Request};
 use crate::text_model::TextModel;
 
+use members::{Member, Members};
 pub use residency::Rules;
 use residency::{Action, Arrival, MemberId, Refusal, Residency, State, WaiterId};
 
+/// Models that came are looked for at most so often.
+const DISCOVERY_PAUSE: Duration = Duration::from_secs(1);
 /// How often those who wait are asked whether their clients are still there.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -75,6 +79,17 @@ pub trait Loader: Send + Sync {
     /// # Errors
     /// Why they cannot be read.
     fn describe(&self) -> Result<Description, String>;
+
+    /// Whether its files are still on this machine. Asked often while it is not in memory.
+    fn is_here(&self) -> bool {
+        true
+    }
+}
+
+/// Tells of models that come while a fleet runs.
+pub trait Discover: Send + Sync {
+    /// Those whose names `is_known` does not know yet.
+    fn new_entries(&self, is_known: &dyn Fn(&str) -> bool) -> Vec<Entry>;
 }
 
 /// Names that two models would share.
@@ -89,8 +104,10 @@ pub struct Fleet {
 }
 
 struct Shared {
-    members: Vec<Member>,
-    by_name: HashMap<String, MemberId>,
+    members: Members,
+    source: Option<Box<dyn Discover>>,
+    /// When models were looked for last; held while that is done.
+    looked: Mutex<Option<Duration>>,
     clock: Arc<dyn Clock>,
     state: Mutex<Inside>,
     /// Something happened that the keeper has to look at.
@@ -98,13 +115,6 @@ struct Shared {
     /// What was described last out of its files: many ask for the same, and one text side is all
     /// that is kept beside the budget.
     described: Mutex<Option<(MemberId, Description)>>,
-}
-
-struct Member {
-    entry: Entry,
-    plan: OnceLock<Reservation>,
-    /// What it is, once somebody asked.
-    about: OnceLock<(WeightDetails, TextDetails)>,
 }
 
 struct Inside {
@@ -131,21 +141,9 @@ impl Fleet {
         rules: Rules,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, NameTaken> {
-        let mut by_name = HashMap::new();
-        let names =
-            || entries.iter().enumerate().flat_map(|(id, e)| e.names.iter().map(move |n| (id, n)));
-        for (id, name) in names() {
-            if by_name.insert(name.id.clone(), id).is_some() {
-                return Err(NameTaken(name.id.clone()));
-            }
-        }
-        for (id, name) in names() {
-            for alias in &name.aliases {
-                by_name.entry(alias.clone()).or_insert(id);
-            }
-        }
         let count = entries.len();
-        let member = |entry| Member { entry, plan: OnceLock::new(), about: OnceLock::new() };
+        let members = Members::default();
+        members.add(entries)?;
         let inside = Inside {
             residency: Residency::new(rules, count),
             loaded: (0..count).map(|_| None).collect(),
@@ -153,14 +151,25 @@ impl Fleet {
             is_stopping: false,
         };
         let shared = Arc::new(Shared {
-            members: entries.into_iter().map(member).collect(),
-            by_name,
+            members,
+            source: None,
+            looked: Mutex::default(),
             clock,
             state: Mutex::new(inside),
             changed: Condvar::new(),
             described: Mutex::new(None),
         });
         Ok(Self { shared, keeper: None })
+    }
+
+    /// A fleet that models may join while it runs: they are looked for when one is asked for
+    /// that is not known, and before models are listed.
+    #[must_use]
+    pub fn discovering(mut self, source: Box<dyn Discover>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.source = Some(source);
+        }
+        self
     }
 
     /// Begins to keep time and to load on demand.
@@ -197,18 +206,19 @@ impl Fleet {
 impl Generate for Fleet {
     fn models(&self) -> Vec<ModelCard> {
         let shared = &self.shared;
-        (0..shared.members.len()).flat_map(|id| shared.cards(id)).collect()
+        shared.discover();
+        (0..shared.members.all().len()).flat_map(|id| shared.cards(id)).collect()
     }
 
     fn names(&self) -> Vec<String> {
-        let names = self.shared.members.iter().flat_map(|member| &member.entry.names);
-        names.map(|name| name.id.clone()).collect()
+        self.shared.names()
     }
 
     fn details(&self, model: &str) -> Result<ModelDetails, Error> {
         let shared = &self.shared;
         let id = shared.find(model)?;
-        let Member { entry, about, .. } = &shared.members[id];
+        let member = shared.members.get(id);
+        let Member { entry, about, .. } = &*member;
         let (weights, text) = match about.get() {
             Some(about) => about.clone(),
             None => {
@@ -299,22 +309,60 @@ impl Shared {
     }
 
     fn find(&self, model: &str) -> Result<MemberId, Error> {
-        let unknown = || {
-            let ids = self.members.iter().flat_map(|m| m.entry.names.iter().map(|n| n.id.as_str()));
-            let available = ids.collect::<Vec<_>>().join(", ");
-            Error::UnknownModel { model: model.to_owned(), available }
-        };
-        self.by_name.get(model).copied().ok_or_else(unknown)
+        let known = || self.members.find(model).filter(|id| self.is_here(*id));
+        let found = known().or_else(|| {
+            self.discover();
+            known()
+        });
+        found.ok_or_else(|| Error::UnknownModel {
+            model: model.to_owned(),
+            available: self.names().join(", "),
+        })
+    }
+
+    /// Whether it is in memory, or could be brought there.
+    fn is_here(&self, id: MemberId) -> bool {
+        let is_cold = matches!(self.lock().residency.state(id), State::Cold | State::Failed { .. });
+        !is_cold || self.members.get(id).entry.loader.is_here()
+    }
+
+    /// Looks for models that came, unless somebody did just now.
+    fn discover(&self) {
+        let Some(source) = &self.source else { return };
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        if looked.is_some_and(|last| now.saturating_sub(last) < DISCOVERY_PAUSE) {
+            return;
+        }
+        *looked = Some(now);
+        let is_known = |name: &str| self.members.has(name);
+        for entry in source.new_entries(&is_known) {
+            if entry.names.iter().any(|name| is_known(&name.id)) {
+                continue;
+            }
+            // Before it can be found by its name.
+            let mut inside = self.lock();
+            inside.residency.add();
+            inside.loaded.push(None);
+            drop(inside);
+            drop(self.members.add(vec![entry]));
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let members = self.members.all();
+        let names = members.iter().flat_map(|member| &member.entry.names);
+        names.map(|name| name.id.clone()).collect()
     }
 
     /// The name of a model without an adapter.
     fn name(&self, id: MemberId) -> String {
-        self.members[id].entry.names.first().map_or_else(String::new, |name| name.id.clone())
+        self.members.get(id).name()
     }
 
     /// What a model will take, read once; what cannot be read is tried anew.
     fn plan(&self, id: MemberId) -> Result<Reservation, Error> {
-        let member = &self.members[id];
+        let member = self.members.get(id);
         if let Some(plan) = member.plan.get() {
             return Ok(*plan);
         }
@@ -334,7 +382,10 @@ impl Shared {
     }
 
     fn cards(&self, id: MemberId) -> Vec<ModelCard> {
-        let member = &self.members[id];
+        let member = self.members.get(id);
+        if !self.is_here(id) {
+            return Vec::new();
+        }
         let plan = self.plan(id);
         let residence = match (&plan, self.lock().residency.state(id)) {
             (_, State::Ready) => Residence::Loaded,
@@ -368,7 +419,7 @@ impl Shared {
         if let Some((_, description)) = described.as_ref().filter(|(member, _)| *member == id) {
             return Ok(description.clone());
         }
-        let found = guarded(|| self.members[id].entry.loader.describe());
+        let found = guarded(|| self.members.get(id).entry.loader.describe());
         let found = found.map_err(|reason| Error::LoadFailed { model: self.name(id), reason })?;
         *described = Some((id, found.clone()));
         Ok(found)
@@ -429,7 +480,7 @@ impl Shared {
     /// Loads a model whose memory is reserved, and reports.
     fn load(&self, id: MemberId) -> Result<(), String> {
         *self.described.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let loaded = guarded(|| self.members[id].entry.loader.load());
+        let loaded = guarded(|| self.members.get(id).entry.loader.load());
         let outcome = loaded.as_ref().map(|_| ()).map_err(Clone::clone);
         self.report(id, loaded);
         outcome

@@ -63,6 +63,18 @@ struct Member {
     is_draining: bool,
 }
 
+impl Member {
+    fn cold() -> Self {
+        Self {
+            bytes: 0,
+            state: State::Cold,
+            n_answering: 0,
+            last_used: Duration::ZERO,
+            is_draining: false,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Waiter {
     id: WaiterId,
@@ -120,15 +132,13 @@ pub(super) struct Residency {
 impl Residency {
     /// So many models, none of them in memory.
     pub(super) fn new(rules: Rules, members: usize) -> Self {
-        let member = || Member {
-            bytes: 0,
-            state: State::Cold,
-            n_answering: 0,
-            last_used: Duration::ZERO,
-            is_draining: false,
-        };
-        let members = std::iter::repeat_with(member).take(members).collect();
+        let members = std::iter::repeat_with(Member::cold).take(members).collect();
         Self { rules, members, queue: VecDeque::new(), next_waiter: 0 }
+    }
+
+    /// One model more, not in memory.
+    pub(super) fn add(&mut self) {
+        self.members.push(Member::cold());
     }
 
     pub(super) fn state(&self, member: MemberId) -> &State {

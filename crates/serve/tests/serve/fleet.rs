@@ -2,13 +2,13 @@
 //! real time in milliseconds.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use serve::{
-    Admit, Admitted, Description, Entry, Error, Event, Events, Fleet, Generate, Input, Loader,
-    Name, NameTaken, Request, Reservation, Residence, Rules, SystemClock, Timings, Usage,
-    WeightDetails,
+    Admit, Admitted, Clock, Description, Discover, Entry, Error, Event, Events, Fleet, Generate,
+    Input, Loader, Name, NameTaken, Request, Reservation, Residence, Rules, SystemClock, Timings,
+    Usage, WeightDetails,
 };
 
 use crate::scripted::ByteText;
@@ -27,6 +27,8 @@ struct Count {
     is_broken: AtomicBool,
     /// Loads panic.
     is_cursed: AtomicBool,
+    /// The files are gone.
+    is_removed: AtomicBool,
 }
 
 struct Model {
@@ -76,6 +78,10 @@ struct Mock {
 }
 
 impl Loader for Mock {
+    fn is_here(&self) -> bool {
+        !self.count.is_removed.load(Ordering::SeqCst)
+    }
+
     fn describe(&self) -> Result<Description, String> {
         assert!(!self.count.is_cursed.load(Ordering::SeqCst), "the reader fell over");
         Ok(described("on disk"))
@@ -110,19 +116,22 @@ const RULES: Rules = Rules {
     retry_pause: Duration::from_millis(50),
 };
 
+/// A model with an adapter.
+fn entry(id: &str, bytes: u64, answer_time: Duration, count: Arc<Count>) -> Entry {
+    let mock = Mock { bytes, load_time: MILLISECOND * 20, answer_time, count };
+    let names = vec![
+        Name { id: id.to_owned(), aliases: vec![format!("alias-{id}"), "all".to_owned()] },
+        Name { id: format!("{id}+lora"), aliases: Vec::new() },
+    ];
+    Entry { names, created: 1, loader: Box::new(mock) }
+}
+
 /// Models named by letters, of these sizes.
 fn fleet(sizes: &[u64], answer_time: Duration, rules: Rules) -> (Fleet, Arc<Count>) {
     let count = Arc::new(Count::default());
-    let entry = |(at, &bytes): (usize, &u64)| {
-        let id = char::from(b'a' + at as u8).to_string();
-        let load_time = MILLISECOND * 20;
-        let mock = Mock { bytes, load_time, answer_time, count: Arc::clone(&count) };
-        let names = vec![
-            Name { id: id.clone(), aliases: vec![format!("alias-{id}"), "all".to_owned()] },
-            Name { id: format!("{id}+lora"), aliases: Vec::new() },
-        ];
-        Entry { names, created: 1, loader: Box::new(mock) }
-    };
+    let letter = |at: usize| char::from(b'a' + at as u8).to_string();
+    let entry =
+        |(at, &bytes): (usize, &u64)| entry(&letter(at), bytes, answer_time, Arc::clone(&count));
     let entries = sizes.iter().enumerate().map(entry).collect();
     let fleet = Fleet::new(entries, rules, Arc::new(SystemClock::default())).unwrap();
     (fleet.start().unwrap(), count)
@@ -168,6 +177,62 @@ fn models_come_when_asked_for_and_go_for_others() {
     assert_eq!(cards[0].memory_bytes, Some(60));
     drop(fleet);
     assert_eq!(count.bytes.load(Ordering::SeqCst), 0);
+}
+
+/// Models that came since the start.
+#[derive(Default)]
+struct Arrivals {
+    names: Mutex<Vec<&'static str>>,
+    looks: AtomicUsize,
+    count: Arc<Count>,
+}
+
+struct Door(Arc<Arrivals>);
+
+impl Discover for Door {
+    fn new_entries(&self, is_known: &dyn Fn(&str) -> bool) -> Vec<Entry> {
+        let Door(arrivals) = self;
+        arrivals.looks.fetch_add(1, Ordering::SeqCst);
+        let names = arrivals.names.lock().unwrap();
+        let new = names.iter().filter(|name| !is_known(name));
+        new.map(|name| entry(name, 60, MILLISECOND, Arc::clone(&arrivals.count))).collect()
+    }
+}
+
+/// Time as the test says it is.
+#[derive(Default)]
+struct Hand(AtomicU64);
+
+impl Clock for Hand {
+    fn now(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[test]
+fn models_join_a_running_fleet_and_leave_it() {
+    let (arrivals, hand) = (Arc::new(Arrivals::default()), Arc::new(Hand::default()));
+    let count = Arc::clone(&arrivals.count);
+    let entries = vec![entry("a", 60, MILLISECOND, Arc::clone(&count))];
+    let fleet = Fleet::new(entries, RULES, Arc::clone(&hand) as Arc<dyn Clock>).unwrap();
+    let fleet = fleet.discovering(Box::new(Door(Arc::clone(&arrivals)))).start().unwrap();
+    assert!(ask(&fleet, "b").is_err());
+    // `a` is there already, `b` came twice under one name, `alias-a` is what `a` was called too.
+    arrivals.names.lock().unwrap().extend(["a", "b", "b", "alias-a"]);
+    assert!(ask(&fleet, "b").is_err(), "somebody looked a moment ago");
+    assert_eq!(arrivals.looks.load(Ordering::SeqCst), 1);
+    hand.0.store(2, Ordering::SeqCst);
+    assert_eq!(outcome(ask(&fleet, "b")), Ok(()));
+    assert_eq!(outcome(ask(&fleet, "b+lora")), Ok(()));
+    assert_eq!(fleet.details("alias-a").unwrap().id, "alias-a", "a name wins over an alias");
+    let ids: Vec<String> = fleet.models().into_iter().map(|card| card.id).collect();
+    assert_eq!(ids, ["a", "a+lora", "b", "b+lora", "alias-a", "alias-a+lora"]);
+    // Of what is removed, only what is in memory is left.
+    count.is_removed.store(true, Ordering::SeqCst);
+    let ids: Vec<String> = fleet.models().into_iter().map(|card| card.id).collect();
+    assert_eq!(ids, ["b", "b+lora"]);
+    assert!(matches!(ask(&fleet, "a"), Err(Error::UnknownModel { .. })));
+    assert_eq!(outcome(ask(&fleet, "b")), Ok(()));
 }
 
 #[test]
