@@ -105,6 +105,9 @@ impl Chunk<'_> {
             let token = self.tokens[index];
             return Err(ForwardError::TokenOutOfRange { chunk, index, token, vocab_size });
         }
+        if self.position > 0 && spec.sees_ahead() {
+            return Err(ForwardError::NotWhole { chunk, position: self.position });
+        }
         let expected = position / BLOCK_TOKENS + 1;
         let Some(blocks) = self.blocks.get(..expected) else {
             let got = self.blocks.len();

@@ -55,8 +55,8 @@ pub use products::{MultiplyAdds, Products};
 pub use rope::{Pairing, RopeScaling, RopeSpec};
 pub use scratch::Scratch;
 pub use spec::{
-    AttentionSpec, DenseSpec, Ffn, FfnForm, Head, LayerSpec, Mask, Mixer, MoeSpec, Norm,
-    NormPlacement, Scoring, Spec,
+    AttentionSpec, DenseSpec, EmbeddingSpec, Ffn, FfnForm, Head, LayerSpec, LearnedPositions, Mask,
+    Mixer, MoeSpec, Norm, NormPlacement, Pooling, Scoring, Spec,
 };
 
 pub(crate) use model::Resident;
