@@ -1,7 +1,7 @@
 //! What one forward pass computes: pieces of sequences, each with its place in the KV cache.
 
 use crate::adapter::{LoadedAdapter, ModelId};
-use crate::cache::KvCache;
+use crate::cache::{KvCache, keeping};
 use crate::error::ForwardError;
 use crate::spec::Spec;
 use kernels::BLOCK_TOKENS;
@@ -67,8 +67,9 @@ impl Batch<'_> {
         model: ModelId,
         written: &mut Vec<u32>,
     ) -> Result<(), ForwardError> {
-        if cache.layers.len() != spec.layers.len() {
-            let (expected, got) = (spec.layers.len(), cache.layers.len());
+        let expected = keeping(spec).len();
+        if cache.layers.len() != expected {
+            let got = cache.layers.len();
             return Err(ForwardError::CacheMismatch { expected, got });
         }
         written.clear();

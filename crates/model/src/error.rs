@@ -161,6 +161,21 @@ pub enum PackError {
     Write(#[from] std::io::Error),
 }
 
+/// A model that gives no vectors and no scores.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PooledError {
+    /// Nothing says how hidden states become one vector.
+    #[error(
+        "the model's files do not say how the hidden states of a text become one vector \
+         (expected modules.json of sentence-transformers, or pooling_type in GGUF)"
+    )]
+    NoPooling,
+    /// Vectors are asked of a model that scores.
+    #[error("the model is a classifier: it gives scores and has no pooling")]
+    Classifier,
+}
+
 /// A batch that the model cannot run; nothing was written.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -308,9 +308,10 @@ impl Model {
             buffers.hidden[stream].copy_from_slice(&buffers.input[stream]);
         }
         tap(0, &buffers.hidden[stream]);
-        for (index, (stage, state)) in self.stages.layers.iter().zip(&mut cache.layers).enumerate()
-        {
-            step.layer(index, stage, state, buffers);
+        let last_state = cache.layers.len() - 1;
+        for (index, stage) in self.stages.layers.iter().enumerate() {
+            // Layers that keep nothing share one.
+            step.layer(index, stage, &mut cache.layers[index.min(last_state)], buffers);
             tap(index + 1, &buffers.hidden[stream]);
         }
         scratch.return_spans(spans);

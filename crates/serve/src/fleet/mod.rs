@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::channel::{EventSender, Events, channel};
 use crate::clock::Clock;
-use crate::details::{Description, ModelDetails, TextDetails, WeightDetails};
+use crate::details::{Description, ModelDetails, Task, TextDetails, WeightDetails};
 use crate::error::Error;
 use crate::event::Event;
 use crate::generate::{Admit, Generate, ModelCard, Residence};
@@ -104,7 +104,7 @@ struct Member {
     entry: Entry,
     plan: OnceLock<Reservation>,
     /// What it is, once somebody asked.
-    about: OnceLock<(WeightDetails, TextDetails)>,
+    about: OnceLock<(WeightDetails, TextDetails, Task)>,
 }
 
 struct Inside {
@@ -209,17 +209,17 @@ impl Generate for Fleet {
         let shared = &self.shared;
         let id = shared.find(model)?;
         let Member { entry, about, .. } = &shared.members[id];
-        let (weights, text) = match about.get() {
+        let (weights, text, task) = match about.get() {
             Some(about) => about.clone(),
             None => {
-                let Description { weights, text } = shared.describe(id)?;
-                about.get_or_init(|| (weights, text.details())).clone()
+                let Description { weights, text, task } = shared.describe(id)?;
+                about.get_or_init(|| (weights, text.details(), task)).clone()
             }
         };
         let is = |name: &&Name| name.id == model || name.aliases.iter().any(|a| a == model);
         let name = entry.names.iter().find(is).map_or_else(|| shared.name(id), |n| n.id.clone());
         let context_length = shared.plan(id).map_or(0, |plan| plan.context_length);
-        Ok(ModelDetails { id: name, created: entry.created, context_length, weights, text })
+        Ok(ModelDetails { id: name, created: entry.created, context_length, weights, text, task })
     }
 
     fn text(&self, model: &str) -> Result<Arc<dyn TextModel>, Error> {
