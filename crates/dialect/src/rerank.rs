@@ -2,7 +2,7 @@
 //! `/v1/rerank` and `/v2/rerank`.
 
 use serde_json::{Value, json};
-use serve::{Input, Overlong, Reply, Request, Rerank};
+use serve::{Input, Reply, Request, Rerank};
 
 use crate::body::parse_body;
 use crate::embed;
@@ -54,7 +54,14 @@ fn decode_rerank(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
     let object = parse_body(body)?;
     let fields = Fields::root(&object);
     let ignored = survey(fields.object, RERANK_PARAMETERS)?;
-    let name = if fields.get("documents").is_some() { "documents" } else { "texts" };
+    let name = match (fields.get("documents"), fields.get("texts")) {
+        (Some(_), Some(_)) => {
+            let message = "texts and documents are both given; give one of them";
+            return Err(ApiError::new(400, message).with_param("texts"));
+        }
+        (None, Some(_)) => "texts",
+        _ => "documents",
+    };
     let documents = match fields.array(name)? {
         Some(documents) => documents.iter().enumerate(),
         None => return Err(fields.missing("documents").into()),
@@ -77,11 +84,7 @@ fn decode_rerank(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
     let rerank = Rerank {
         query: fields.required_str("query")?.to_owned(),
         documents,
-        overlong: match embed::overlong(&fields, false)? {
-            // A pair of texts has one limit, and the query is never cut.
-            Overlong::CutTo(limit) => Overlong::CutTo(limit),
-            other => other,
-        },
+        overlong: embed::overlong(&fields, false)?,
         is_raw: fields.bool("raw_scores")?.unwrap_or(false),
     };
     let request = Request::new(id, fields.required_str("model")?, Input::Rerank(rerank));

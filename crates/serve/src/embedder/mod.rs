@@ -104,6 +104,16 @@ impl Embedder {
         Ok(Self { options, limits, text, clock, inbox, thread })
     }
 
+    /// Ends the thread when it has computed what it has begun; those who wait fail with
+    /// [`Error::Stopping`].
+    pub fn stop(&self) {
+        self.inbox.stop();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            drop(thread.join());
+        }
+    }
+
     fn prepared(&self, request: Request, arrived: Duration) -> Result<Admitted, Error> {
         let place = self.inbox.enter()?;
         let prepared = prepare(&request, self.text.as_ref(), &self.limits)?;
@@ -174,10 +184,6 @@ impl Embedder {
 
 impl Drop for Embedder {
     fn drop(&mut self) {
-        self.inbox.stop();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            drop(thread.join());
-        }
+        self.stop();
     }
 }

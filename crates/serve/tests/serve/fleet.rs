@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serve::{
     Admit, Admitted, Description, Entry, Error, Event, Events, Fleet, Generate, Input, Loader,
-    Name, NameTaken, Request, Reservation, Residence, Rules, SystemClock, Timings, Usage,
+    Name, NameTaken, Request, Reservation, Residence, Rules, SystemClock, Task, Timings, Usage,
     WeightDetails,
 };
 
@@ -59,7 +59,7 @@ impl Admit for Model {
 
 fn described(family: &str) -> Description {
     let weights = WeightDetails { family: family.to_owned(), ..WeightDetails::default() };
-    Description { weights, text: Arc::new(ByteText::default()) }
+    Description { weights, text: Arc::new(ByteText::default()), task: Task::Generate }
 }
 
 impl Drop for Model {
