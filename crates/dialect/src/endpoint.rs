@@ -51,6 +51,30 @@ pub struct Form {
     pub hides_reasoning: bool,
     /// Parts of the request that the answer repeats.
     pub repeats: Map<String, Value>,
+    /// How vectors are written.
+    pub vectors: VectorForm,
+    /// Documents in the order of their scores: at most so many, and with their texts, where the
+    /// answer repeats them.
+    pub ranking: Ranking,
+}
+
+/// How vectors are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum VectorForm {
+    /// Lists of numbers.
+    #[default]
+    Numbers,
+    /// The base64 of their values as little-endian f32.
+    Base64,
+}
+
+/// How scored documents are listed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ranking {
+    /// Most documents.
+    pub limit: Option<usize>,
+    /// Their texts, where the answer repeats them.
+    pub documents: Option<Vec<String>>,
 }
 
 /// What every response of one call repeats.
@@ -142,7 +166,7 @@ impl Dialect {
     }
 }
 
-/// An endpoint that generates; it takes `POST`.
+/// An endpoint that generates or embeds; it takes `POST`.
 #[derive(Debug, Clone, Copy)]
 pub struct Endpoint {
     /// Where it is.
@@ -153,8 +177,8 @@ pub struct Endpoint {
     pub id_prefix: &'static str,
     /// Understands a body; the text is the call's id.
     pub decode: fn(&[u8], &str) -> Result<Decoded, ApiError>,
-    /// Encodes an answer that is told piece by piece.
-    pub stream: fn(CallMeta, Form) -> Box<dyn StreamEncoder>,
+    /// Encodes an answer that is told piece by piece; none where answers come whole.
+    pub stream: Option<fn(CallMeta, Form) -> Box<dyn StreamEncoder>>,
     /// Encodes a whole answer; the one without any choice where nothing was to be generated.
     pub whole: fn(&CallMeta, &Reply, &Form) -> Value,
 }
@@ -167,7 +191,7 @@ impl Endpoint {
     }
 }
 
-/// The endpoints that generate.
+/// The endpoints that generate or embed.
 pub const ENDPOINTS: &[Endpoint] = &[
     openai::CHAT,
     openai::COMPLETION,
@@ -175,6 +199,12 @@ pub const ENDPOINTS: &[Endpoint] = &[
     anthropic::MESSAGES,
     ollama::CHAT,
     ollama::GENERATE,
+    openai::EMBEDDINGS,
+    ollama::EMBED,
+    ollama::EMBEDDINGS,
+    crate::rerank::RERANK,
+    crate::rerank::RERANK_V1,
+    crate::rerank::RERANK_V2,
 ];
 
 /// An endpoint that answers at once, from what is known about the models.

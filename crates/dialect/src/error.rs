@@ -86,6 +86,10 @@ impl From<serve::Error> for ApiError {
                 overflow: Some(Overflow { prompt_tokens, context_length }),
                 ..refused(400).with_param("messages").with_code("context_length_exceeded")
             },
+            E::TooLong { tokens, limit } => Self {
+                overflow: Some(Overflow { prompt_tokens: tokens, context_length: limit }),
+                ..refused(400).with_param("input").with_code("context_length_exceeded")
+            },
             // Not 507: clients send again what fails with 5xx, and this always will.
             E::TooLarge { .. } => {
                 refused(400).with_param("model").with_code("model_exceeds_memory")

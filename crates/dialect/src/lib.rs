@@ -7,8 +7,10 @@
 //! refused; nothing is dropped in silence.
 
 pub mod anthropic;
+mod base64;
 mod body;
 mod calls;
+mod embed;
 mod endpoint;
 mod error;
 mod fields;
@@ -16,13 +18,15 @@ pub mod ollama;
 pub mod openai;
 mod parameters;
 mod prefill;
+mod rerank;
 mod sampling;
 mod sse;
 mod time;
 mod tokens;
 
 pub use endpoint::{
-    Answer, CallMeta, Decoded, Dialect, ENDPOINTS, Endpoint, Form, QUERIES, Query, StreamEncoder,
+    Answer, CallMeta, Decoded, Dialect, ENDPOINTS, Endpoint, Form, QUERIES, Query, Ranking,
+    StreamEncoder, VectorForm,
 };
 pub use error::{ApiError, Overflow};
 pub use parameters::{Parameter, Treatment};

@@ -1,7 +1,7 @@
 //! What those ask who count tokens, in vLLM's shapes, and what the server can do.
 
 use serde_json::{Map, Value, json};
-use serve::{Chat, Generate, Input, TextFault, TextModel};
+use serve::{Chat, Generate, Input, Task, TextFault, TextModel};
 
 use crate::body::parse_body;
 use crate::endpoint::{Answer, ENDPOINTS, QUERIES as ALL_QUERIES, Query};
@@ -100,7 +100,7 @@ fn conversation(fields: &Fields<'_>) -> Result<Chat, ApiError> {
     let decoded = openai::decode_chat(Value::Object(body).to_string().as_bytes(), "")?;
     match decoded.request.input {
         Input::Chat(chat) => Ok(chat),
-        Input::Text(_) | Input::Tokens(_) => Err(fields.missing("messages").into()),
+        _ => Err(fields.missing("messages").into()),
     }
 }
 
@@ -162,7 +162,8 @@ fn capabilities(_: &[u8], generate: &dyn Generate) -> Result<Answer, ApiError> {
             "family": details.weights.family,
             "quantization": details.weights.quantization,
             "input": ["text"],
-            "output": ["text"],
+            "output": output(details.task),
+            "dimensions": dimensions(details.task),
             "chat": details.text.template.is_some(),
             "tool_calls": details.text.calls_tools,
             "reasoning": details.text.reasons,
@@ -181,6 +182,23 @@ fn capabilities(_: &[u8], generate: &dyn Generate) -> Result<Answer, ApiError> {
         "anthropic_versions": anthropic::VERSIONS,
     });
     Ok(body.into())
+}
+
+/// What a model makes of text.
+fn output(task: Task) -> Value {
+    match task {
+        Task::Generate => json!(["text"]),
+        Task::Embed { .. } => json!(["embedding"]),
+        Task::Rerank => json!(["score"]),
+    }
+}
+
+/// Values of a vector, where it makes vectors.
+fn dimensions(task: Task) -> Option<usize> {
+    match task {
+        Task::Embed { dimensions } => Some(dimensions),
+        Task::Generate | Task::Rerank => None,
+    }
 }
 
 fn endpoint(method: &str, path: &str, parameters: &[Parameter]) -> Value {

@@ -50,6 +50,7 @@ pub(crate) enum Command {
     Trace(Trace),
     Tokenize(Tokenize),
     Render(Render),
+    Embed(Embed),
 }
 
 /// Fetch a model: resumable, verified, with progress
@@ -295,6 +296,31 @@ pub(crate) enum Kv {
     Q8,
 }
 
+/// How hidden states become one vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PoolingForm {
+    /// The mean over all tokens
+    Mean,
+    /// The first token's
+    Cls,
+    /// The last token's
+    Last,
+    /// The largest value of each dimension
+    Max,
+}
+
+impl PoolingForm {
+    /// The model's own word for it.
+    pub(crate) fn pooling(self) -> model::Pooling {
+        match self {
+            PoolingForm::Mean => model::Pooling::Mean,
+            PoolingForm::Cls => model::Pooling::Cls,
+            PoolingForm::Last => model::Pooling::Last,
+            PoolingForm::Max => model::Pooling::Max,
+        }
+    }
+}
+
 /// What a product with quantized weights does to its other factor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Activations {
@@ -350,6 +376,9 @@ pub(crate) struct Serve {
     /// The name that /v1/models lists, of one model [default: the model as given]
     #[arg(long, value_name = "NAME")]
     pub(crate) alias: Option<String>,
+    /// Serve one model for embeddings: how the hidden states of a text become its vector [default: as the model's files say]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) pooling: Option<PoolingForm>,
     /// Requests computed together
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub(crate) parallel: u16,
@@ -366,6 +395,37 @@ pub(crate) struct Serve {
     pub(crate) compute: Compute,
     #[command(flatten)]
     pub(crate) sparing: Sparing,
+}
+
+/// Make vectors of texts
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  freehold embed ./all-MiniLM-L6-v2 \"a text\" \"another text\"
+  freehold embed ./all-MiniLM-L6-v2 --file texts.txt --json > vectors.jsonl
+  freehold embed qwen3:0.6b --pooling last \"a text\"")]
+pub(crate) struct Embed {
+    /// The model
+    pub(crate) model: String,
+    /// Texts
+    pub(crate) texts: Vec<String>,
+    /// A file with a text on each line
+    #[arg(long, value_name = "FILE", conflicts_with = "texts")]
+    pub(crate) file: Option<PathBuf>,
+    /// How the hidden states of a text become its vector [default: as the model's files say]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) pooling: Option<PoolingForm>,
+    /// Values of a vector; fewer than the model's are its first ones [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) dimensions: Option<usize>,
+    /// Cut texts that are too long, and say so, in place of refusing them
+    #[arg(long)]
+    pub(crate) truncate: bool,
+    /// Print a JSON object for each text: index, embedding and tokens that were cut
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) compute: Compute,
 }
 
 /// Write a model's weights once as the processor wants them, so that every start is fast

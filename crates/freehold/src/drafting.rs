@@ -56,7 +56,7 @@ impl Draft {
         // Its context may be shorter; nothing is drafted beyond it.
         let compute = Compute { context: None, ..compute.clone() };
         let checkpoint = compute::open(&self.path).with_context(at)?;
-        Fixed::of(&checkpoint, &[], &compute, room, threads).with_context(at)
+        Fixed::of(&checkpoint, &[], &compute, room, threads, None).with_context(at)
     }
 
     /// Loads it as the drafter of a model with `tokenizer`, `vocab_size` and `blocks` KV blocks.

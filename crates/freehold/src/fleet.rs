@@ -7,13 +7,12 @@ use crate::locate::{Found, Locator};
 use crate::output::say;
 use crate::packed::PackedUse;
 use crate::plan::{Budget, Fixed, Plan, kv_share};
+use crate::pooled;
 use crate::texts::Texts;
 use crate::wiring::{self, How, Names, Served};
 use anyhow::{Context as _, Result, ensure};
 use hub::{Home, LocalModel, Manifest, ModelKey};
-use serve::{
-    Admit, Admitted, Description, Discover, Entry, Loader, Local, Name, Request, Reservation,
-};
+use serve::{Admit, Admitted, Description, Discover, Entry, Loader, Name, Request, Reservation};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -51,7 +50,7 @@ struct ModelLoader {
 
 /// A model in memory, whose files stay while it is there.
 struct Resident {
-    local: Option<Local>,
+    model: Option<Box<dyn Admit>>,
     id: String,
     how: Arc<How>,
     _files: Option<LocalModel>,
@@ -59,19 +58,19 @@ struct Resident {
 
 impl Admit for Resident {
     fn admit(&self, request: Request, arrived: Duration) -> Result<Admitted, serve::Error> {
-        let local = self.local.as_ref().ok_or(serve::Error::Stopping)?;
-        local.admit(request, arrived)
+        let model = self.model.as_ref().ok_or(serve::Error::Stopping)?;
+        model.admit(request, arrived)
     }
 
     fn describe(&self) -> Description {
-        let Some(local) = &self.local else { unreachable!("taken when it is dropped") };
-        local.describe()
+        let Some(model) = &self.model else { unreachable!("taken when it is dropped") };
+        model.describe()
     }
 }
 
 impl Drop for Resident {
     fn drop(&mut self) {
-        drop(self.local.take());
+        drop(self.model.take());
         if self.how.is_serving.load(Ordering::Relaxed) {
             say(format_args!("{} is unloaded", self.id));
         }
@@ -136,9 +135,12 @@ impl ModelLoader {
         let packed = PackedUse::at(&self.home, &self.model, self.how.compute.packed);
         let weights = weight_details(&checkpoint, self.licence(files.as_ref()));
         let served = Served { path: &path, names: &self.names, adapted: &self.adapted, weights };
-        let local = wiring::load(&served, &checkpoint, &plan, packed, &self.how)?;
         let how = Arc::clone(&self.how);
-        Ok(Resident { local: Some(local), id: id.clone(), how, _files: files })
+        let model: Box<dyn Admit> = match plan.pooled() {
+            Some(_) => Box::new(pooled::load(&served, &checkpoint, &plan, packed, &how)?),
+            None => Box::new(wiring::load(&served, &checkpoint, &plan, packed, &how)?),
+        };
+        Ok(Resident { model: Some(model), id: id.clone(), how, _files: files })
     }
 }
 
@@ -153,8 +155,10 @@ impl Loader for ModelLoader {
     fn describe(&self) -> Result<Description, String> {
         let described = || {
             let (path, files) = self.files()?;
-            let weights = weight_details(&compute::open(&path)?, self.licence(files.as_ref()));
-            anyhow::Ok(Description { weights, text: Arc::new(Texts::open(&path)?) })
+            let checkpoint = compute::open(&path)?;
+            let weights = weight_details(&checkpoint, self.licence(files.as_ref()));
+            let task = pooled::task(&model::inspect(&checkpoint)?, self.how.pooling)?;
+            anyhow::Ok(Description { weights, text: Arc::new(Texts::open(&path)?), task })
         };
         described().map_err(|error| format!("{error:#}"))
     }

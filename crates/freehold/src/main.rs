@@ -15,6 +15,7 @@ mod machine;
 mod output;
 mod packed;
 mod plan;
+mod pooled;
 mod prefixes;
 mod progress;
 mod remote_pull;

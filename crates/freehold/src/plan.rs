@@ -5,9 +5,11 @@ use crate::cli::{Cli, Command, Compute, Serve};
 use crate::compute::{CHUNK_TOKENS, Numerics};
 use crate::machine;
 use crate::output::bytes;
+use crate::pooled;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser as _;
 use kernels::BLOCK_TOKENS;
+use model::{PooledRoom, Pooling, pooled_kv};
 use std::path::Path;
 use weights::{Adapter, Checkpoint};
 
@@ -85,6 +87,8 @@ pub(crate) struct Fixed {
     parallel: usize,
     /// The context that is asked for, in tokens.
     context: Option<usize>,
+    /// The steps of a model that makes vectors or scores, which keeps nothing between them.
+    pooled: Option<PooledRoom>,
 }
 
 impl Fixed {
@@ -95,9 +99,14 @@ impl Fixed {
         compute: &Compute,
         room: Room,
         threads: usize,
+        pooling: Option<Pooling>,
     ) -> Result<Fixed> {
         let spec = model::inspect(checkpoint)?;
-        let limit = spec.context_length;
+        let is_pooled = pooled::is_pooled(&spec, pooling);
+        let limit = match is_pooled {
+            true => spec.context_length.min(CONTEXT_DEFAULT_MAX),
+            false => spec.context_length,
+        };
         let context = compute.context.map(|context| context as usize);
         if let Some(context) = context {
             ensure!(context > 0, "--context is 0, expected at least 1");
@@ -105,8 +114,14 @@ impl Fixed {
         }
         let numerics = Numerics { kv: compute.kv, activations: compute.activations };
         let options = numerics.options();
-        let rows = engine::logit_rows_max(room.parallel);
-        let plan = model::plan(checkpoint, &spec, options.activations, room.step_tokens(), rows)?;
+        let context_taken = context.unwrap_or(limit);
+        let steps = PooledRoom::of(&spec, context_taken, CHUNK_TOKENS);
+        let pooled = is_pooled.then_some(steps);
+        let (tokens, rows, kv) = match pooled {
+            Some(steps) => (steps.step_tokens, steps.step_tokens, pooled_kv(&spec, options.kv)),
+            None => (room.step_tokens(), engine::logit_rows_max(room.parallel), options.kv),
+        };
+        let plan = model::plan(checkpoint, &spec, options.activations, tokens, rows)?;
         let vocabulary = spec.vocab_size as u64;
         let threads_bytes =
             model::working_bytes(&spec, threads, context.unwrap_or(limit.min(CONTEXT_DEFAULT_MAX)));
@@ -123,10 +138,11 @@ impl Fixed {
             buffers_bytes: plan.scratch_bytes + threads_bytes + text_bytes,
             adapters_bytes: adapters.iter().map(adapter).sum::<Result<u64>>()?,
             draft_bytes: 0,
-            block_bytes: model::kv_bytes(&spec, options.kv, BLOCK_TOKENS),
+            block_bytes: model::kv_bytes(&spec, kv, BLOCK_TOKENS),
             limit,
             parallel: room.parallel,
             context,
+            pooled,
         })
     }
 
@@ -152,6 +168,9 @@ impl Fixed {
             blocks.context("--context and --parallel ask for more blocks than can be numbered")
         };
         let fixed = *self;
+        if let Some(PooledRoom { blocks, .. }) = self.pooled {
+            return Ok(Plan { fixed, blocks, wanted: blocks });
+        }
         if let Some(context) = self.context {
             let wanted = blocks(context)?;
             return Ok(Plan { fixed, blocks: wanted, wanted });
@@ -190,6 +209,11 @@ impl Plan {
             && read.limit >= self.context()
     }
 
+    /// The steps of a model that makes vectors or scores.
+    pub(crate) fn pooled(&self) -> Option<PooledRoom> {
+        self.fixed.pooled
+    }
+
     fn kv_bytes(&self) -> u64 {
         self.fixed.block_bytes.saturating_mul(self.blocks as u64)
     }
@@ -207,14 +231,18 @@ impl std::fmt::Display for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let tokens = |blocks: usize| blocks.saturating_mul(BLOCK_TOKENS);
         let Fixed { weights_bytes, buffers_bytes, adapters_bytes, .. } = self.fixed;
-        write!(
-            f,
-            "{}: weights {}, KV cache {} for {} tokens",
-            bytes(self.bytes()),
-            bytes(weights_bytes),
-            bytes(self.kv_bytes()),
-            tokens(self.blocks)
-        )?;
+        write!(f, "{}: weights {}", bytes(self.bytes()), bytes(weights_bytes))?;
+        if self.fixed.pooled.is_some() {
+            let buffers = buffers_bytes.saturating_add(self.kv_bytes());
+            return write!(
+                f,
+                ", buffers {} for texts of {} tokens",
+                bytes(buffers),
+                self.context()
+            );
+        }
+        let (kv, room) = (bytes(self.kv_bytes()), tokens(self.blocks));
+        write!(f, ", KV cache {kv} for {room} tokens")?;
         if self.blocks < self.wanted {
             write!(f, " ({} wanted)", tokens(self.wanted))?;
         }
@@ -232,7 +260,7 @@ pub(crate) fn served(checkpoint: &Checkpoint) -> Result<Plan> {
         bail!("`serve` is a command of its own");
     };
     let room = Room { parallel: parallel.into(), queue: queue.into() };
-    let fixed = Fixed::of(checkpoint, &[], &compute, room, machine::physical_cores())?;
+    let fixed = Fixed::of(checkpoint, &[], &compute, room, machine::physical_cores(), None)?;
     fixed.with_kv(kv_share(Budget::new(None)?, &[fixed], &fixed))
 }
 
@@ -264,6 +292,7 @@ mod tests {
             limit: 40_960,
             parallel: 4,
             context,
+            pooled: None,
         }
     }
 

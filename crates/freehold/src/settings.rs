@@ -21,10 +21,10 @@ const fn everywhere(key: &'static str, env: &'static str) -> Setting {
 }
 
 /// What people run and measure; `trace` keeps its own exact defaults.
-const COMPUTING: &[&str] = &["run", "serve", "bench"];
+const COMPUTING: &[&str] = &["run", "serve", "bench", "embed"];
 
 /// Those, and the one that writes files for them.
-const PACKING: &[&str] = &["run", "serve", "bench", "pack"];
+const PACKING: &[&str] = &["run", "serve", "bench", "embed", "pack"];
 
 const SETTINGS: &[Setting] = &[
     everywhere("home", "FREEHOLD_HOME"),
@@ -40,6 +40,7 @@ const SETTINGS: &[Setting] = &[
     everywhere("prefix-disk", "FREEHOLD_PREFIX_DISK"),
     everywhere("host", "FREEHOLD_HOST"),
     everywhere("port", "FREEHOLD_PORT"),
+    everywhere("pooling", "FREEHOLD_POOLING"),
     everywhere("parallel", "FREEHOLD_PARALLEL"),
     everywhere("queue", "FREEHOLD_QUEUE"),
     everywhere("memory", "FREEHOLD_MEMORY"),

@@ -11,14 +11,14 @@ use crate::packed::PackedUse;
 use crate::plan::{Budget, Fixed, Plan, Room, kv_share};
 use crate::prefixes::PrefixUse;
 use crate::texts::{self, Texts};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use constrain::Vocabulary;
 use engine::{Adapters, Config, Engine, PagedModel};
 use kernels::Pool;
-use model::{LoadOptions, Model};
+use model::{LoadOptions, Model, Pooling};
 use serve::{
-    AdaptedModel, AdapterDigests, ChatPrompt, ChatTokens, Clock, Detokenize, LazyAdapter, Local,
-    LocalOptions, SystemClock, TextDetails, TextFault, TextModel, WeightDetails,
+    AdaptedModel, AdapterDigests, Around, ChatPrompt, ChatTokens, Clock, Detokenize, LazyAdapter,
+    Local, LocalOptions, SystemClock, TextDetails, TextFault, TextModel, WeightDetails,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -87,6 +87,8 @@ pub(crate) struct How {
     pub(crate) prefixes: PrefixUse,
     /// What guesses tokens, where there is one model.
     pub(crate) draft: Option<Draft>,
+    /// What makes vectors of hidden states, where the models' own files are not to say it.
+    pub(crate) pooling: Option<Pooling>,
     pub(crate) room: Room,
     /// The threads that all of them compute with.
     pub(crate) pool: Arc<Pool>,
@@ -109,6 +111,7 @@ impl How {
             sparing: sparing.clone(),
             prefixes,
             draft,
+            pooling: None,
             room,
             pool: compute::pool(compute.threads),
             clock: Arc::new(SystemClock::default()),
@@ -119,12 +122,13 @@ impl How {
     /// What a model and its adapters will take without a KV cache.
     pub(crate) fn fixed(&self, checkpoint: &Checkpoint, adapters: &[&Path]) -> Result<Fixed> {
         let threads = self.pool.threads();
-        let fixed = Fixed::of(checkpoint, adapters, &self.compute, self.room, threads)?;
+        let fixed =
+            Fixed::of(checkpoint, adapters, &self.compute, self.room, threads, self.pooling)?;
         let Some(draft) = &self.draft else { return Ok(fixed) };
         Ok(fixed.with_draft(&draft.fixed(&self.compute, self.room, threads)?))
     }
 
-    fn options(&self) -> LoadOptions {
+    pub(crate) fn options(&self) -> LoadOptions {
         Numerics { kv: self.compute.kv, activations: self.compute.activations }.options()
     }
 }
@@ -148,6 +152,11 @@ pub(crate) fn start(found: &Found<'_>, packed: PackedUse<'_>, how: &How) -> Resu
     let fixed = how.fixed(&checkpoint, &adapters)?;
     let budget = Budget::new(None)?;
     let plan = fixed.with_kv(kv_share(budget, &[fixed], &fixed))?;
+    if plan.pooled().is_some() {
+        bail!(
+            "this model makes vectors or scores of texts and generates none: see `freehold embed`"
+        );
+    }
     let names = &Names::of(found.model, &found.path, None);
     let weights = weight_details(&checkpoint, None);
     let served = Served { path: &found.path, names, adapted: &adapted, weights };
@@ -295,6 +304,15 @@ impl TextModel for Texts {
 
     fn encode(&self, text: &str) -> Result<Vec<u32>, TextFault> {
         self.encode_with(text, true)
+    }
+
+    fn around(&self) -> Around {
+        let around = self.tokenizer.around();
+        Around {
+            before: around.before.to_vec(),
+            between: around.between.map(<[u32]>::to_vec),
+            after: around.after.to_vec(),
+        }
     }
 
     fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TextFault> {

@@ -40,24 +40,27 @@ pub(crate) async fn answer(
     // Parsing, rendering and tokenizing compute, so they leave the threads that serve sockets.
     let accepted = respond::computed(move || accept(endpoint, &id, &body, &*generate)).await?;
     let Accepted { meta, form, stream, ignored, loads_only, mut events } = accepted;
+    let mut cuts = Vec::new();
     let mut response = if loads_only {
         fold(&mut events).await?;
         respond::json(StatusCode::OK, &(endpoint.whole)(&meta, &Reply::default(), &form))
-    } else if stream {
+    } else if let Some(encode) = endpoint.stream.filter(|_| stream) {
         // The status is sent with the first event, so what fails before is a plain error.
         match next(&mut events).await {
             Some(Event::Failed(error)) => return Err(error.into()),
             None => return Err(broken()),
             Some(first) => {
-                let encoder = (endpoint.stream)(meta, form);
+                let encoder = encode(meta, form);
                 let body = EventBody::new(&first, events, encoder, config.heartbeat);
                 streamed(endpoint.dialect(), Body::new(body))
             }
         }
     } else {
-        let reply = fold(&mut events).await?;
+        let mut reply = fold(&mut events).await?;
+        cuts = std::mem::take(&mut reply.cuts);
         respond::json(StatusCode::OK, &(endpoint.whole)(&meta, &reply, &form))
     };
+    respond::list_cuts(&mut response, &cuts);
     respond::list_ignored(&mut response, &ignored);
     Ok(response)
 }

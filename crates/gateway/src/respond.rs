@@ -17,6 +17,11 @@ const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// Lists the parameters without effect.
 pub(crate) const IGNORED: HeaderName = HeaderName::from_static("x-freehold-ignored");
 
+/// Lists the texts that were cut, each as its index, `:`, and the tokens that were left out.
+pub(crate) const CUT: HeaderName = HeaderName::from_static("x-freehold-cut");
+/// Most texts in that header; what is more is three dots.
+const CUTS_MAX: usize = 64;
+
 /// Most names in the header of parameters without effect, and their longest form.
 const IGNORED_NAMES_MAX: usize = 32;
 const IGNORED_NAME_BYTES_MAX: usize = 64;
@@ -90,6 +95,21 @@ pub(crate) async fn computed<T: Send + 'static>(
 ) -> Result<T, ApiError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(serve::Error::Internal(error.to_string()).into()))
+}
+
+/// Lists texts that were cut: their indices and how many tokens each lost.
+pub(crate) fn list_cuts(response: &mut Response, cuts: &[(usize, usize)]) {
+    if cuts.is_empty() {
+        return;
+    }
+    let shown = cuts.iter().take(CUTS_MAX).map(|(index, tokens)| format!("{index}:{tokens}"));
+    let mut listed: Vec<String> = shown.collect();
+    if cuts.len() > CUTS_MAX {
+        listed.push("...".to_owned());
+    }
+    if let Ok(value) = HeaderValue::from_str(&listed.join(", ")) {
+        response.headers_mut().insert(CUT, value);
+    }
 }
 
 /// Lists parameters without effect in a header, beside those that are listed already; their names are the client's, so they are cut to

@@ -19,8 +19,14 @@ fn main() {
     let args: Vec<usize> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
     let (threads, depth) = (*args.first().unwrap_or(&2), *args.get(1).unwrap_or(&4096));
     let window = args.get(2).copied();
-    let shape =
-        AttentionShape { heads: HEADS, kv_heads: KV_HEADS, head_dim: HEAD_DIM, scale: 0.1, window };
+    let shape = AttentionShape {
+        heads: HEADS,
+        kv_heads: KV_HEADS,
+        head_dim: HEAD_DIM,
+        scale: 0.1,
+        window,
+        ahead: false,
+    };
     let pool = Pool::new(threads);
     println!("{} · {threads} threads · depth {depth}", kernels::Isa::best().name());
     for kv in KvType::ALL {

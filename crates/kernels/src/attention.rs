@@ -1,4 +1,4 @@
-//! Causal attention over a paged KV cache, grouped-query heads worked together.
+//! Attention over a paged KV cache, grouped-query heads worked together.
 //!
 //! Positions are cut into fixed *stretches* of 512. Within a stretch, for a tile of
 //! query rows that share a KV head:
@@ -10,6 +10,8 @@
 //! A *window* of w positions lets the row at position p see p - w + 1 … p: no block before
 //! is read, and a stretch that is seen in part is the same stretch with zeros in front. A
 //! *sink* is one more logit of a head, which takes its part of the softmax and adds no value.
+//! Where rows see *ahead*, as in encoders, each sees all of its span, which then has to be the
+//! whole sequence: its last position is where the stretches end.
 //!
 //! Stretches are merged in ascending order by the log-sum-exp rule (Milakov and
 //! Gimelshein, "Online normalizer calculation for softmax", 2018; Dao et al.,
@@ -91,10 +93,12 @@ pub struct AttentionShape {
     pub scale: f32,
     /// Positions that a row sees, its own the last of them; none for all.
     pub window: Option<usize>,
+    /// Whether a row also sees what follows it in its span.
+    pub ahead: bool,
 }
 
 /// `out = softmax(q·kᵀ·scale)·v` for every row, over the positions up to its own and within
-/// its window.
+/// its window; with [`AttentionShape::ahead`] over those after it in its span too.
 ///
 /// `q` and `out` are (rows, heads · head_dim); the keys and values of the rows must
 /// have been stored. `sinks` has a logit for each head that takes part in the softmax's sum
@@ -159,6 +163,7 @@ struct Tile<'a> {
     rows: usize,
     group: usize,
     window: usize,
+    ahead: bool,
 }
 
 impl Tile<'_> {
@@ -174,8 +179,14 @@ impl Tile<'_> {
 
     /// Positions that row `r` sees. Both ends ascend with the rows.
     fn seen(&self, r: usize) -> Range<usize> {
-        let end = self.position(r) + 1;
-        end.saturating_sub(self.window)..end
+        let own = self.position(r) + 1;
+        let end = if self.ahead { self.span.position + self.span.rows } else { own };
+        own.saturating_sub(self.window)..end
+    }
+
+    /// The last position that a row of the tile sees.
+    fn last_seen(&self) -> usize {
+        self.seen(self.rows - 1).end - 1
     }
 
     /// What row `r` sees of a stretch, counted from the stretch's first position.
@@ -187,7 +198,7 @@ impl Tile<'_> {
 
     /// Stretches of which a row sees something.
     fn stretches(&self) -> Range<usize> {
-        self.seen(0).start / STRETCH..self.position(self.rows - 1) / STRETCH + 1
+        self.seen(0).start / STRETCH..self.last_seen() / STRETCH + 1
     }
 
     /// Where row `r` lies in `q` and `out`.
@@ -210,7 +221,8 @@ impl<'a> Call<'a> {
             for kv_head in 0..self.shape.kv_heads {
                 for first in (0..span.rows * group).step_by(TILE_ROWS) {
                     let rows = TILE_ROWS.min(span.rows * group - first);
-                    tiles.push(Tile { span: *span, kv_head, first, rows, group, window });
+                    let ahead = self.shape.ahead;
+                    tiles.push(Tile { span: *span, kv_head, first, rows, group, window, ahead });
                 }
             }
         }

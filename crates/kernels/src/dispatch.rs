@@ -33,6 +33,8 @@ pub(crate) struct Kernels {
     pub(crate) pack_bf16: PackFn,
     pub(crate) quantize: unsafe fn(ActivationFormat, &[f32], *mut u8),
     pub(crate) rms_norm: unsafe fn(*const f32, &[f32], f32, *mut f32),
+    pub(crate) layer_norm: unsafe fn(&[f32], &[f32], Option<&[f32]>, f32, &mut [f32]),
+    pub(crate) gelu: unsafe fn(&mut [f32]),
     pub(crate) silu_mul: unsafe fn(&mut [f32], &[f32]),
     pub(crate) max_row: unsafe fn(&[f32]) -> f32,
     pub(crate) exp_row: unsafe fn(&mut [f32], f32) -> f32,
@@ -173,6 +175,22 @@ macro_rules! entry_points {
                 unsafe { norm::rms_norm_row::<$simd>(x, weight, eps, out) }
             }
             $(#[$feature])?
+            unsafe fn layer_norm(
+                x: &[f32],
+                weight: &[f32],
+                bias: Option<&[f32]>,
+                eps: f32,
+                out: &mut [f32],
+            ) {
+                // SAFETY: as above.
+                unsafe { norm::layer_norm_row::<$simd>(x, weight, bias, eps, out) }
+            }
+            $(#[$feature])?
+            unsafe fn gelu(x: &mut [f32]) {
+                // SAFETY: as above.
+                unsafe { norm::gelu_stretch::<$simd>(x) }
+            }
+            $(#[$feature])?
             unsafe fn silu_mul(gate: &mut [f32], up: &[f32]) {
                 // SAFETY: as above.
                 unsafe { norm::silu_mul::<$simd>(gate, up) }
@@ -258,6 +276,8 @@ macro_rules! entry_points {
                 pack_bf16: pack::<layout::Bf16>,
                 quantize,
                 rms_norm,
+                layer_norm,
+                gelu,
                 silu_mul,
                 max_row,
                 exp_row,

@@ -45,7 +45,7 @@ pub use linear::{Gated, Linear, Write, gated, linear};
 pub use low_rank::{Shrink, Update, shrink};
 pub use matrix::{ActivationFormat, Matrix, Precision};
 pub use moe::{Experts, MoeScratch, Routes, moe};
-pub use norm::{add, head_rms_norm, rms_norm};
+pub use norm::{add, gelu_rows, head_rms_norm, layer_norm, rms_norm};
 pub use packed::LAYOUT_VERSION;
 pub use pool::Pool;
 pub use rope::{Pairing, Rope, RopeTable};

@@ -3,7 +3,7 @@
 use crate::aligned::SharedMut;
 use crate::dispatch::kernels;
 use crate::pool::Pool;
-use crate::simd::{LANES, Simd, silu, sum_lanes};
+use crate::simd::{LANES, Simd, gelu, silu, sum_lanes};
 
 /// Elements of a row-wise operation that make a task worth a hand-off.
 pub(crate) const TASK_ELEMENTS: usize = 16_384;
@@ -37,6 +37,45 @@ pub fn head_rms_norm(pool: &Pool, x: &mut [f32], head_dim: usize, weight: &[f32]
         // SAFETY: each row is one task's; input and output may be the same row,
         // because a row is read twice before each value is written once.
         unsafe { (kernels().rms_norm)(x.at(at), weight, eps, x.at(at)) };
+    });
+}
+
+/// `out = (x - mean(x)) / sqrt(var(x) + eps) · weight + bias` for every row of `weight.len()`
+/// values; without a bias nothing is added.
+///
+/// Mean and variance are sums in 16 fixed lanes, the variance over the differences from the
+/// mean. Source: Ba, Kiros and Hinton, "Layer Normalization" (2016).
+///
+/// # Panics
+/// If `x` is not whole rows, or `out` or `bias` has another length.
+pub fn layer_norm(
+    pool: &Pool,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    eps: f32,
+    out: &mut [f32],
+) {
+    assert_eq!(x.len(), out.len(), "input and output rows");
+    assert!(bias.is_none_or(|bias| bias.len() == weight.len()), "a bias for each weight");
+    let out = SharedMut(out.as_mut_ptr());
+    norm_rows(pool, x.len(), weight, |at, len| {
+        // SAFETY: each row is one task's; the kernel is the one of this CPU.
+        unsafe {
+            let out = out.slice(at, len);
+            (kernels().layer_norm)(&x[at..at + len], weight, bias, eps, out);
+        }
+    });
+}
+
+/// `x = x · Φ(x)` with the distribution function of the normal distribution, by its error
+/// function. Source: Hendrycks and Gimpel, "Gaussian Error Linear Units" (2016).
+pub fn gelu_rows(pool: &Pool, x: &mut [f32]) {
+    let len = x.len();
+    let x = SharedMut(x.as_mut_ptr());
+    pool.ranges(len, TASK_ELEMENTS, |range| {
+        // SAFETY: the ranges are disjoint; the kernel is the one of this CPU.
+        unsafe { (kernels().gelu)(x.slice(range.start, range.len())) };
     });
 }
 
@@ -93,6 +132,73 @@ pub(crate) unsafe fn rms_norm_row<S: Simd>(x: *const f32, weight: &[f32], eps: f
         for (i, weight) in weight.iter().enumerate().skip(whole) {
             *out.add(i) = *x.add(i) * inverse * weight;
         }
+    }
+}
+
+/// One row of [`layer_norm`], all slices of one length.
+///
+/// # Safety
+/// [`Simd`]'s contract.
+#[inline(always)]
+pub(crate) unsafe fn layer_norm_row<S: Simd>(
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    eps: f32,
+    out: &mut [f32],
+) {
+    let n = x.len() as f32;
+    // SAFETY: loads and stores stay within the chunks, or go through a padded copy.
+    unsafe {
+        let mut sum = S::splat(0.0);
+        for chunk in x.chunks(LANES) {
+            sum = S::add(sum, S::load(padded(chunk).as_ptr()));
+        }
+        let mean = sum_lanes::<S>(sum) / n;
+        let mut squares = S::splat(0.0);
+        for chunk in x.chunks(LANES) {
+            let mut lanes = padded(chunk);
+            // What pads the row is no difference from the mean.
+            lanes[chunk.len()..].fill(mean);
+            let difference = S::sub(S::load(lanes.as_ptr()), S::splat(mean));
+            squares = S::fma(difference, difference, squares);
+        }
+        let inverse = 1.0 / (sum_lanes::<S>(squares) / n + eps).sqrt();
+        let chunks = x.chunks(LANES).zip(weight.chunks(LANES)).zip(out.chunks_mut(LANES));
+        for (i, ((x, weight), out)) in chunks.enumerate() {
+            let bias = match bias {
+                Some(bias) => padded(&bias[i * LANES..][..x.len()]),
+                None => [0.0; LANES],
+            };
+            let difference = S::sub(S::load(padded(x).as_ptr()), S::splat(mean));
+            let normed = S::mul(difference, S::splat(inverse));
+            let mut lanes = [0f32; LANES];
+            let value = S::fma(normed, S::load(padded(weight).as_ptr()), S::load(bias.as_ptr()));
+            S::store(lanes.as_mut_ptr(), value);
+            out.copy_from_slice(&lanes[..out.len()]);
+        }
+    }
+}
+
+/// At most 16 values with zeros behind them.
+#[inline(always)]
+fn padded(values: &[f32]) -> [f32; LANES] {
+    let mut lanes = [0f32; LANES];
+    lanes[..values.len()].copy_from_slice(values);
+    lanes
+}
+
+/// [`gelu_rows`] of one stretch.
+///
+/// # Safety
+/// [`Simd`]'s contract.
+#[inline(always)]
+pub(crate) unsafe fn gelu_stretch<S: Simd>(x: &mut [f32]) {
+    for chunk in x.chunks_mut(LANES) {
+        let mut lanes = padded(chunk);
+        // SAFETY: 16 lanes.
+        unsafe { S::store(lanes.as_mut_ptr(), gelu::<S>(S::load(lanes.as_ptr()))) };
+        chunk.copy_from_slice(&lanes[..chunk.len()]);
     }
 }
 

@@ -58,8 +58,14 @@ fn values(count: usize) -> Vec<f32> {
 }
 
 /// Heads of attention; keys and values of one sequence.
-const SHAPE: AttentionShape =
-    AttentionShape { heads: 4, kv_heads: 2, head_dim: 64, scale: 0.125, window: None };
+const SHAPE: AttentionShape = AttentionShape {
+    heads: 4,
+    kv_heads: 2,
+    head_dim: 64,
+    scale: 0.125,
+    window: None,
+    ahead: false,
+};
 const POSITIONS: usize = 640;
 const BLOCKS: [u32; POSITIONS / kernels::BLOCK_TOKENS] = {
     let mut blocks = [0; POSITIONS / kernels::BLOCK_TOKENS];

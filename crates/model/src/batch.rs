@@ -1,7 +1,7 @@
 //! What one forward pass computes: pieces of sequences, each with its place in the KV cache.
 
 use crate::adapter::{LoadedAdapter, ModelId};
-use crate::cache::KvCache;
+use crate::cache::{KvCache, keeping};
 use crate::error::ForwardError;
 use crate::spec::Spec;
 use kernels::BLOCK_TOKENS;
@@ -67,8 +67,9 @@ impl Batch<'_> {
         model: ModelId,
         written: &mut Vec<u32>,
     ) -> Result<(), ForwardError> {
-        if cache.layers.len() != spec.layers.len() {
-            let (expected, got) = (spec.layers.len(), cache.layers.len());
+        let expected = keeping(spec).len();
+        if cache.layers.len() != expected {
+            let got = cache.layers.len();
             return Err(ForwardError::CacheMismatch { expected, got });
         }
         written.clear();
@@ -104,6 +105,9 @@ impl Chunk<'_> {
         if let Some(index) = outside {
             let token = self.tokens[index];
             return Err(ForwardError::TokenOutOfRange { chunk, index, token, vocab_size });
+        }
+        if self.position > 0 && spec.sees_ahead() {
+            return Err(ForwardError::NotWhole { chunk, position: self.position });
         }
         let expected = position / BLOCK_TOKENS + 1;
         let Some(blocks) = self.blocks.get(..expected) else {

@@ -2,7 +2,7 @@
 
 use kernels::{KvLayer, KvType};
 
-use crate::spec::{Mixer, Spec};
+use crate::spec::{LayerSpec, Mixer, Spec};
 
 /// State of all layers: a pool of blocks, handed to sequences by whoever schedules them.
 pub struct KvCache {
@@ -17,6 +17,19 @@ pub(crate) enum LayerState {
     KeyValue(KvLayer),
 }
 
+/// The layers that keep a state of their own. Those of a model that sees ahead keep nothing
+/// beyond their own turn, because each forward computes whole sequences: they share one.
+pub(crate) fn keeping(spec: &Spec) -> &[LayerSpec] {
+    match spec.layers.split_first() {
+        Some((first, others))
+            if spec.sees_ahead() && others.iter().all(|o| o.mixer == first.mixer) =>
+        {
+            std::slice::from_ref(first)
+        }
+        _ => &spec.layers,
+    }
+}
+
 impl KvCache {
     pub(crate) fn new(spec: &Spec, kv: KvType, blocks: usize) -> KvCache {
         let state = |mixer: &Mixer| match mixer {
@@ -24,7 +37,7 @@ impl KvCache {
                 LayerState::KeyValue(KvLayer::new(blocks, spec.kv_heads, spec.head_dim, kv))
             }
         };
-        let layers = spec.layers.iter().map(|layer| state(&layer.mixer)).collect();
+        let layers = keeping(spec).iter().map(|layer| state(&layer.mixer)).collect();
         KvCache { layers, blocks, bytes: blocks * block_bytes(spec, kv) }
     }
 
@@ -74,5 +87,5 @@ pub(crate) fn block_bytes(spec: &Spec, kv: KvType) -> usize {
     let layer = |mixer: &Mixer| match mixer {
         Mixer::Attention(spec) => KvLayer::block_bytes(spec.kv_heads, spec.head_dim, kv),
     };
-    spec.layers.iter().map(|spec| layer(&spec.mixer)).sum()
+    keeping(spec).iter().map(|spec| layer(&spec.mixer)).sum()
 }

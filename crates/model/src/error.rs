@@ -61,6 +61,9 @@ pub enum ModelError {
     /// The configuration was refused.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// A configuration beside the weights cannot be read.
+    #[error(transparent)]
+    Files(#[from] weights::WeightsError),
     /// A tensor that the architecture needs is not in the checkpoint.
     #[error("tensor {name} is missing")]
     MissingTensor {
@@ -158,6 +161,21 @@ pub enum PackError {
     Write(#[from] std::io::Error),
 }
 
+/// A model that gives no vectors and no scores.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PooledError {
+    /// Nothing says how hidden states become one vector.
+    #[error(
+        "the model's files do not say how the hidden states of a text become one vector \
+         (expected modules.json of sentence-transformers, or pooling_type in GGUF)"
+    )]
+    NoPooling,
+    /// Vectors are asked of a model that scores.
+    #[error("the model is a classifier: it gives scores and has no pooling")]
+    Classifier,
+}
+
 /// A batch that the model cannot run; nothing was written.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -223,6 +241,30 @@ pub enum ForwardError {
     AdapterOfAnotherModel {
         /// Index of the chunk.
         chunk: usize,
+    },
+    /// Tokens see what comes after them, and the chunk is not the beginning of its sequence.
+    #[error(
+        "chunk {chunk}: it begins at position {position}, but the model reads texts as a whole"
+    )]
+    NotWhole {
+        /// Index of the chunk.
+        chunk: usize,
+        /// Position of its first token.
+        position: usize,
+    },
+    /// Logits of a model that has no output matrix.
+    #[error("the model has no logits: it gives hidden states")]
+    NoLogits,
+    /// Scores of a model that has no classifier.
+    #[error("the model has no classifier: it gives hidden states")]
+    NoScores,
+    /// The kinds of texts do not fit the batch or the model.
+    #[error("token types: expected {expected}, got {got}")]
+    TokenTypes {
+        /// How many, or the largest one.
+        expected: String,
+        /// What was found.
+        got: usize,
     },
     /// The cache was made for a model of another shape.
     #[error("the KV cache has {got} layers, the model has {expected}")]

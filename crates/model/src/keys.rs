@@ -26,6 +26,11 @@ impl Keys {
         Keys { prefix: prefix.to_owned(), entries: entries.into_iter().collect() }
     }
 
+    /// Puts a key back for others to ask for.
+    pub(crate) fn put(&mut self, key: &str, value: Value) {
+        self.entries.insert(key.to_owned(), value);
+    }
+
     /// The key's full name.
     pub(crate) fn name(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)

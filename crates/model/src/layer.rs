@@ -7,7 +7,7 @@ use crate::adapter::{Adapted, AdapterScratch, Site};
 use crate::cache::LayerState;
 use crate::route::route;
 use crate::scratch::Buffers;
-use crate::spec::{FfnForm, Norm, NormPlacement};
+use crate::spec::{FfnForm, Mask, Norm, NormPlacement};
 use crate::stages::{
     Affine, AttentionStage, DenseStage, FfnStage, LayerStage, MixerStage, MoeStage, NormStage,
 };
@@ -37,18 +37,28 @@ impl Step<'_> {
         buffers: &mut Buffers,
     ) {
         match stage.placement {
-            NormPlacement::Before => {}
+            NormPlacement::Before => self.norm(&stage.mixer_norm, buffers),
+            NormPlacement::After => {
+                let rows = ..self.tokens * self.hidden_size;
+                buffers.input[rows].copy_from_slice(&buffers.hidden[rows]);
+            }
         }
-        self.norm(&stage.mixer_norm, buffers);
         match (&stage.mixer, state) {
             (MixerStage::Attention(attention), LayerState::KeyValue(kv)) => {
                 self.attention(index, attention, kv, buffers);
             }
         }
-        self.norm(&stage.ffn_norm, buffers);
+        match stage.placement {
+            NormPlacement::Before => self.norm(&stage.ffn_norm, buffers),
+            NormPlacement::After => self.norm_sums(&stage.mixer_norm, buffers),
+        }
         match &stage.ffn {
             FfnStage::Dense(dense) => self.dense(index, dense, buffers),
             FfnStage::Moe(moe) => self.moe(moe, buffers),
+        }
+        match stage.placement {
+            NormPlacement::Before => {}
+            NormPlacement::After => self.norm_sums(&stage.ffn_norm, buffers),
         }
     }
 
@@ -56,6 +66,13 @@ impl Step<'_> {
     fn norm(&self, stage: &NormStage<Resident>, buffers: &mut Buffers) {
         let rows = ..self.tokens * self.hidden_size;
         norm_rows(self.pool, stage, &buffers.hidden[rows], &mut buffers.input[rows]);
+    }
+
+    /// `hidden` to `input` and to `hidden` itself.
+    fn norm_sums(&self, stage: &NormStage<Resident>, buffers: &mut Buffers) {
+        self.norm(stage, buffers);
+        let rows = ..self.tokens * self.hidden_size;
+        buffers.hidden[rows].copy_from_slice(&buffers.input[rows]);
     }
 
     /// Adds attention over `input` to `hidden`.
@@ -88,8 +105,15 @@ impl Step<'_> {
         kernels::linear(pool, activations, &mut parts);
         if let Some([query_norm, key_norm]) = &stage.qk_norm {
             for (norm, heads) in [(query_norm, &mut *query), (key_norm, &mut *key)] {
-                let Norm::Rms { epsilon } = norm.norm;
-                kernels::head_rms_norm(pool, heads, head_dim, &norm.weight, epsilon);
+                match norm.norm {
+                    Norm::Rms { epsilon } => {
+                        kernels::head_rms_norm(pool, heads, head_dim, &norm.weight, epsilon);
+                    }
+                    Norm::Layer { .. } => {
+                        let normed = heads.to_vec();
+                        norm_rows(pool, norm, &normed, heads);
+                    }
+                }
             }
         }
         if let Some(rope) = stage.rope.map(|index| &self.ropes[index]) {
@@ -103,6 +127,7 @@ impl Step<'_> {
             head_dim,
             scale: spec.scale,
             window: spec.mask.window(),
+            ahead: spec.mask == Mask::All,
         };
         let attended = &mut buffers.input[..self.tokens * spec.heads * head_dim];
         let sinks = stage.sinks.as_deref();
@@ -124,12 +149,17 @@ impl Step<'_> {
         let activations = &mut buffers.activations;
         let adapters = &mut buffers.adapters;
 
-        let (gate, up, down) = (&stage.gate, &stage.up, &stage.down);
-        activations.set(pool, normed, self.hidden_size, &[&gate.matrix, &up.matrix]);
+        let (up, down) = (&stage.up, &stage.down);
+        match &stage.gate {
+            Some(gate) => {
+                activations.set(pool, normed, self.hidden_size, &[&gate.matrix, &up.matrix]);
+            }
+            None => activations.set(pool, normed, self.hidden_size, &[&up.matrix]),
+        }
         let updates =
             self.updates(index, |layer| layer.gate_up.as_ref(), normed, self.hidden_size, adapters);
-        match stage.spec.form {
-            FfnForm::SwiGlu => {
+        match (stage.spec.form, &stage.gate) {
+            (FfnForm::SwiGlu, Some(gate)) => {
                 let part = Gated {
                     gate: &gate.matrix,
                     up: &up.matrix,
@@ -139,6 +169,11 @@ impl Step<'_> {
                     out: wide,
                 };
                 kernels::gated(pool, activations, part);
+            }
+            (FfnForm::SwiGlu, None) => unreachable!("the stages are built with a gate"),
+            (FfnForm::Gelu, _) => {
+                kernels::linear(pool, activations, &mut [set(up, &updates[1], &mut *wide)]);
+                kernels::gelu_rows(pool, wide);
             }
         }
         activations.set(pool, wide, width, &[&down.matrix]);
@@ -205,5 +240,8 @@ fn add<'a>(
 pub(crate) fn norm_rows(pool: &Pool, stage: &NormStage<Resident>, x: &[f32], out: &mut [f32]) {
     match stage.norm {
         Norm::Rms { epsilon } => kernels::rms_norm(pool, x, &stage.weight, epsilon, out),
+        Norm::Layer { epsilon } => {
+            kernels::layer_norm(pool, x, &stage.weight, stage.bias.as_deref(), epsilon, out);
+        }
     }
 }

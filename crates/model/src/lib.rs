@@ -34,6 +34,7 @@ mod memory;
 mod model;
 mod packed;
 mod parameters;
+mod pooled;
 mod products;
 mod rope;
 mod route;
@@ -44,19 +45,20 @@ mod stages;
 pub use adapter::{AdapterError, AdapterId, LoadedAdapter, adapter_bytes};
 pub use batch::{Batch, Chunk, LogitRows};
 pub use cache::KvCache;
-pub use error::{ForwardError, ModelError, PackError, SpecError};
+pub use error::{ForwardError, ModelError, PackError, PooledError, SpecError};
 pub use families::{Family, from_config, from_gguf, inspect};
 pub use kernels::{BLOCK_TOKENS, KvType, Precision as Activations};
 pub use memory::{KV_TOKENS, MemoryPlan, kv_bytes, plan, working_bytes};
 pub use model::{LoadOptions, Model};
 pub use packed::{NUMERICS_VERSION, PackPlan, packed_form, packed_key, prefix_key};
 pub use parameters::Parameters;
+pub use pooled::{Pooled, PooledOutput, PooledRoom, Texts, pooled_kv};
 pub use products::{MultiplyAdds, Products};
 pub use rope::{Pairing, RopeScaling, RopeSpec};
 pub use scratch::Scratch;
 pub use spec::{
-    AttentionSpec, DenseSpec, Ffn, FfnForm, Head, LayerSpec, Mask, Mixer, MoeSpec, Norm,
-    NormPlacement, Scoring, Spec,
+    AttentionSpec, DenseSpec, EmbeddingSpec, Ffn, FfnForm, Head, LayerSpec, LearnedPositions, Mask,
+    Mixer, MoeSpec, Norm, NormPlacement, Pooling, Scoring, Spec,
 };
 
 pub(crate) use model::Resident;

@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use weights::{Checkpoint, Tensor};
 
 use crate::error::ModelError;
-use crate::families::names::{Name, Slot, is_derived};
+use crate::families::FamilyTable;
+use crate::families::names::{Slot, is_derived};
 use crate::spec::{Head, MoeSpec, Spec};
 use crate::stages::{Kinds, Leaves, Place, Stages, build};
 
@@ -45,28 +46,41 @@ pub(crate) fn locate(checkpoint: &Checkpoint, spec: &Spec) -> Result<Stages<Loca
 /// Leaves that are looked up by name, with a note of what was used.
 pub(crate) struct Search<'a> {
     checkpoint: &'a Checkpoint,
-    table: &'static [Name],
+    family: &'static FamilyTable,
+    /// Whether hidden states are all that is wanted.
+    is_headless: bool,
     used: HashSet<String>,
 }
 
 impl<'a> Search<'a> {
     pub(crate) fn new(checkpoint: &'a Checkpoint, spec: &Spec) -> Search<'a> {
-        Search { checkpoint, table: spec.family.table().tensors, used: HashSet::new() }
+        let (family, is_headless) = (spec.family.table(), spec.head == Head::None);
+        Search { checkpoint, family, is_headless, used: HashSet::new() }
     }
 
     /// The name in the checkpoint's own form, with `{expert}` still in it.
     fn name(&self, place: Place) -> String {
-        let row = self.table.iter().find(|row| row.slot == place.slot);
-        let row = row.expect("every slot has a row in names::DECODER, which all families use");
-        let name = match self.checkpoint {
-            Checkpoint::Gguf(_) => row.gguf,
-            Checkpoint::Folder(_) => row.hf,
-        };
-        name.replace("{layer}", &place.layer.to_string())
+        let row = self.family.tensors.iter().find(|row| row.slot == place.slot);
+        let row = row.expect("the family's table has a row for every slot that its specs use");
+        let of_layer = |name: &str| name.replace("{layer}", &place.layer.to_string());
+        if let Checkpoint::Gguf(_) = self.checkpoint {
+            return of_layer(row.gguf);
+        }
+        let name = of_layer(row.hf);
+        // A model that was saved alone has its names without the prefix.
+        match name.strip_prefix(self.family.prefix) {
+            Some(alone) if self.is_there(alone) && !self.is_there(&name) => alone.to_owned(),
+            _ => name,
+        }
+    }
+
+    /// Whether there is a tensor, or one for each expert, of this name.
+    fn is_there(&self, name: &str) -> bool {
+        self.checkpoint.tensor(&name.replace("{expert}", "0")).is_some()
     }
 
     fn has(&self, place: Place) -> bool {
-        self.checkpoint.tensor(&self.name(place)).is_some()
+        self.is_there(&self.name(place))
     }
 
     fn find(&mut self, name: String, shape: &[usize]) -> Result<Tensor, ModelError> {
@@ -104,7 +118,7 @@ impl<'a> Search<'a> {
 
     /// A tied head that is also stored must be the embedding, or it would be dropped silently.
     fn check_tied_head(&mut self, spec: &Spec) -> Result<(), ModelError> {
-        if spec.head == Head::Untied {
+        if spec.head != Head::Tied {
             return Ok(());
         }
         let name = self.name(Place { slot: Slot::Head, layer: 0 });
@@ -123,9 +137,23 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
+    /// Whether it is known that hidden states, which are wanted, do not depend on the tensor.
+    fn is_unused(&self, name: &str) -> bool {
+        let head = match self.checkpoint {
+            Checkpoint::Gguf(_) => "output.weight",
+            Checkpoint::Folder(_) => "lm_head.weight",
+        };
+        let is = |unused: &&str| {
+            name == *unused || unused.strip_prefix(self.family.prefix) == Some(name)
+        };
+        self.is_headless && (name == head || self.family.unused.iter().any(is))
+    }
+
     fn check_leftovers(&self) -> Result<(), ModelError> {
-        let left =
-            |tensor: &&Tensor| !self.used.contains(&tensor.name) && !is_derived(&tensor.name);
+        let left = |tensor: &&Tensor| {
+            let name = tensor.name.as_str();
+            !self.used.contains(name) && !is_derived(name) && !self.is_unused(name)
+        };
         let mut left = self.checkpoint.tensors().filter(left);
         match left.next() {
             None => Ok(()),

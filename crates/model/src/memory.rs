@@ -11,7 +11,7 @@ use crate::model::precision_of;
 use crate::packed::bytes_of;
 use crate::parameters::Nothing;
 use crate::scratch::{Inputs, Widths};
-use crate::spec::{Mixer, MoeSpec, Spec};
+use crate::spec::{Mask, Mixer, MoeSpec, Spec};
 use crate::stages::{Leaves, Place, build};
 
 /// Tokens that [`MemoryPlan`] states the KV cache for: a whole number of blocks.
@@ -64,7 +64,8 @@ pub fn plan(
     let mut measure = Measure { search, plan, activations, tokens, logit_rows, inputs, moe_inputs };
     build(spec, &mut measure)?;
     let kv_bytes = |kv: KvType| (block_bytes(spec, kv) * (KV_TOKENS / BLOCK_TOKENS)) as u64;
-    let logits = 4 * (logit_rows as u64) * (spec.vocab_size as u64);
+    let vocab_size = if spec.head.has_logits() { spec.vocab_size } else { 0 };
+    let logits = 4 * (logit_rows as u64) * (vocab_size as u64);
     Ok(MemoryPlan {
         weights_bytes: checkpoint.tensors().map(|tensor| tensor.data.len() as u64).sum(),
         kv_bytes_per_1k_tokens_f32: kv_bytes(KvType::F32),
@@ -94,6 +95,7 @@ pub fn working_bytes(spec: &Spec, threads: usize, positions: usize) -> u64 {
                 head_dim: attention.head_dim,
                 scale: attention.scale,
                 window: attention.mask.window(),
+                ahead: attention.mask == Mask::All,
             };
             kernels::attention_bytes(&shape, threads, positions) as u64
         }
@@ -135,7 +137,9 @@ impl Leaves for Measure<'_> {
         let precision = precision_of(place, self.activations);
         let input_rows = match place.slot {
             // The embedding is a matrix where it is the output matrix.
-            Slot::Head | Slot::Embedding => self.logit_rows,
+            Slot::Head | Slot::Embedding | Slot::ClassifierDense | Slot::ClassifierOut => {
+                self.logit_rows
+            }
             _ => self.tokens,
         };
         self.inputs.add(tensor.dtype, precision, input_rows, cols);

@@ -17,7 +17,10 @@ use crate::layer::{Step, norm_rows};
 use crate::locate::{Search, locate};
 use crate::scratch::{Scratch, Widths};
 use crate::spec::{MoeSpec, Spec};
-use crate::stages::{FfnStage, Kinds, LayerStage, Leaves, Place, Stages, Vocabulary, build};
+use crate::stages::{
+    Affine, ClassifierStage, EmbeddingStage, FfnStage, Kinds, LayerStage, Leaves, Place, Stages,
+    Vocabulary, build,
+};
 
 /// How a model is held in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,6 +173,8 @@ impl Model {
     /// Runs the batch: stores its keys and values in `cache` and replaces `out` by the logits
     /// of the asked rows, (asked rows in batch order, vocabulary).
     ///
+    /// Of an encoder, whose tokens see what follows them, a chunk is a whole sequence.
+    ///
     /// A row's logits depend only on its own sequence and adapter, bit for bit: not on the other
     /// chunks and their adapters, the sizes of the chunks, the block numbers or the number of
     /// threads.
@@ -186,6 +191,66 @@ impl Model {
         self.forward_traced(cache, scratch, batch, out, &mut |_, _| {})
     }
 
+    /// Runs the batch as [`Model::forward`] does and replaces `out` by the hidden states of the
+    /// asked rows after the final norm, (asked rows in batch order, hidden size).
+    ///
+    /// `token_types` says of each row of the batch which text it is in, for models that tell two
+    /// texts apart; empty where all are in the first.
+    ///
+    /// # Errors
+    /// As [`Model::forward`], and for token types that the model does not have.
+    pub fn forward_hidden(
+        &self,
+        cache: &mut KvCache,
+        scratch: &mut Scratch,
+        batch: &Batch<'_>,
+        token_types: &[u8],
+        out: &mut Vec<f32>,
+    ) -> Result<(), ForwardError> {
+        self.run(cache, scratch, batch, token_types, &mut |_, _| {})?;
+        let rows = self.gather(scratch, batch);
+        let asked = &scratch.buffers.asked[..rows * self.spec.hidden_size];
+        out.clear();
+        match &self.stages.final_norm {
+            None => out.extend_from_slice(asked),
+            Some(norm) => {
+                out.resize(asked.len(), 0.0);
+                norm_rows(&self.pool, norm, asked, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces `out` by the scores of each label, (rows, labels), from the hidden states of the
+    /// first tokens of some sequences, (rows, hidden size).
+    ///
+    /// # Errors
+    /// The model has no classifier.
+    pub fn classify(
+        &self,
+        scratch: &mut Scratch,
+        first: &[f32],
+        out: &mut Vec<f32>,
+    ) -> Result<(), ForwardError> {
+        let Some(ClassifierStage { dense, out: scores }) = &self.stages.classifier else {
+            return Err(ForwardError::NoScores);
+        };
+        let mut product = |affine: &Affine<Resident>, x: &[f32], out: &mut Vec<f32>| {
+            let (matrix, bias) = (&affine.matrix, affine.bias.as_deref());
+            let activations = &mut scratch.buffers.activations;
+            out.clear();
+            out.resize(x.len() / matrix.cols() * matrix.rows(), 0.0);
+            activations.set(&self.pool, x, matrix.cols(), &[matrix]);
+            let part = Linear { matrix, bias, updates: &[], write: Write::Set, out };
+            kernels::linear(&self.pool, activations, &mut [part]);
+        };
+        let mut inner = Vec::new();
+        product(dense, first, &mut inner);
+        inner.iter_mut().for_each(|value| *value = value.tanh());
+        product(scores, &inner, out);
+        Ok(())
+    }
+
     /// The same, calling `tap(n, hidden)` with the residual stream (tokens, hidden size):
     /// 0 is the embedding, `n` the output of layer `n - 1`, the last before the final norm.
     ///
@@ -199,7 +264,25 @@ impl Model {
         out: &mut Vec<f32>,
         tap: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), ForwardError> {
+        if !self.spec.head.has_logits() {
+            return Err(ForwardError::NoLogits);
+        }
+        self.run(cache, scratch, batch, &[], tap)?;
+        self.logits(scratch, batch, out);
+        Ok(())
+    }
+
+    /// All layers over the batch: hidden states are left in `scratch`.
+    fn run(
+        &self,
+        cache: &mut KvCache,
+        scratch: &mut Scratch,
+        batch: &Batch<'_>,
+        token_types: &[u8],
+        tap: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), ForwardError> {
         batch.check(&self.spec, cache, self.id, &mut scratch.written)?;
+        self.check_types(batch, token_types)?;
         let tokens = batch.tokens();
         scratch.reserve(self.widths, tokens, batch.logit_rows());
         let mut spans = scratch.take_spans();
@@ -219,15 +302,57 @@ impl Model {
         let buffers = &mut scratch.buffers;
         let stream = ..tokens * self.spec.hidden_size;
         self.embed(batch, &mut buffers.hidden[stream]);
+        self.join(&scratch.positions, token_types, &mut buffers.hidden[stream]);
+        if let Some(norm) = &self.stages.embedding.norm {
+            norm_rows(&self.pool, norm, &buffers.hidden[stream], &mut buffers.input[stream]);
+            buffers.hidden[stream].copy_from_slice(&buffers.input[stream]);
+        }
         tap(0, &buffers.hidden[stream]);
-        for (index, (stage, state)) in self.stages.layers.iter().zip(&mut cache.layers).enumerate()
-        {
-            step.layer(index, stage, state, buffers);
+        let last_state = cache.layers.len() - 1;
+        for (index, stage) in self.stages.layers.iter().enumerate() {
+            // Layers that keep nothing share one.
+            step.layer(index, stage, &mut cache.layers[index.min(last_state)], buffers);
             tap(index + 1, &buffers.hidden[stream]);
         }
         scratch.return_spans(spans);
-        self.logits(scratch, batch, out);
         Ok(())
+    }
+
+    fn check_types(&self, batch: &Batch<'_>, token_types: &[u8]) -> Result<(), ForwardError> {
+        let tokens = batch.tokens();
+        if !token_types.is_empty() && token_types.len() != tokens {
+            let expected = format!("none or one for each of {tokens} tokens");
+            return Err(ForwardError::TokenTypes { expected, got: token_types.len() });
+        }
+        let count = self.spec.embedding.token_types.unwrap_or(1);
+        match token_types.iter().find(|&&kind| usize::from(kind) >= count) {
+            Some(&kind) => {
+                let expected = format!("below {count}");
+                Err(ForwardError::TokenTypes { expected, got: kind.into() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Adds what the model learned of positions and kinds of texts to `hidden` (tokens, hidden
+    /// size), in the order of transformers' `BertEmbeddings`: type, then position.
+    fn join(&self, positions: &[u32], token_types: &[u8], hidden: &mut [f32]) {
+        let EmbeddingStage { positions: learned, token_types: types, .. } = &self.stages.embedding;
+        let mut vector = vec![0.0; self.spec.hidden_size];
+        let mut add = |matrix: &Tensor, row: usize, hidden: &mut [f32]| {
+            matrix
+                .dequantize_row(row, &mut vector)
+                .expect("type and shape were checked at load, rows by Batch::check");
+            hidden.iter_mut().zip(&vector).for_each(|(sum, value)| *sum += value);
+        };
+        for (i, hidden) in hidden.chunks_exact_mut(self.spec.hidden_size).enumerate() {
+            if let Some(matrix) = types {
+                add(matrix, token_types.get(i).copied().unwrap_or(0).into(), hidden);
+            }
+            if let Some((matrix, first)) = learned {
+                add(matrix, first + positions[i] as usize, hidden);
+            }
+        }
     }
 
     /// Rows of the embedding into `hidden` (tokens, hidden size).
@@ -236,22 +361,17 @@ impl Model {
         for (&token, row) in tokens.zip(hidden.chunks_exact_mut(self.spec.hidden_size)) {
             match &self.stages.vocabulary {
                 Vocabulary::Tied(matrix) => matrix.dequantize_row(token as usize, row),
-                Vocabulary::Untied { embedding, .. } => embedding
+                Vocabulary::Untied { embedding, .. } | Vocabulary::Lookup(embedding) => embedding
                     .dequantize_row(token as usize, row)
                     .expect("type and shape were checked at load, the token by Batch::check"),
             }
         }
     }
 
-    /// Final norm and output matrix over the asked rows.
-    fn logits(&self, scratch: &mut Scratch, batch: &Batch<'_>, out: &mut Vec<f32>) {
+    /// Copies the hidden states of the asked rows together; returns their number.
+    fn gather(&self, scratch: &mut Scratch, batch: &Batch<'_>) -> usize {
         let hidden_size = self.spec.hidden_size;
         let rows = batch.logit_rows();
-        // What was there before is overwritten below.
-        out.resize(rows * self.spec.vocab_size, 0.0);
-        if rows == 0 {
-            return;
-        }
         let buffers = &mut scratch.buffers;
         let asked = &mut buffers.asked[..rows * hidden_size];
         let (mut from, mut to) = (0, 0);
@@ -267,12 +387,30 @@ impl Model {
             asked[to..to + len].copy_from_slice(source);
             (from, to) = (end, to + len);
         }
-        let normed = &mut buffers.asked_normed[..rows * hidden_size];
-        norm_rows(&self.pool, &self.stages.final_norm, asked, normed);
+        rows
+    }
+
+    /// Final norm and output matrix over the asked rows.
+    fn logits(&self, scratch: &mut Scratch, batch: &Batch<'_>, out: &mut Vec<f32>) {
+        let hidden_size = self.spec.hidden_size;
+        let rows = self.gather(scratch, batch);
+        // What was there before is overwritten below.
+        out.resize(rows * self.spec.vocab_size, 0.0);
         let head = match &self.stages.vocabulary {
             Vocabulary::Tied(matrix) => matrix,
             Vocabulary::Untied { head, .. } => head,
+            Vocabulary::Lookup(_) => unreachable!("asked of models with logits alone"),
         };
+        if rows == 0 {
+            return;
+        }
+        let buffers = &mut scratch.buffers;
+        let asked = &buffers.asked[..rows * hidden_size];
+        let normed = &mut buffers.asked_normed[..rows * hidden_size];
+        match &self.stages.final_norm {
+            Some(norm) => norm_rows(&self.pool, norm, asked, normed),
+            None => normed.copy_from_slice(asked),
+        }
         buffers.activations.set(&self.pool, normed, hidden_size, &[head]);
         let part = Linear { matrix: head, bias: None, updates: &[], write: Write::Set, out };
         kernels::linear(&self.pool, &buffers.activations, &mut [part]);

@@ -9,7 +9,7 @@ use crate::stages::{Kinds, Leaves, Place, build};
 /// How many numbers each part of a model holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Parameters {
-    /// The embedding matrix.
+    /// The embedding matrix, and those of positions and kinds of texts.
     pub embedding: u64,
     /// Projections of attention with their biases.
     pub attention: u64,
@@ -23,7 +23,7 @@ pub struct Parameters {
     pub routers: u64,
     /// Weights of all norms.
     pub norms: u64,
-    /// The output matrix; zero where it is the embedding matrix.
+    /// The output matrix, or a classifier; zero where it is the embedding matrix.
     pub head: u64,
 }
 
@@ -55,11 +55,21 @@ impl Parameters {
 
     fn part(&mut self, slot: Slot) -> &mut u64 {
         match slot {
-            Slot::Embedding => &mut self.embedding,
-            Slot::Head => &mut self.head,
-            Slot::FinalNorm | Slot::MixerNorm | Slot::FfnNorm | Slot::QueryNorm | Slot::KeyNorm => {
-                &mut self.norms
-            }
+            Slot::Embedding | Slot::Positions | Slot::TokenTypes => &mut self.embedding,
+            Slot::Head
+            | Slot::ClassifierDense
+            | Slot::ClassifierDenseBias
+            | Slot::ClassifierOut
+            | Slot::ClassifierOutBias => &mut self.head,
+            Slot::EmbeddingNorm
+            | Slot::EmbeddingNormBias
+            | Slot::FinalNorm
+            | Slot::MixerNorm
+            | Slot::MixerNormBias
+            | Slot::FfnNorm
+            | Slot::FfnNormBias
+            | Slot::QueryNorm
+            | Slot::KeyNorm => &mut self.norms,
             Slot::Query
             | Slot::Key
             | Slot::Value

@@ -1,7 +1,7 @@
 //! The architecture of a model as data: what is computed, in which shapes.
 //!
 //! Nothing here knows where the weights come from or how they are stored.
-//! Every slot of the decoder layer (norm, mixer, feed-forward, position) is a
+//! Every slot of the layer (norm, mixer, feed-forward, position) is a
 //! closed enum; new mathematics is a variant here, a kernel, and an arm in the
 //! one layer, never a second forward.
 
@@ -19,15 +19,68 @@ pub struct Spec {
     pub hidden_size: usize,
     /// Number of positions that the model was made for.
     pub context_length: usize,
+    /// What becomes of the rows of the embedding matrix before the first layer.
+    pub embedding: EmbeddingSpec,
     /// In the order of computation.
     pub layers: Vec<LayerSpec>,
-    /// Between the last layer and the output head.
-    pub final_norm: Norm,
-    /// Where the output matrix lives.
+    /// Between the last layer and what is made of it; none where layers end with a norm.
+    pub final_norm: Option<Norm>,
+    /// What is made of the last layer's output.
     pub head: Head,
+    /// How hidden states become one vector for a text, where the files say so.
+    pub pooling: Option<Pooling>,
 }
 
-/// One layer: `x += mixer(norm(x)); x += ffn(norm(x))` when the norms stand before.
+/// What is added to a token's row of the embedding matrix, and done with the sum.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EmbeddingSpec {
+    /// A learned vector for each position.
+    pub positions: Option<LearnedPositions>,
+    /// Number of learned vectors of which each token gets one by the text that it is in.
+    pub token_types: Option<usize>,
+    /// A norm of the sum.
+    pub norm: Option<Norm>,
+}
+
+/// Learned vectors of positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LearnedPositions {
+    /// Rows of the matrix.
+    pub rows: usize,
+    /// The row of position 0.
+    pub first: usize,
+}
+
+/// How the hidden states of a text's tokens become one vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// The mean over all tokens.
+    Mean,
+    /// That of the first token.
+    Cls,
+    /// That of the last token.
+    Last,
+    /// The largest value of each dimension over all tokens.
+    Max,
+}
+
+impl Pooling {
+    /// Every kind.
+    pub const ALL: [Pooling; 4] = [Pooling::Mean, Pooling::Cls, Pooling::Last, Pooling::Max];
+
+    /// The name that `--pooling` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pooling::Mean => "mean",
+            Pooling::Cls => "cls",
+            Pooling::Last => "last",
+            Pooling::Max => "max",
+        }
+    }
+}
+
+/// One layer: `x += mixer(norm(x)); x += ffn(norm(x))` when the norms stand before, and
+/// `x = norm(x + mixer(x)); x = norm(x + ffn(x))` when they stand after.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerSpec {
     /// Where the two norms stand.
@@ -47,6 +100,8 @@ pub struct LayerSpec {
 pub enum NormPlacement {
     /// On the input of the mixer and of the feed-forward part.
     Before,
+    /// On the sums, as in Vaswani et al., "Attention Is All You Need" (2017).
+    After,
 }
 
 /// A normalisation of one row.
@@ -55,6 +110,11 @@ pub enum Norm {
     /// `x · w / sqrt(mean(x²) + epsilon)`, computed in f32.
     Rms {
         /// Added to the mean square.
+        epsilon: f32,
+    },
+    /// `(x - mean(x)) / sqrt(var(x) + epsilon) · w + b`, computed in f32.
+    Layer {
+        /// Added to the variance.
         epsilon: f32,
     },
 }
@@ -103,13 +163,15 @@ pub enum Mask {
         /// Positions, the own one among them; at least one.
         window: usize,
     },
+    /// Each position sees all of its sequence, which is computed as a whole.
+    All,
 }
 
 impl Mask {
     /// The positions that a position sees at most, if there is a limit.
     pub fn window(self) -> Option<usize> {
         match self {
-            Mask::Causal => None,
+            Mask::Causal | Mask::All => None,
             Mask::Sliding { window } => Some(window),
         }
     }
@@ -140,6 +202,8 @@ pub struct DenseSpec {
 pub enum FfnForm {
     /// `down(silu(gate(x)) · up(x))`.
     SwiGlu,
+    /// `down(gelu(up(x)))` with the error function.
+    Gelu,
 }
 
 /// A mixture of experts; each expert is a [`FfnForm::SwiGlu`] without bias.
@@ -172,6 +236,20 @@ pub enum Head {
     Tied,
     /// A matrix of its own.
     Untied,
+    /// Nothing: hidden states are the output.
+    None,
+    /// `out(tanh(dense(x)))` of the first token: a score for each label.
+    Classifier {
+        /// Number of scores.
+        labels: usize,
+    },
+}
+
+impl Head {
+    /// Whether it gives a logit for each token id.
+    pub fn has_logits(self) -> bool {
+        matches!(self, Head::Tied | Head::Untied)
+    }
 }
 
 impl LayerSpec {
@@ -201,6 +279,15 @@ impl LayerSpec {
 }
 
 impl Spec {
+    /// Whether tokens see what comes after them, so that nothing can be generated and a
+    /// sequence is computed as a whole.
+    pub fn sees_ahead(&self) -> bool {
+        self.layers.iter().any(|layer| {
+            let Mixer::Attention(attention) = &layer.mixer;
+            attention.mask == Mask::All
+        })
+    }
+
     /// The windows of the layers' attention in words; empty where there are none.
     fn windows(&self) -> String {
         let window = |layer: &LayerSpec| {

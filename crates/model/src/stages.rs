@@ -4,7 +4,8 @@
 use crate::families::names::Slot;
 use crate::rope::RopeSpec;
 use crate::spec::{
-    AttentionSpec, DenseSpec, Ffn, Head, LayerSpec, Mixer, MoeSpec, Norm, NormPlacement, Spec,
+    AttentionSpec, DenseSpec, EmbeddingSpec, Ffn, FfnForm, Head, LayerSpec, Mixer, MoeSpec, Norm,
+    NormPlacement, Spec,
 };
 
 /// What stands at the leaves.
@@ -62,8 +63,10 @@ pub(crate) struct Place {
 /// All stages of a model.
 pub(crate) struct Stages<K: Kinds> {
     pub(crate) vocabulary: Vocabulary<K>,
+    pub(crate) embedding: EmbeddingStage<K>,
     pub(crate) layers: Vec<LayerStage<K>>,
-    pub(crate) final_norm: NormStage<K>,
+    pub(crate) final_norm: Option<NormStage<K>>,
+    pub(crate) classifier: Option<ClassifierStage<K>>,
     /// The kinds of rotary positions that the layers use, each once.
     pub(crate) ropes: Vec<RopeSpec>,
 }
@@ -74,6 +77,25 @@ pub(crate) enum Vocabulary<K: Kinds> {
     Tied(K::Matrix),
     /// Both (vocabulary, hidden size).
     Untied { embedding: K::Rows, head: K::Matrix },
+    /// (vocabulary, hidden size), of which rows are looked up and nothing else.
+    Lookup(K::Rows),
+}
+
+/// What joins a row of the embedding matrix, each of hidden size.
+pub(crate) struct EmbeddingStage<K: Kinds> {
+    /// One for each position, and the row of position 0.
+    pub(crate) positions: Option<(K::Rows, usize)>,
+    /// One for each kind of text.
+    pub(crate) token_types: Option<K::Rows>,
+    pub(crate) norm: Option<NormStage<K>>,
+}
+
+/// Scores from the hidden state of one token.
+pub(crate) struct ClassifierStage<K: Kinds> {
+    /// (hidden size, hidden size)
+    pub(crate) dense: Affine<K>,
+    /// (labels, hidden size)
+    pub(crate) out: Affine<K>,
 }
 
 pub(crate) struct LayerStage<K: Kinds> {
@@ -88,6 +110,8 @@ pub(crate) struct NormStage<K: Kinds> {
     pub(crate) norm: Norm,
     /// As long as the rows it works on.
     pub(crate) weight: K::Vector,
+    /// Of the same length.
+    pub(crate) bias: Option<K::Vector>,
 }
 
 pub(crate) enum MixerStage<K: Kinds> {
@@ -125,8 +149,8 @@ pub(crate) enum FfnStage<K: Kinds> {
 
 pub(crate) struct DenseStage<K: Kinds> {
     pub(crate) spec: DenseSpec,
-    /// (width, hidden size)
-    pub(crate) gate: Affine<K>,
+    /// (width, hidden size); none in a network without a gate
+    pub(crate) gate: Option<Affine<K>>,
     /// (width, hidden size)
     pub(crate) up: Affine<K>,
     /// (hidden size, width)
@@ -153,18 +177,28 @@ pub(crate) fn build<L: Leaves>(spec: &Spec, leaves: &mut L) -> Result<Stages<L::
             embedding: leaves.rows(embedding, vocab, hidden)?,
             head: leaves.matrix(Place { slot: Slot::Head, layer: 0 }, vocab, hidden)?,
         },
+        Head::None | Head::Classifier { .. } => {
+            Vocabulary::Lookup(leaves.rows(embedding, vocab, hidden)?)
+        }
     };
-    let mut layers = Vec::with_capacity(spec.layers.len());
     let mut ropes = Vec::new();
+    let mut outside = Builder { index: 0, hidden, leaves, ropes: &mut ropes };
+    let embedding = outside.embedding(&spec.embedding)?;
+    let mut layers = Vec::with_capacity(spec.layers.len());
     for (index, layer) in spec.layers.iter().enumerate() {
         layers.push(Builder { index, hidden, leaves, ropes: &mut ropes }.layer(layer)?);
     }
-    let place = Place { slot: Slot::FinalNorm, layer: 0 };
-    let final_norm = NormStage { norm: spec.final_norm, weight: leaves.vector(place, hidden)? };
-    Ok(Stages { vocabulary, layers, final_norm, ropes })
+    let mut outside = Builder { index: 0, hidden, leaves, ropes: &mut ropes };
+    let final_norm = spec.final_norm.map(|norm| outside.norm(Slot::FinalNorm, norm, hidden));
+    let final_norm = final_norm.transpose()?;
+    let classifier = match spec.head {
+        Head::Classifier { labels } => Some(outside.classifier(labels)?),
+        Head::Tied | Head::Untied | Head::None => None,
+    };
+    Ok(Stages { vocabulary, embedding, layers, final_norm, classifier, ropes })
 }
 
-/// Builds one layer.
+/// Builds one layer, or what stands outside of all.
 struct Builder<'a, L> {
     index: usize,
     hidden: usize,
@@ -173,6 +207,30 @@ struct Builder<'a, L> {
 }
 
 impl<L: Leaves> Builder<'_, L> {
+    fn embedding(&mut self, spec: &EmbeddingSpec) -> Result<EmbeddingStage<L::Kinds>, L::Error> {
+        let place = |slot: Slot| Place { slot, layer: 0 };
+        let positions = match spec.positions {
+            None => None,
+            Some(learned) => {
+                let rows = self.leaves.rows(place(Slot::Positions), learned.rows, self.hidden)?;
+                Some((rows, learned.first))
+            }
+        };
+        let types = spec.token_types;
+        let types = types.map(|n| self.leaves.rows(place(Slot::TokenTypes), n, self.hidden));
+        let token_types = types.transpose()?;
+        let norm = spec.norm.map(|norm| self.norm(Slot::EmbeddingNorm, norm, self.hidden));
+        Ok(EmbeddingStage { positions, token_types, norm: norm.transpose()? })
+    }
+
+    fn classifier(&mut self, labels: usize) -> Result<ClassifierStage<L::Kinds>, L::Error> {
+        let hidden = self.hidden;
+        let dense = Some(Slot::ClassifierDenseBias);
+        let dense = self.affine(Slot::ClassifierDense, dense, hidden, hidden)?;
+        let out = Some(Slot::ClassifierOutBias);
+        Ok(ClassifierStage { dense, out: self.affine(Slot::ClassifierOut, out, labels, hidden)? })
+    }
+
     fn layer(&mut self, spec: &LayerSpec) -> Result<LayerStage<L::Kinds>, L::Error> {
         Ok(LayerStage {
             placement: spec.placement,
@@ -231,7 +289,12 @@ impl<L: Leaves> Builder<'_, L> {
         let hidden = self.hidden;
         Ok(DenseStage {
             spec: spec.clone(),
-            gate: self.affine(Slot::Gate, bias(Slot::GateBias), spec.width, hidden)?,
+            gate: match spec.form {
+                FfnForm::SwiGlu => {
+                    Some(self.affine(Slot::Gate, bias(Slot::GateBias), spec.width, hidden)?)
+                }
+                FfnForm::Gelu => None,
+            },
             up: self.affine(Slot::Up, bias(Slot::UpBias), spec.width, hidden)?,
             down: self.affine(Slot::Down, bias(Slot::DownBias), hidden, spec.width)?,
         })
@@ -256,7 +319,13 @@ impl<L: Leaves> Builder<'_, L> {
         norm: Norm,
         len: usize,
     ) -> Result<NormStage<L::Kinds>, L::Error> {
-        let weight = self.leaves.vector(Place { slot, layer: self.index }, len)?;
-        Ok(NormStage { norm, weight })
+        let layer = self.index;
+        let weight = self.leaves.vector(Place { slot, layer }, len)?;
+        let bias = match norm {
+            Norm::Rms { .. } => None,
+            Norm::Layer { .. } => slot.norm_bias(),
+        };
+        let bias = bias.map(|slot| self.leaves.vector(Place { slot, layer }, len)).transpose()?;
+        Ok(NormStage { norm, weight, bias })
     }
 }

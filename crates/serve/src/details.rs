@@ -17,6 +17,23 @@ pub struct ModelDetails {
     pub weights: WeightDetails,
     /// What its text side is.
     pub text: TextDetails,
+    /// What it makes of texts.
+    pub task: Task,
+}
+
+/// What a model makes of texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Task {
+    /// More text.
+    #[default]
+    Generate,
+    /// Vectors.
+    Embed {
+        /// Values of a vector.
+        dimensions: usize,
+    },
+    /// Scores of documents against a query.
+    Rerank,
 }
 
 /// What a model's weights are; empty where it is not known.
@@ -66,4 +83,6 @@ pub struct Description {
     pub weights: WeightDetails,
     /// Its text side.
     pub text: Arc<dyn TextModel>,
+    /// What it makes of texts.
+    pub task: Task,
 }

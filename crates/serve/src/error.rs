@@ -39,6 +39,17 @@ pub enum Error {
         /// Tokens that prompt and answer may have together.
         context_length: usize,
     },
+    /// A text that is to be embedded is longer than the model or the request takes.
+    #[error(
+        "a text has {tokens} tokens with those around it, and the limit is {limit}; \
+         please shorten it, or let it be cut"
+    )]
+    TooLong {
+        /// Tokens of the text.
+        tokens: usize,
+        /// Tokens that it may have.
+        limit: usize,
+    },
     /// Too many requests wait.
     #[error("too many requests: {waiting} wait, the limit is {limit}; try again later")]
     QueueFull {

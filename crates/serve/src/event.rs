@@ -1,7 +1,8 @@
 //! The one internal event stream: what every dialect encodes.
 //!
 //! Order: `Started`, `Prompt`*, then `Delta`* and one `Finished` for each choice, then `Done`;
-//! `Failed` may take the place of everything after it.
+//! `Failed` may take the place of everything after it. Of texts that are embedded: `Started`, one
+//! `Embedding` or `Score` for each in any order, `Done`.
 //!
 //! A tool call is `ToolCall`, `Arguments`+, `ToolCallEnd`, with nothing else of its choice between
 //! them but `Text` without text, which carries scores. The pieces of `Arguments` are a JSON object
@@ -43,6 +44,24 @@ pub enum Event {
         choice: u32,
         /// Why.
         reason: FinishReason,
+    },
+    /// A text became a vector.
+    Embedding {
+        /// Which text.
+        index: usize,
+        /// The vector.
+        values: Vec<f32>,
+        /// Tokens of the text that were left out because it was too long.
+        cut_tokens: usize,
+    },
+    /// A document was scored.
+    Score {
+        /// Which document.
+        index: usize,
+        /// How well it fits the query.
+        score: f32,
+        /// Tokens of the document that were left out because it was too long.
+        cut_tokens: usize,
     },
     /// All answers are complete.
     Done {

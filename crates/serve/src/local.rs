@@ -15,10 +15,10 @@ use crate::answer::{Answer, Plan};
 use crate::channel::{Events, channel};
 use crate::choice::Wording;
 use crate::clock::Clock;
-use crate::details::{Description, ModelDetails, WeightDetails};
+use crate::details::{Description, ModelDetails, Task, WeightDetails};
 use crate::error::Error;
 use crate::generate::{Admit, Admitted, Generate, ModelCard};
-use crate::prompt::prompt_tokens;
+use crate::prompt::{generates_only, prompt_tokens};
 use crate::request::{Input, Request};
 use crate::rules::{Compiler, Held};
 use crate::sampling::{Breakers, Sampling};
@@ -248,6 +248,7 @@ impl Local {
     fn echo(&self, input: &Input, prompt: &[u32]) -> Result<String, Error> {
         match input {
             Input::Text(text) => Ok(text.clone()),
+            Input::Embed(_) | Input::Rerank(_) => Err(generates_only()),
             Input::Tokens(_) | Input::Chat(_) => self
                 .text
                 .decode(prompt)
@@ -290,7 +291,7 @@ impl Admit for Local {
 
     fn describe(&self) -> Description {
         let (weights, text) = (self.options.weights.clone(), Arc::clone(&self.text));
-        Description { weights, text }
+        Description { weights, text, task: Task::Generate }
     }
 }
 
@@ -315,6 +316,7 @@ impl Generate for Local {
             context_length: self.limits.context_length,
             weights: self.options.weights.clone(),
             text: self.text.details(),
+            task: Task::Generate,
         })
     }
 

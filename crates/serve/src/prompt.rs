@@ -14,6 +14,7 @@ pub fn prompt_tokens(text: &dyn TextModel, input: &Input) -> Result<ChatTokens, 
     let prompt = match input {
         Input::Tokens(tokens) => Ok(plain(tokens.clone())),
         Input::Text(words) => text.encode(words).map(plain),
+        Input::Embed(_) | Input::Rerank(_) => return Err(generates_only()),
         Input::Chat(chat) => {
             let input = template_input(chat)?;
             let kwargs = chat.thinking.over(&chat.template_kwargs);
@@ -29,6 +30,13 @@ pub fn prompt_tokens(text: &dyn TextModel, input: &Input) -> Result<ChatTokens, 
         }
     };
     prompt.map_err(refusal)
+}
+
+/// What generates does not embed.
+pub(crate) fn generates_only() -> Error {
+    let what = "it generates text, and its files declare no pooling that makes vectors of it; \
+                serve a model for embeddings, or this one with `freehold serve --pooling`";
+    Error::not_supported("model", what)
 }
 
 /// A rendered conversation with the beginning of the answer behind it.

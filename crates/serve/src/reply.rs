@@ -44,6 +44,12 @@ pub enum Span {
 pub struct Reply {
     /// The answers.
     pub choices: Vec<Choice>,
+    /// The vectors of texts, in their order.
+    pub embeddings: Vec<Vec<f32>>,
+    /// The scores of documents, in their order.
+    pub scores: Vec<f32>,
+    /// Texts or documents that were cut, with the number of tokens that were left out of each.
+    pub cuts: Vec<(usize, usize)>,
     /// The prompt's tokens, where log-probabilities were asked for.
     pub prompt: Vec<ScoredToken>,
     /// Tokens in and out.
@@ -82,7 +88,16 @@ impl Reply {
             Event::Prompt { tokens } => self.prompt.extend(tokens),
             Event::Delta { choice, delta } => self.choice(choice).push(delta),
             Event::Finished { choice, reason } => self.choice(choice).finish = Some(reason),
+            Event::Embedding { index, values, cut_tokens } => {
+                put(&mut self.embeddings, index, values);
+                self.cuts.extend((cut_tokens > 0).then_some((index, cut_tokens)));
+            }
+            Event::Score { index, score, cut_tokens } => {
+                put(&mut self.scores, index, score);
+                self.cuts.extend((cut_tokens > 0).then_some((index, cut_tokens)));
+            }
             Event::Done { usage, timings } => {
+                self.cuts.sort_unstable();
                 (self.usage, self.timings) = (usage, timings);
                 return Ok(true);
             }
@@ -98,6 +113,14 @@ impl Reply {
         }
         &mut self.choices[index]
     }
+}
+
+/// Puts a value at its place, which may come before those of earlier places.
+fn put<T: Default>(values: &mut Vec<T>, index: usize, value: T) {
+    while values.len() <= index {
+        values.push(T::default());
+    }
+    values[index] = value;
 }
 
 impl Choice {

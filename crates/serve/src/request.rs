@@ -69,6 +69,57 @@ pub enum Input {
     Text(String),
     /// Tokens to continue, exactly these.
     Tokens(Vec<u32>),
+    /// Texts that become vectors.
+    Embed(Embed),
+    /// Documents that are scored against a query.
+    Rerank(Rerank),
+}
+
+/// Texts that become vectors.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Embed {
+    /// Each becomes one vector.
+    pub texts: Vec<EmbedText>,
+    /// What becomes of one that is too long.
+    pub overlong: Overlong,
+    /// Values of a vector; `None` is as many as the model gives. Fewer are the first ones.
+    pub dimensions: Option<usize>,
+    /// Leave vectors at the length that the model gives them, in place of length one.
+    pub keeps_length: bool,
+}
+
+/// One text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EmbedText {
+    /// Words; the tokenizer adds what belongs around them.
+    Text(String),
+    /// Tokens, exactly these.
+    Tokens(Vec<u32>),
+}
+
+/// What becomes of a text that is longer than may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overlong {
+    /// The request is refused.
+    #[default]
+    Refuse,
+    /// It is cut at its end to what the model takes, and the answer says so.
+    Cut,
+    /// It is cut at its end to so many tokens, with those around it, and the answer says so.
+    CutTo(usize),
+}
+
+/// Documents that are scored against a query.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Rerank {
+    /// What is sought.
+    pub query: String,
+    /// Each gets a score.
+    pub documents: Vec<String>,
+    /// What becomes of a document that is too long together with the query.
+    pub overlong: Overlong,
+    /// Give scores as the model does, in place of the logistic function of them.
+    pub is_raw: bool,
 }
 
 /// A conversation and what the template is told beside it.

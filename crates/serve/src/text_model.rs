@@ -46,6 +46,17 @@ pub struct ChatTokens {
     pub opens_reasoning: bool,
 }
 
+/// Special tokens around a text, and between two that are one input.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Around {
+    /// Before the first text.
+    pub before: Vec<u32>,
+    /// Between two; none where the tokenizer knows no pairs.
+    pub between: Option<Vec<u32>>,
+    /// After the last text.
+    pub after: Vec<u32>,
+}
+
 /// Prompts to tokens, tokens to text. What users wrote never becomes a special token.
 pub trait TextModel: Send + Sync {
     /// The tokens of a conversation, up to where the model's turn begins.
@@ -65,6 +76,11 @@ pub trait TextModel: Send + Sync {
     /// # Errors
     /// The tokenizer refuses.
     fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TextFault>;
+
+    /// What is put around texts that are embedded.
+    fn around(&self) -> Around {
+        Around::default()
+    }
 
     /// A decoder for tokens that follow a prompt, with the text of special tokens or without.
     fn detokenizer(&self, shows_special: bool) -> Box<dyn Detokenize>;

@@ -8,5 +8,6 @@ pub mod places;
 pub mod process;
 
 pub use places::{
-    golden_adapters, golden_models, note, repository_root, shared_data, skipped, smollm2,
+    golden_adapters, golden_encoders, golden_models, minilm, note, repository_root, shared_data,
+    skipped, smollm2,
 };

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 /// The file name of the real model that tests and the demo use.
 pub const SMOLLM2_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 
+/// Where the real encoder that tests use lies in the data folder.
+pub const MINILM_FOLDER: &str = "test-minilm-1";
+
 /// The root of this repository (the folder of the workspace's `Cargo.toml`).
 pub fn repository_root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -30,6 +33,20 @@ pub fn golden_models() -> Vec<PathBuf> {
 /// The tiny adapters over them with what PEFT computes, in name order.
 pub fn golden_adapters() -> Vec<PathBuf> {
     folders("adapters")
+}
+
+/// The tiny encoders and embedding models with what transformers computes, in name order.
+pub fn golden_encoders() -> Vec<PathBuf> {
+    folders("encoders")
+}
+
+/// all-MiniLM-L6-v2 as a folder: `$FREEHOLD_MINILM`, else where `cargo xtask test` puts it.
+pub fn minilm() -> Option<PathBuf> {
+    let path = match std::env::var_os("FREEHOLD_MINILM") {
+        Some(path) => PathBuf::from(path),
+        None => freehold_home()?.join(MINILM_FOLDER),
+    };
+    path.join("model.safetensors").is_file().then_some(path)
 }
 
 /// The folders in a folder of `testdata`.

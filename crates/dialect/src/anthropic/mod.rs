@@ -56,7 +56,7 @@ pub(crate) const MESSAGES: Endpoint = Endpoint {
     parameters: MESSAGES_PARAMETERS,
     id_prefix: "msg_",
     decode: decode_messages,
-    stream: |meta, form| Box::new(MessageStream::new(meta, &form)),
+    stream: Some(|meta, form| Box::new(MessageStream::new(meta, &form))),
     whole: encode_message,
 };
 

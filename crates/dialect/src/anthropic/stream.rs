@@ -144,7 +144,8 @@ impl StreamEncoder for MessageStream {
     fn push(&mut self, event: &Event, out: &mut String) {
         match event {
             Event::Started { prompt_tokens, .. } => self.start(*prompt_tokens, out),
-            Event::Prompt { .. } => {}
+            // What embeds does not stream.
+            Event::Prompt { .. } | Event::Embedding { .. } | Event::Score { .. } => {}
             // A message is one answer.
             Event::Delta { choice: 0, delta } => self.delta(delta, out),
             Event::Finished { choice: 0, reason } => {

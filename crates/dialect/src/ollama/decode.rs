@@ -46,14 +46,29 @@ pub(crate) fn loads_only(fields: &Fields<'_>) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// The names of all options, with that of the parameter before them.
+///
+/// # Errors
+/// One is refused.
+pub(crate) fn option_names(options: &Fields<'_>) -> Result<Vec<String>, ApiError> {
+    surveyed(options)?;
+    let names = options.object.keys().filter(|name| options.get(name).is_some());
+    Ok(names.map(|name| format!("options.{name}")).collect())
+}
+
+/// Names of options without effect.
+fn surveyed(options: &Fields<'_>) -> Result<Vec<String>, ApiError> {
+    survey(options.object, OPTIONS).map_err(|refusal| {
+        ApiError::not_supported(format!("options.{}", refusal.name), refusal.why)
+    })
+}
+
 fn read_options(
     options: &Fields<'_>,
     request: &mut Request,
     ignored: &mut Vec<String>,
 ) -> Result<(), ApiError> {
-    let names = survey(options.object, OPTIONS).map_err(|refusal| {
-        ApiError::not_supported(format!("options.{}", refusal.name), refusal.why)
-    })?;
+    let names = surveyed(options)?;
     ignored.extend(names.into_iter().map(|name| format!("options.{name}")));
     let all = sampling(options)?;
     request.sampling = Sampling {

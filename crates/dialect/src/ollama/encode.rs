@@ -196,6 +196,8 @@ impl StreamEncoder for LineStream {
     fn push(&mut self, event: &Event, out: &mut String) {
         match event {
             Event::Started { .. } | Event::Prompt { .. } => {}
+            // What embeds does not stream.
+            Event::Embedding { .. } | Event::Score { .. } => {}
             // There is one answer.
             Event::Delta { choice: 0, delta } => self.delta(delta, out),
             Event::Finished { choice: 0, reason } => {

@@ -2,6 +2,7 @@
 
 mod chat;
 mod decode;
+mod embed;
 mod encode;
 mod generate;
 mod models;
@@ -11,6 +12,11 @@ mod table;
 use crate::endpoint::Endpoint;
 
 pub use chat::decode_chat;
+pub(crate) use embed::{EMBED, EMBEDDINGS};
+pub use embed::{
+    EMBED_PARAMETERS, EMBEDDINGS_PARAMETERS, decode_embed, decode_embeddings, encode_embed,
+    encode_embeddings,
+};
 pub use encode::{LineStream, Shape, encode_error};
 pub use generate::decode_generate;
 pub(crate) use models::{QUERIES, untagged};
@@ -25,7 +31,7 @@ pub(crate) const CHAT: Endpoint = Endpoint {
     parameters: CHAT_PARAMETERS,
     id_prefix: "",
     decode: decode_chat,
-    stream: |meta, form| Box::new(LineStream::new(Shape::Chat, meta, &form)),
+    stream: Some(|meta, form| Box::new(LineStream::new(Shape::Chat, meta, &form))),
     whole: |meta, reply, form| Shape::Chat.whole(meta, reply, form),
 };
 
@@ -35,6 +41,6 @@ pub(crate) const GENERATE: Endpoint = Endpoint {
     parameters: GENERATE_PARAMETERS,
     id_prefix: "",
     decode: decode_generate,
-    stream: |meta, form| Box::new(LineStream::new(Shape::Generate, meta, &form)),
+    stream: Some(|meta, form| Box::new(LineStream::new(Shape::Generate, meta, &form))),
     whole: |meta, reply, form| Shape::Generate.whole(meta, reply, form),
 };

@@ -1,7 +1,7 @@
 //! What Ollama's clients ask about models, and what is not done through its interface.
 
 use serde_json::{Value, json};
-use serve::{Generate, ModelCard, ModelDetails, Residence};
+use serve::{Generate, ModelCard, ModelDetails, Residence, Task};
 
 use crate::body::parse_body;
 use crate::endpoint::{Answer, Query};
@@ -31,8 +31,6 @@ pub(crate) const QUERIES: &[Query] = &[
     Query { method: "GET", path: "/api/ps", parameters: &[], answer: ps },
     Query { method: "GET", path: "/api/version", parameters: &[], answer: version },
     Query { method: "POST", path: "/api/show", parameters: SHOW_PARAMETERS, answer: show },
-    Query { method: "POST", path: "/api/embed", parameters: &[], answer: embed },
-    Query { method: "POST", path: "/api/embeddings", parameters: &[], answer: embed },
     Query { method: "POST", path: "/api/create", parameters: &[], answer: create },
     Query { method: "POST", path: "/api/copy", parameters: &[], answer: copy },
     Query { method: "POST", path: "/api/push", parameters: &[], answer: push },
@@ -119,7 +117,14 @@ fn shown(model: &ModelDetails) -> Value {
         "tokenizer.ggml.vocab_size": model.text.vocab_size,
     });
     info[format!("{family}.context_length")] = json!(model.context_length);
-    let mut capabilities = vec!["completion"];
+    let mut capabilities = vec![match model.task {
+        Task::Generate => "completion",
+        Task::Embed { dimensions } => {
+            info[format!("{family}.embedding_length")] = json!(dimensions);
+            "embedding"
+        }
+        Task::Rerank => "rerank",
+    }];
     if model.text.calls_tools {
         capabilities.push("tools");
     }
@@ -165,10 +170,6 @@ fn parameter_size(count: u64) -> String {
 fn not_done(what: &str, why: &str) -> Result<Answer, ApiError> {
     let message = format!("{what} is not supported: {why}");
     Err(ApiError::new(501, message).with_code("not_supported"))
-}
-
-fn embed(_: &[u8], _: &dyn Generate) -> Result<Answer, ApiError> {
-    not_done("embedding", "models that embed are not run yet")
 }
 
 fn create(_: &[u8], _: &dyn Generate) -> Result<Answer, ApiError> {

@@ -112,7 +112,8 @@ impl StreamEncoder for ChatStream {
     fn push(&mut self, event: &Event, out: &mut String) {
         match event {
             Event::Started { .. } => self.begin(0, out),
-            Event::Prompt { .. } => {}
+            // What embeds does not stream.
+            Event::Prompt { .. } | Event::Embedding { .. } | Event::Score { .. } => {}
             Event::Delta { choice, delta } => {
                 self.begin(*choice, out);
                 self.delta(*choice, delta, out);
@@ -172,7 +173,8 @@ impl CompletionStream {
 impl StreamEncoder for CompletionStream {
     fn push(&mut self, event: &Event, out: &mut String) {
         match event {
-            Event::Started { .. } => {}
+            // What embeds does not stream.
+            Event::Started { .. } | Event::Embedding { .. } | Event::Score { .. } => {}
             Event::Prompt { tokens } => self.text(0, "", tokens, out),
             Event::Delta { choice, delta: Delta::Text { text, tokens } } => {
                 self.text(*choice, text, tokens, out);

@@ -3,6 +3,7 @@
 mod chat;
 mod common;
 mod completion;
+mod embeddings;
 mod encode;
 mod error;
 mod logprobs;
@@ -14,6 +15,8 @@ use crate::endpoint::Endpoint;
 pub use crate::error::ApiError;
 pub use chat::decode_chat;
 pub use completion::decode_completion;
+pub(crate) use embeddings::EMBEDDINGS;
+pub use embeddings::{EMBEDDINGS_PARAMETERS, decode_embeddings, encode_embeddings};
 pub use encode::{
     ChatStream, CompletionStream, encode_chat, encode_completion, encode_model, encode_models,
 };
@@ -28,7 +31,9 @@ pub(crate) const CHAT: Endpoint = Endpoint {
     parameters: CHAT_PARAMETERS,
     id_prefix: "chatcmpl-",
     decode: decode_chat,
-    stream: |meta, form| Box::new(ChatStream::new(meta, form.include_usage, form.has_logprobs)),
+    stream: Some(|meta, form| {
+        Box::new(ChatStream::new(meta, form.include_usage, form.has_logprobs))
+    }),
     whole: |meta, reply, form| encode_chat(meta, reply, form.has_logprobs),
 };
 
@@ -38,9 +43,9 @@ pub(crate) const COMPLETION: Endpoint = Endpoint {
     parameters: COMPLETION_PARAMETERS,
     id_prefix: "cmpl-",
     decode: decode_completion,
-    stream: |meta, form| {
+    stream: Some(|meta, form| {
         Box::new(CompletionStream::new(meta, form.include_usage, form.has_logprobs))
-    },
+    }),
     whole: |meta, reply, form| encode_completion(meta, reply, form.has_logprobs),
 };
 
@@ -50,6 +55,6 @@ pub(crate) const RESPONSES: Endpoint = Endpoint {
     parameters: RESPONSES_PARAMETERS,
     id_prefix: "resp_",
     decode: decode_response,
-    stream: |meta, form| Box::new(ResponseStream::new(meta, form)),
+    stream: Some(|meta, form| Box::new(ResponseStream::new(meta, form))),
     whole: encode_response,
 };

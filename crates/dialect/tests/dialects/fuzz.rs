@@ -51,6 +51,10 @@ fn rich() -> Vec<Value> {
             "text": {"format": {"type": "text"}}, "reasoning": {"effort": "low"},
             "include": ["x"], "tool_choice": "auto"}),
         json!({"model": "m", "prompt": "x", "system": "s", "raw": false, "images": ["x"]}),
+        json!({"model": "m", "input": ["x", [1, 2]], "encoding_format": "base64", "dimensions": 2,
+            "truncate": true, "truncate_prompt_tokens": 3, "normalize": false, "options": {}}),
+        json!({"model": "m", "query": "x", "documents": ["y", {"text": "z"}], "top_n": 1,
+            "return_documents": true, "raw_scores": true}),
     ]
 }
 
@@ -160,7 +164,8 @@ fn streams_that_break_off_anywhere() {
         events.push(Event::Failed(serve::Error::Stopping));
         for endpoint in ENDPOINTS {
             let meta = CallMeta { id: format!("{}7", endpoint.id_prefix), ..meta() };
-            let mut encoder = (endpoint.stream)(meta, Form::default());
+            let Some(stream) = endpoint.stream else { continue };
+            let mut encoder = stream(meta, Form::default());
             let said = crate::events::streamed(&mut *encoder, &events);
             assert!(said.contains("shutting down"), "{}: {said}", endpoint.path);
         }

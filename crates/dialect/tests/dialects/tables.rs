@@ -9,7 +9,11 @@ fn smallest(path: &str) -> Value {
     let messages = json!([{"role": "user", "content": "hi"}]);
     match path {
         "/v1/completions" | "/api/generate" => json!({"model": "m", "prompt": "x"}),
-        "/v1/responses" => json!({"model": "m", "input": "x"}),
+        "/v1/responses" | "/v1/embeddings" | "/api/embed" => json!({"model": "m", "input": "x"}),
+        "/api/embeddings" => json!({"model": "m", "prompt": "x"}),
+        path if path.ends_with("/rerank") => {
+            json!({"model": "m", "query": "x", "documents": ["y"]})
+        }
         _ => json!({"model": "m", "messages": messages, "max_tokens": 9}),
     }
 }

@@ -1,6 +1,7 @@
 //! One module per command, each from its parsed flags to what it prints.
 
 mod bench;
+mod embed;
 mod list;
 mod pack;
 mod pull;
@@ -40,6 +41,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Trace(args) => trace::run(args, &locator),
         Command::Tokenize(args) => tokenize::run(args, &locator),
         Command::Render(args) => render::run(args, &locator),
+        Command::Embed(args) => embed::run(args, &locator),
         Command::Run(args) => run::run(args, &locator),
         Command::Serve(args) => serve::run(args, &locator),
     }

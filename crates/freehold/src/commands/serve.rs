@@ -1,6 +1,6 @@
 //! `freehold serve`: the APIs over HTTP, from the models of this process.
 
-use crate::cli::Serve;
+use crate::cli::{PoolingForm, Serve};
 use crate::commands::WrongUsage;
 use crate::commands::pull::Bars;
 use crate::drafting::Draft;
@@ -35,6 +35,10 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
         let what = "--draft guesses for one model; give one, or leave --draft out";
         return Err(WrongUsage(what.to_owned()).into());
     }
+    if args.pooling.is_some() && args.models.len() != 1 {
+        let what = "--pooling is for one model; give one, or leave --pooling out";
+        return Err(WrongUsage(what.to_owned()).into());
+    }
     let bars = Bars::new();
     let found = args.models.iter().map(|model| locator.find_or_pull(model, &bars));
     let found = found.collect::<Result<Vec<Found<'_>>>>()?;
@@ -46,7 +50,9 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     let room = Room { parallel: usize::from(args.parallel.max(1)), queue: usize::from(args.queue) };
     let prefixes = PrefixUse::new(locator, &args.sparing)?;
     let draft = Draft::find(&args.sparing, locator, &bars)?;
-    let how = Arc::new(How::new(&args.compute, &args.sparing, prefixes, draft, room));
+    let mut how = How::new(&args.compute, &args.sparing, prefixes, draft, room);
+    how.pooling = args.pooling.map(PoolingForm::pooling);
+    let how = Arc::new(how);
     let budget = Budget::new(args.memory)?;
     let of_home = found.is_empty().then(|| OfHome::new(locator, &how, budget));
     let entries = match &of_home {

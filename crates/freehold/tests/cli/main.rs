@@ -8,6 +8,7 @@ mod calls;
 mod data;
 mod dialects;
 mod drafts;
+mod embed;
 #[cfg(target_os = "linux")]
 mod faults;
 mod models;

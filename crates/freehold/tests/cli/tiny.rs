@@ -8,9 +8,10 @@ fn help_teaches_by_example() {
     let home = home();
     let text = output(freehold(home.path()).arg("--help"));
     assert!(text.contains("freehold pull smollm2:135m") && text.contains("Exit codes"));
-    for command in
-        ["pull", "list", "show", "run", "serve", "pack", "bench", "trace", "tokenize", "render"]
-    {
+    for command in [
+        "pull", "list", "show", "run", "serve", "pack", "bench", "trace", "tokenize", "render",
+        "embed",
+    ] {
         let text = output(freehold(home.path()).args([command, "--help"]));
         assert!(text.contains(&format!("  freehold {command} ")), "{command}: {text}");
     }

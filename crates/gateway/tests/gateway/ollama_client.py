@@ -96,7 +96,12 @@ assert "not found" in refused(lambda: client.pull("bad"), 404)
 assert "not found" in refused(lambda: list(client.pull("bad", stream=True)), -1)
 assert "gpt-9" in refused(lambda: client.chat(model="gpt-9", messages=HI), 404)
 assert "gpt-9" in refused(lambda: client.show("gpt-9"), 404)
-assert "embed" in refused(lambda: client.embed(model=MODEL, input="x"), 501)
+assert client.embed(model=MODEL, input="four").embeddings == [[4, 0.5, -2]]
+embedded = client.embed(model=MODEL, input=["a", "too long"], dimensions=2, truncate=True)
+assert embedded.embeddings == [[1, 0.5], [8, 0.5]], embedded
+assert (embedded.prompt_eval_count, embedded.total_duration) == (3, 3_000_000), embedded
+assert client.embeddings(model=MODEL, prompt="four").embedding == [4, 0.5, -2]
+assert client.embed(model=MODEL, input="").embeddings == [], "a model is loaded so"
 assert "freehold rm" in refused(lambda: client.delete(MODEL), 501)
 assert "alias" in refused(lambda: client.copy(MODEL, "x"), 501)
 assert "create" in refused(lambda: client.create(model="x", from_=MODEL), 501)

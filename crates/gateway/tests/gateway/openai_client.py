@@ -104,4 +104,14 @@ try:
     raise AssertionError("a failure midway was not reported")
 except openai.APIError as error:
     assert "not finite" in error.message, error
+vectors = client.embeddings.create(model=MODEL, input=["four", "a"])
+assert [vector.embedding for vector in vectors.data] == [[4, 0.5, -2], [1, 0.5, -2]], vectors
+assert [vector.index for vector in vectors.data] == [0, 1]
+assert (vectors.usage.prompt_tokens, vectors.usage.total_tokens) == (3, 3)
+plain = client.embeddings.create(model=MODEL, input=[[1, 2]], encoding_format="float", dimensions=2)
+assert plain.data[0].embedding == [2, 0.5], plain
+raw = client.embeddings.with_raw_response.create(model=MODEL, input=["a", "too long"], user="u")
+assert raw.headers["x-freehold-cut"] == "1:5", raw.headers
+assert raw.headers["x-freehold-ignored"] == "user", raw.headers
+
 print("ok")

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use gateway::{ApiError, Bound, Config, Pull, PullStep, bind};
 use serve::{
-    ChatPrompt, ChatTokens, Delta, Detokenize, Error, Event, EventSender, Events, FinishReason,
-    Generate, Input, ModelCard, ModelDetails, Part, Request, ResponseFormat, ScoredToken,
-    TextDetails, TextFault, TextModel, Thinking, Timings, ToolChoice, Usage, WeightDetails,
-    channel,
+    ChatPrompt, ChatTokens, Delta, Detokenize, EmbedText, Error, Event, EventSender, Events,
+    FinishReason, Generate, Input, ModelCard, ModelDetails, Part, Request, ResponseFormat,
+    ScoredToken, Task, TextDetails, TextFault, TextModel, Thinking, Timings, ToolChoice, Usage,
+    WeightDetails, channel,
 };
 use tokio::sync::oneshot;
 
@@ -29,6 +29,7 @@ fn prompt(request: &Request) -> String {
     match &request.input {
         Input::Text(text) => text.clone(),
         Input::Tokens(tokens) => format!("{} tokens", tokens.len()),
+        Input::Embed(_) | Input::Rerank(_) => String::new(),
         Input::Chat(chat) => chat
             .messages
             .iter()
@@ -67,6 +68,7 @@ impl Generate for Scripted {
                 digest: "d".into(),
             },
             text: Bytes.details(),
+            task: Task::Generate,
         })
     }
 
@@ -204,6 +206,9 @@ fn say(sender: &EventSender, text: &str, has_tokens: bool) {
 }
 
 fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &AtomicUsize) {
+    if let Input::Embed(_) | Input::Rerank(_) = &request.input {
+        return embed(sender, &request.input);
+    }
     let usage =
         Usage { prompt_tokens: 3, cached_tokens: 1, completion_tokens: 4, reasoning_tokens: 0 };
     sender.send(Event::Started { prompt_tokens: 3, seed: 1 });
@@ -270,8 +275,37 @@ fn finish(sender: &EventSender, reason: FinishReason, usage: Usage) {
 fn reasons(request: &Request) -> bool {
     match &request.input {
         Input::Chat(chat) => matches!(chat.thinking, Thinking::On | Thinking::Effort(_)),
-        Input::Text(_) | Input::Tokens(_) => false,
+        _ => false,
     }
+}
+
+/// A vector of three values for each text: its length, a half, and minus two. A text that says
+/// `long` is cut by five tokens. A document's score is its length in percent.
+fn embed(sender: &EventSender, input: &Input) {
+    sender.send(Event::Started { prompt_tokens: 3, seed: 0 });
+    match input {
+        Input::Embed(embed) => {
+            for (index, text) in embed.texts.iter().enumerate() {
+                let (length, cut_tokens) = match text {
+                    EmbedText::Text(text) => (text.len(), 5 * usize::from(text.contains("long"))),
+                    EmbedText::Tokens(tokens) => (tokens.len(), 0),
+                };
+                let mut values = vec![length as f32, 0.5, -2.0];
+                values.truncate(embed.dimensions.unwrap_or(3));
+                sender.send(Event::Embedding { index, values, cut_tokens });
+            }
+        }
+        Input::Rerank(rerank) => {
+            for (index, document) in rerank.documents.iter().enumerate() {
+                let score = document.len() as f32 / 100.0;
+                sender.send(Event::Score { index, score, cut_tokens: 0 });
+            }
+        }
+        _ => {}
+    }
+    let usage = Usage { prompt_tokens: 3, ..Usage::default() };
+    let timings = Timings { total: Duration::from_millis(3), ..Timings::default() };
+    sender.send(Event::Done { usage, timings });
 }
 
 /// Calls each tool that there is, its arguments in two pieces.

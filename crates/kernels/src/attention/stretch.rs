@@ -168,7 +168,7 @@ impl Call<'_> {
         part: fn(&KvLayer, u32, usize) -> *const u8,
     ) -> *const u8 {
         let next = index + 1;
-        if next > tile.position(tile.rows - 1) / BLOCK_TOKENS {
+        if next > tile.last_seen() / BLOCK_TOKENS {
             return std::ptr::null();
         }
         part(self.layer, tile.span.blocks[next], tile.kv_head)

@@ -17,7 +17,8 @@ pub(super) struct Case {
 impl Case {
     pub(super) fn new(heads: usize, kv_heads: usize, head_dim: usize, tokens: usize) -> Case {
         let mut random = Random((heads * 131 + head_dim * 7 + tokens) as u64);
-        let shape = AttentionShape { heads, kv_heads, head_dim, scale: 0.3, window: None };
+        let shape =
+            AttentionShape { heads, kv_heads, head_dim, scale: 0.3, window: None, ahead: false };
         let q = random.floats(tokens * heads * head_dim).iter().map(|x| x * 3.0).collect();
         let k = random.floats(tokens * kv_heads * head_dim);
         let v = random.floats(tokens * kv_heads * head_dim);

@@ -65,7 +65,14 @@ fn no_tokens_are_no_work() {
     moe(&pool, &mut MoeScratch::new(), &[], &routes, &experts, &mut []);
     rms_norm(&pool, &[], &[1.0; 4], 1e-6, &mut []);
     let mut layer = KvLayer::new(1, 1, 8, KvType::F16);
-    let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 8, scale: 1.0, window: None };
+    let shape = AttentionShape {
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 8,
+        scale: 1.0,
+        window: None,
+        ahead: false,
+    };
     let nothing = Span { first_row: 0, rows: 0, position: 0, blocks: &[] };
     for spans in [&[][..], &[nothing]] {
         layer.store(&pool, &[], &[], spans);
@@ -190,7 +197,14 @@ fn queries_and_sinks_that_are_no_number_end_as_none() {
 #[test]
 fn spans_that_do_not_fit_are_refused() {
     let pool = Pool::new(2);
-    let shape = AttentionShape { heads: 1, kv_heads: 1, head_dim: 4, scale: 1.0, window: None };
+    let shape = AttentionShape {
+        heads: 1,
+        kv_heads: 1,
+        head_dim: 4,
+        scale: 1.0,
+        window: None,
+        ahead: false,
+    };
     let mut layer = KvLayer::new(20, 1, 4, KvType::F32);
     let blocks: Vec<u32> = (0..20).collect();
     let span = |first_row, rows, position| Span { first_row, rows, position, blocks: &blocks };
@@ -214,7 +228,14 @@ fn spans_that_do_not_fit_are_refused() {
 
 #[test]
 fn of_two_rows_for_one_place_the_later_stays() {
-    let shape = AttentionShape { heads: 3, kv_heads: 3, head_dim: 70, scale: 1.0, window: None };
+    let shape = AttentionShape {
+        heads: 3,
+        kv_heads: 3,
+        head_dim: 70,
+        scale: 1.0,
+        window: None,
+        ahead: false,
+    };
     let width = 210;
     for kv in KvType::ALL {
         let k = vec![0f32; 64 * width];
@@ -290,7 +311,14 @@ fn buffers_take_what_was_announced() {
 #[test]
 fn a_table_may_name_anything_beyond_what_is_read() {
     let pool = Pool::new(1);
-    let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 16, scale: 1.0, window: None };
+    let shape = AttentionShape {
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 16,
+        scale: 1.0,
+        window: None,
+        ahead: false,
+    };
     let x = Random(4).floats(33 * 32);
     let run = |kv: KvType, blocks: &[u32], rows: usize| {
         let mut layer = KvLayer::new(3, 1, 16, kv);

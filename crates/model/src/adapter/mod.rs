@@ -287,7 +287,7 @@ fn weight(stage: &LayerStage<Resident>, slot: Slot) -> Option<&Matrix> {
         Slot::Key => Some(&attention.key),
         Slot::Value => Some(&attention.value),
         Slot::Output => Some(&attention.output),
-        Slot::Gate => dense.map(|dense| &dense.gate),
+        Slot::Gate => dense.and_then(|dense| dense.gate.as_ref()),
         Slot::Up => dense.map(|dense| &dense.up),
         Slot::Down => dense.map(|dense| &dense.down),
         _ => None,

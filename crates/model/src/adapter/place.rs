@@ -39,7 +39,8 @@ pub(super) fn find(family: Family, form: AdapterForm, target: &str) -> Result<Pl
 /// What the weight in a slot is called in the adapter's form.
 pub(super) fn name(family: Family, form: AdapterForm, slot: Slot, layer: usize) -> String {
     let row = family.table().tensors.iter().find(|row| row.slot == slot);
-    let row = row.expect("every slot has a row in names::DECODER, which all families use");
+    // A family without gates has no row for them, and no weight.
+    let Some(row) = row else { return String::new() };
     of(row, form).replace("{layer}", &layer.to_string())
 }
 
@@ -74,7 +75,8 @@ fn numbers(pattern: &str, name: &str) -> Option<usize> {
 pub(super) fn check_architecture(adapter: &Adapter, family: Family) -> Result<(), AdapterError> {
     let expected = family.table().gguf;
     match adapter.architecture() {
-        Some(got) if got != expected => {
+        Some(got) if Some(got) != expected => {
+            let expected = expected.unwrap_or("an adapter that names none");
             Err(AdapterError::Architecture { expected, got: got.chars().take(60).collect() })
         }
         _ => Ok(()),
@@ -98,7 +100,11 @@ mod tests {
     fn every_name_is_found_again() {
         for family in Family::ALL {
             for form in [AdapterForm::Peft, AdapterForm::Gguf] {
-                for (&slot, layer) in ADAPTED.iter().zip([0, 1, 9, 10, 101, 1023, usize::MAX]) {
+                let rows = family.table().tensors;
+                let has = |slot: &&Slot| rows.iter().any(|row| row.slot == **slot);
+                for (&slot, layer) in
+                    ADAPTED.iter().filter(has).zip([0, 1, 9, 10, 101, 1023, usize::MAX])
+                {
                     let found = find(family, form, &name(family, form, slot, layer));
                     let found = found.expect("its own name");
                     assert_eq!((found.slot, found.layer), (slot, layer));

@@ -9,7 +9,7 @@ use crate::error::SpecError;
 use crate::families::Family;
 use crate::keys::Keys;
 use crate::rope::{Pairing, RopeScaling, RopeSpec, yarn_magnitude};
-use crate::spec::{AttentionSpec, Head, LayerSpec, Mask, Norm, Spec};
+use crate::spec::{AttentionSpec, EmbeddingSpec, Head, LayerSpec, Mask, Norm, Spec};
 
 /// The base of rotary frequencies where a configuration does not give one.
 pub(super) const DEFAULT_THETA: f64 = 10_000.0;
@@ -88,8 +88,10 @@ impl Shape {
             hidden_size: self.hidden_size,
             context_length: self.context_length,
             layers,
-            final_norm: self.norm,
+            embedding: EmbeddingSpec::default(),
+            final_norm: Some(self.norm),
             head: if tied { Head::Tied } else { Head::Untied },
+            pooling: None,
         })
     }
 }

@@ -3,7 +3,7 @@
 
 use super::config::{self, Windowed};
 use super::metadata::Metadata;
-use super::{FamilyTable, limits, names};
+use super::{CAUSAL_ONLY, FamilyTable, limits, names};
 use crate::error::SpecError;
 use crate::families::Family;
 use crate::keys::Keys;
@@ -13,8 +13,11 @@ use crate::spec::{DenseSpec, Ffn, FfnForm, LayerSpec, Spec};
 pub(super) const TABLE: FamilyTable = FamilyTable {
     name: "llama",
     model_types: &["llama", "mistral"],
-    architectures: &["LlamaForCausalLM", "MistralForCausalLM"],
-    gguf: "llama",
+    architectures: &["LlamaForCausalLM", "MistralForCausalLM", "LlamaModel", "MistralModel"],
+    gguf: Some("llama"),
+    prefix: names::DECODER_PREFIX,
+    unused: &[],
+    only: CAUSAL_ONLY,
     from_config,
     from_metadata,
     tensors: names::DECODER,

@@ -9,7 +9,10 @@ use crate::error::SpecError;
 use crate::families::Family;
 use crate::keys::{Keys, MAX_ARRAY};
 use crate::rope::{Pairing, RopeScaling, RopeSpec, yarn_magnitude};
-use crate::spec::{AttentionSpec, DenseSpec, Ffn, FfnForm, Head, LayerSpec, Mask, Norm, Spec};
+use crate::spec::{
+    AttentionSpec, DenseSpec, EmbeddingSpec, Ffn, FfnForm, Head, LayerSpec, Mask, Norm, Pooling,
+    Spec,
+};
 
 /// The keys of one architecture, and a look at the tensors of the file.
 pub(super) struct Metadata<'a> {
@@ -44,6 +47,21 @@ pub(super) fn entries<'a>(
 impl Metadata<'_> {
     pub(super) fn has_tensor(&self, name: &str) -> bool {
         (self.tensor)(name).is_some()
+    }
+
+    /// `pooling_type`, as llama.cpp numbers them; `None` where the file says that there is none
+    /// or nothing, and 4 (scores instead of vectors) is told by the tensors.
+    pub(super) fn pooling(&mut self) -> Result<Option<Pooling>, SpecError> {
+        match self.keys.optional_size("pooling_type", 0..=usize::MAX)? {
+            None | Some(0 | 4) => Ok(None),
+            Some(1) => Ok(Some(Pooling::Mean)),
+            Some(2) => Ok(Some(Pooling::Cls)),
+            Some(3) => Ok(Some(Pooling::Last)),
+            Some(other) => {
+                let why = "known are 0 to 4: none, mean, first, last, and scores";
+                Err(self.keys.unsupported("pooling_type", &Value::from(other), why))
+            }
+        }
     }
 
     /// Refuses what is left over, storage notes aside.
@@ -242,8 +260,10 @@ impl Metadata<'_> {
             hidden_size: shape.hidden_size,
             context_length: shape.context_length,
             layers,
-            final_norm: shape.norm,
+            embedding: EmbeddingSpec::default(),
+            final_norm: Some(shape.norm),
             head: if self.has_tensor("output.weight") { Head::Untied } else { Head::Tied },
+            pooling: None,
         }
     }
 }

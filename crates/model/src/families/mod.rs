@@ -3,6 +3,7 @@
 //! To add a family: a file beside the others with its two readers, an arm in
 //! [`Family`], names in [`names`] where they differ, and goldens.
 
+mod bert;
 mod config;
 mod harmless;
 mod llama;
@@ -11,6 +12,8 @@ pub(crate) mod names;
 mod qwen2;
 mod qwen3;
 mod qwen3_moe;
+mod roberta;
+mod sentence;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +23,7 @@ use weights::{Checkpoint, Gguf, Tensor};
 use crate::error::{ModelError, SpecError};
 use crate::keys::Keys;
 use crate::rope::RopeSpec;
-use crate::spec::{Mixer, Spec};
+use crate::spec::{Head, Mixer, Spec};
 
 /// Limits on what a configuration may ask for, far above any published model.
 pub(crate) mod limits {
@@ -34,11 +37,16 @@ pub(crate) mod limits {
     pub(crate) const VOCAB: RangeInclusive<usize> = 1..=1 << 22;
     pub(crate) const CONTEXT: RangeInclusive<usize> = 1..=1 << 24;
     pub(crate) const EXPERTS: RangeInclusive<usize> = 1..=4096;
+    pub(crate) const TOKEN_TYPES: RangeInclusive<usize> = 1..=256;
+    pub(crate) const LABELS: RangeInclusive<usize> = 1..=4096;
     /// All query heads together.
     pub(crate) const QUERY_WIDTH: usize = 1 << 20;
     /// The largest epsilon of a norm that is not a mistake.
     pub(crate) const EPSILON: f64 = 1.0;
 }
+
+/// Of the families of decoders.
+const CAUSAL_ONLY: &str = "this family is implemented as a causal language model only";
 
 /// The families that this crate can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +59,10 @@ pub enum Family {
     Qwen3,
     /// Qwen3 with experts.
     Qwen3Moe,
+    /// BERT: an encoder, from which sentence embeddings and rerankers are made.
+    Bert,
+    /// RoBERTa and XLM-RoBERTa, BERT with positions from another row on.
+    Roberta,
 }
 
 /// Everything that tells one family from another, beside its [`Spec`].
@@ -61,8 +73,16 @@ pub(crate) struct FamilyTable {
     pub(crate) model_types: &'static [&'static str],
     /// `architectures` in `config.json`.
     pub(crate) architectures: &'static [&'static str],
-    /// `general.architecture` in GGUF.
-    pub(crate) gguf: &'static str,
+    /// `general.architecture` in GGUF; none where files call it by another family's name.
+    pub(crate) gguf: Option<&'static str>,
+    /// What the names in Hugging Face checkpoints begin with, where the model was saved with
+    /// what stands around it, and not where it was saved alone.
+    pub(crate) prefix: &'static str,
+    /// Weights in Hugging Face checkpoints that hidden states do not depend on: what training
+    /// had on top.
+    pub(crate) unused: &'static [&'static str],
+    /// Why no other architecture of its model types is computed.
+    only: &'static str,
     from_config: fn(&mut Keys) -> Result<Spec, SpecError>,
     from_metadata: fn(&mut metadata::Metadata<'_>) -> Result<Spec, SpecError>,
     /// The names of its tensors.
@@ -71,7 +91,14 @@ pub(crate) struct FamilyTable {
 
 impl Family {
     /// Every family, in the order of the table.
-    pub const ALL: [Family; 4] = [Family::Llama, Family::Qwen2, Family::Qwen3, Family::Qwen3Moe];
+    pub const ALL: [Family; 6] = [
+        Family::Llama,
+        Family::Qwen2,
+        Family::Qwen3,
+        Family::Qwen3Moe,
+        Family::Bert,
+        Family::Roberta,
+    ];
 
     /// The family's name as people write it.
     pub fn name(self) -> &'static str {
@@ -84,6 +111,8 @@ impl Family {
             Family::Qwen2 => &qwen2::TABLE,
             Family::Qwen3 => &qwen3::TABLE,
             Family::Qwen3Moe => &qwen3_moe::TABLE,
+            Family::Bert => &bert::TABLE,
+            Family::Roberta => &roberta::TABLE,
         }
     }
 
@@ -110,11 +139,10 @@ impl Family {
 /// [`SpecError`] where the family is unknown, a key is missing, out of its limits, or
 /// changes the mathematics in a way that is not implemented.
 pub fn inspect(checkpoint: &Checkpoint) -> Result<Spec, ModelError> {
-    let spec = match checkpoint {
-        Checkpoint::Gguf(gguf) => from_gguf(gguf)?,
-        Checkpoint::Folder(folder) => from_config(folder.config())?,
-    };
-    Ok(spec)
+    match checkpoint {
+        Checkpoint::Gguf(gguf) => Ok(from_gguf(gguf)?),
+        Checkpoint::Folder(folder) => sentence::read(folder, from_config(folder.config())?),
+    }
 }
 
 /// Reads the architecture from the contents of a Hugging Face `config.json`.
@@ -134,16 +162,23 @@ pub fn from_config(config: &Value) -> Result<Spec, SpecError> {
     let model_type = model_type.ok_or_else(|| keys.missing("model_type"))?.to_owned();
     let family = Family::find("model_type", &model_type, |table| table.model_types.to_vec())?;
     let table = family.table();
-    for architecture in keys.texts("architectures")?.unwrap_or_default() {
+    let architectures = keys.texts("architectures")?.unwrap_or_default();
+    for architecture in &architectures {
         if !table.architectures.contains(&architecture.as_str()) {
-            return Err(keys.unsupported(
-                "architectures",
-                &Value::String(architecture),
-                "this family is implemented as a causal language model only",
-            ));
+            let value = Value::from(architecture.as_str());
+            return Err(keys.unsupported("architectures", &value, table.only));
         }
     }
-    let spec = (table.from_config)(&mut keys)?;
+    // The readers of families that have several look at it again.
+    keys.put("architectures", Value::from(architectures.clone()));
+    // Decoders that were trained for embeddings may be made to see ahead by it.
+    let yes = [Value::from(true)];
+    keys.only("is_causal", &yes, "decoders are implemented as causal models only")?;
+    let mut spec = (table.from_config)(&mut keys)?;
+    let is_bare = |name: &String| !name.ends_with("ForCausalLM");
+    if spec.head.has_logits() && !architectures.is_empty() && architectures.iter().all(is_bare) {
+        spec.head = Head::None;
+    }
     keys.ignore(harmless::KEYS);
     keys.finish()?;
     check_frequencies(&spec)?;
@@ -172,7 +207,9 @@ pub(crate) fn from_metadata(
     general.only("type", &[Value::from("model")], "only whole models can be run")?;
     let architecture =
         general.text("architecture")?.ok_or_else(|| general.missing("architecture"))?;
-    let family = Family::find("general.architecture", &architecture, |table| vec![table.gguf])?;
+    let family = Family::find("general.architecture", &architecture, |table| {
+        table.gguf.into_iter().collect()
+    })?;
     let prefix = format!("{architecture}.");
     let keys = Keys::new(
         &prefix,
@@ -181,7 +218,12 @@ pub(crate) fn from_metadata(
         }),
     );
     let mut metadata = metadata::Metadata { keys, tensor };
-    let spec = (family.table().from_metadata)(&mut metadata)?;
+    let mut spec = (family.table().from_metadata)(&mut metadata)?;
+    spec.pooling = metadata.pooling()?;
+    if spec.pooling.is_some() && spec.head.has_logits() {
+        // Its hidden states are what it was trained for.
+        spec.head = Head::None;
+    }
     metadata.finish()?;
     check_frequencies(&spec)?;
     Ok(spec)

@@ -4,9 +4,18 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Slot {
     Embedding,
+    Positions,
+    TokenTypes,
+    EmbeddingNorm,
+    EmbeddingNormBias,
+    ClassifierDense,
+    ClassifierDenseBias,
+    ClassifierOut,
+    ClassifierOutBias,
     Head,
     FinalNorm,
     MixerNorm,
+    MixerNormBias,
     Query,
     Key,
     Value,
@@ -19,6 +28,7 @@ pub(crate) enum Slot {
     KeyNorm,
     Sinks,
     FfnNorm,
+    FfnNormBias,
     Gate,
     Up,
     Down,
@@ -35,6 +45,18 @@ pub(crate) enum Slot {
     ExpertDownAll,
 }
 
+impl Slot {
+    /// The bias beside a norm's weight, where that norm may have one.
+    pub(crate) fn norm_bias(self) -> Option<Slot> {
+        match self {
+            Slot::EmbeddingNorm => Some(Slot::EmbeddingNormBias),
+            Slot::MixerNorm => Some(Slot::MixerNormBias),
+            Slot::FfnNorm => Some(Slot::FfnNormBias),
+            _ => None,
+        }
+    }
+}
+
 /// One row of a table: `{layer}` and `{expert}` stand for numbers.
 ///
 /// A GGUF name of an expert slot is a tensor of all experts, expert outermost;
@@ -48,6 +70,9 @@ pub(crate) struct Name {
 const fn name(slot: Slot, hf: &'static str, gguf: &'static str) -> Name {
     Name { slot, hf, gguf }
 }
+
+/// What the names below begin with, which models that were saved without a head lack.
+pub(crate) const DECODER_PREFIX: &str = "model.";
 
 /// The names that the Llama decoder established; its descendants kept them.
 pub(crate) const DECODER: &[Name] = &[
@@ -125,10 +150,91 @@ pub(crate) const DECODER: &[Name] = &[
     ),
 ];
 
+/// The names of BERT and its descendants, which differ in a prefix and in the classifier.
+macro_rules! encoder {
+    ($prefix:literal, $dense:literal, $out:literal) => {
+        &[
+            name(
+                Slot::Embedding,
+                concat!($prefix, "embeddings.word_embeddings.weight"),
+                "token_embd.weight",
+            ),
+            name(
+                Slot::Positions,
+                concat!($prefix, "embeddings.position_embeddings.weight"),
+                "position_embd.weight",
+            ),
+            name(
+                Slot::TokenTypes,
+                concat!($prefix, "embeddings.token_type_embeddings.weight"),
+                "token_types.weight",
+            ),
+            name(
+                Slot::EmbeddingNorm,
+                concat!($prefix, "embeddings.LayerNorm.weight"),
+                "token_embd_norm.weight",
+            ),
+            name(
+                Slot::EmbeddingNormBias,
+                concat!($prefix, "embeddings.LayerNorm.bias"),
+                "token_embd_norm.bias",
+            ),
+            of_layer!($prefix, Query, "attention.self.query.weight", "attn_q.weight"),
+            of_layer!($prefix, QueryBias, "attention.self.query.bias", "attn_q.bias"),
+            of_layer!($prefix, Key, "attention.self.key.weight", "attn_k.weight"),
+            of_layer!($prefix, KeyBias, "attention.self.key.bias", "attn_k.bias"),
+            of_layer!($prefix, Value, "attention.self.value.weight", "attn_v.weight"),
+            of_layer!($prefix, ValueBias, "attention.self.value.bias", "attn_v.bias"),
+            of_layer!($prefix, Output, "attention.output.dense.weight", "attn_output.weight"),
+            of_layer!($prefix, OutputBias, "attention.output.dense.bias", "attn_output.bias"),
+            of_layer!(
+                $prefix,
+                MixerNorm,
+                "attention.output.LayerNorm.weight",
+                "attn_output_norm.weight"
+            ),
+            of_layer!(
+                $prefix,
+                MixerNormBias,
+                "attention.output.LayerNorm.bias",
+                "attn_output_norm.bias"
+            ),
+            of_layer!($prefix, Up, "intermediate.dense.weight", "ffn_up.weight"),
+            of_layer!($prefix, UpBias, "intermediate.dense.bias", "ffn_up.bias"),
+            of_layer!($prefix, Down, "output.dense.weight", "ffn_down.weight"),
+            of_layer!($prefix, DownBias, "output.dense.bias", "ffn_down.bias"),
+            of_layer!($prefix, FfnNorm, "output.LayerNorm.weight", "layer_output_norm.weight"),
+            of_layer!($prefix, FfnNormBias, "output.LayerNorm.bias", "layer_output_norm.bias"),
+            name(Slot::ClassifierDense, concat!($dense, ".weight"), "cls.weight"),
+            name(Slot::ClassifierDenseBias, concat!($dense, ".bias"), "cls.bias"),
+            name(Slot::ClassifierOut, concat!($out, ".weight"), "cls.output.weight"),
+            name(Slot::ClassifierOutBias, concat!($out, ".bias"), "cls.output.bias"),
+        ]
+    };
+}
+
+macro_rules! of_layer {
+    ($prefix:literal, $slot:ident, $hf:literal, $gguf:literal) => {
+        name(
+            Slot::$slot,
+            concat!($prefix, "encoder.layer.{layer}.", $hf),
+            concat!("blk.{layer}.", $gguf),
+        )
+    };
+}
+
+/// BERT.
+pub(crate) const BERT: &[Name] = encoder!("bert.", "bert.pooler.dense", "classifier");
+
+/// RoBERTa and XLM-RoBERTa.
+pub(crate) const ROBERTA: &[Name] = encoder!("roberta.", "classifier.dense", "classifier.out_proj");
+
 /// The divisors of rotary frequencies in GGUF files of Llama 3: read into the spec.
 pub(crate) const ROPE_DIVISORS: &str = "rope_freqs.weight";
 
 /// Whether a tensor holds nothing that is not computed from the configuration.
 pub(crate) fn is_derived(name: &str) -> bool {
-    name == ROPE_DIVISORS || name.ends_with(".rotary_emb.inv_freq")
+    name == ROPE_DIVISORS
+        || name.ends_with(".rotary_emb.inv_freq")
+        || name.ends_with("embeddings.position_ids")
 }

@@ -2,7 +2,7 @@
 
 use super::config::{self, Windowed};
 use super::metadata::Metadata;
-use super::{FamilyTable, limits, names};
+use super::{CAUSAL_ONLY, FamilyTable, limits, names};
 use crate::error::SpecError;
 use crate::families::Family;
 use crate::keys::Keys;
@@ -12,8 +12,11 @@ use crate::spec::{DenseSpec, Ffn, FfnForm, LayerSpec, Spec};
 pub(super) const TABLE: FamilyTable = FamilyTable {
     name: "qwen2",
     model_types: &["qwen2"],
-    architectures: &["Qwen2ForCausalLM"],
-    gguf: "qwen2",
+    architectures: &["Qwen2ForCausalLM", "Qwen2Model"],
+    gguf: Some("qwen2"),
+    prefix: names::DECODER_PREFIX,
+    unused: &[],
+    only: CAUSAL_ONLY,
     from_config,
     from_metadata,
     tensors: names::DECODER,

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::config::{self, Windowed};
 use super::metadata::Metadata;
-use super::{FamilyTable, limits, names};
+use super::{CAUSAL_ONLY, FamilyTable, limits, names};
 use crate::error::SpecError;
 use crate::families::Family;
 use crate::keys::Keys;
@@ -15,7 +15,10 @@ pub(super) const TABLE: FamilyTable = FamilyTable {
     name: "qwen3_moe",
     model_types: &["qwen3_moe"],
     architectures: &["Qwen3MoeForCausalLM"],
-    gguf: "qwen3moe",
+    gguf: Some("qwen3moe"),
+    prefix: names::DECODER_PREFIX,
+    unused: &[],
+    only: CAUSAL_ONLY,
     from_config,
     from_metadata,
     tensors: names::DECODER,

@@ -5,14 +5,14 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use super::residency::MemberId;
 use super::{Entry, Name, NameTaken, Reservation};
-use crate::details::{TextDetails, WeightDetails};
+use crate::details::{Task, TextDetails, WeightDetails};
 
 /// A model and what became known of it.
 pub(super) struct Member {
     pub(super) entry: Entry,
     pub(super) plan: OnceLock<Reservation>,
     /// What it is, once somebody asked.
-    pub(super) about: OnceLock<(WeightDetails, TextDetails)>,
+    pub(super) about: OnceLock<(WeightDetails, TextDetails, Task)>,
 }
 
 impl Member {

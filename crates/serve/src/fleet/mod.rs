@@ -219,17 +219,17 @@ impl Generate for Fleet {
         let id = shared.find(model)?;
         let member = shared.members.get(id);
         let Member { entry, about, .. } = &*member;
-        let (weights, text) = match about.get() {
+        let (weights, text, task) = match about.get() {
             Some(about) => about.clone(),
             None => {
-                let Description { weights, text } = shared.describe(id)?;
-                about.get_or_init(|| (weights, text.details())).clone()
+                let Description { weights, text, task } = shared.describe(id)?;
+                about.get_or_init(|| (weights, text.details(), task)).clone()
             }
         };
         let is = |name: &&Name| name.id == model || name.aliases.iter().any(|a| a == model);
         let name = entry.names.iter().find(is).map_or_else(|| shared.name(id), |n| n.id.clone());
         let context_length = shared.plan(id).map_or(0, |plan| plan.context_length);
-        Ok(ModelDetails { id: name, created: entry.created, context_length, weights, text })
+        Ok(ModelDetails { id: name, created: entry.created, context_length, weights, text, task })
     }
 
     fn text(&self, model: &str) -> Result<Arc<dyn TextModel>, Error> {

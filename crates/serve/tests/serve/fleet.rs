@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serve::{
     Admit, Admitted, Clock, Description, Discover, Entry, Error, Event, Events, Fleet, Generate,
-    Input, Loader, Name, NameTaken, Request, Reservation, Residence, Rules, SystemClock, Timings,
-    Usage, WeightDetails,
+    Input, Loader, Name, NameTaken, Request, Reservation, Residence, Rules, SystemClock, Task,
+    Timings, Usage, WeightDetails,
 };
 
 use crate::scripted::ByteText;
@@ -61,7 +61,7 @@ impl Admit for Model {
 
 fn described(family: &str) -> Description {
     let weights = WeightDetails { family: family.to_owned(), ..WeightDetails::default() };
-    Description { weights, text: Arc::new(ByteText::default()) }
+    Description { weights, text: Arc::new(ByteText::default()), task: Task::Generate }
 }
 
 impl Drop for Model {

@@ -8,7 +8,7 @@ use constrain::{Token, Vocabulary};
 use engine::speculate::StepCosts;
 use engine::{Batch, Config, Engine, ForwardFault, LogitRows, StepModel, uniform};
 use serve::{
-    ChatPrompt, ChatTokens, Clock, Detokenize, Local, LocalOptions, Sampling, SystemClock,
+    Around, ChatPrompt, ChatTokens, Clock, Detokenize, Local, LocalOptions, Sampling, SystemClock,
     TextFault, TextModel,
 };
 use text::format::Format;
@@ -151,6 +151,11 @@ impl TextModel for ByteText {
 
     fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TextFault> {
         self.encode(text)
+    }
+
+    fn around(&self) -> Around {
+        let end = vec![END_TOKEN];
+        Around { before: end.clone(), between: Some(end.clone()), after: end }
     }
 
     fn format(&self) -> Option<&Format> {

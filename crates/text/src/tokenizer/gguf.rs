@@ -439,6 +439,7 @@ fn word_piece(vocab: &GgufVocab<'_>) -> Result<Parts, TokenizerError> {
     ids.bos = vocab.id(vocab.cls.or(vocab.bos), Some(101));
     ids.prefix = ids.bos.into_iter().collect();
     ids.suffix = vocab.id(vocab.sep, Some(102)).into_iter().collect();
+    ids.between = Some(ids.suffix.clone());
     Ok(Parts {
         model: TokenModel::Library(ModelWrapper::WordPiece(library("WordPiece", model)?)),
         normalizer: Some(NormalizerWrapper::BertNormalizer(normalizer)),

@@ -115,6 +115,8 @@ struct PostProcessorJson {
     #[serde(default)]
     single: Vec<TemplatePart>,
     #[serde(default)]
+    pair: Vec<TemplatePart>,
+    #[serde(default)]
     special_tokens: AHashMapJson,
     #[serde(default)]
     cls: Option<(String, u32)>,
@@ -617,6 +619,7 @@ fn special_ids(
     };
     if let Some(processor) = &json.post_processor {
         surround(processor, &mut ids.prefix, &mut ids.suffix);
+        ids.between = between(processor);
     }
     // The flags of the configuration win over the file, where the token is known.
     if let (Some(bos), Some(add)) = (ids.bos, config.add_bos_token) {
@@ -636,6 +639,32 @@ fn special_ids(
     };
     ids.complete(declared(|m| &m.eos_token_id), special);
     ids
+}
+
+/// The ids that a post-processor puts between two texts, where it has a form for pairs.
+fn between(processor: &PostProcessorJson) -> Option<Vec<u32>> {
+    match processor.kind.as_str() {
+        "Sequence" => processor.processors.iter().find_map(between),
+        "TemplateProcessing" => {
+            let is_text = |part: &&TemplatePart| matches!(part, TemplatePart::Sequence {});
+            let mut parts = processor.pair.iter();
+            parts.by_ref().find(is_text)?;
+            let mut ids = Vec::new();
+            for part in parts {
+                match part {
+                    TemplatePart::Sequence {} => return Some(ids),
+                    TemplatePart::SpecialToken { id } => {
+                        ids.extend_from_slice(&processor.special_tokens.get(id)?.ids);
+                    }
+                }
+            }
+            None
+        }
+        "BertProcessing" => Some(processor.sep.iter().map(|(_, id)| *id).collect()),
+        // Two of them (transformers' `build_inputs_with_special_tokens`).
+        "RobertaProcessing" => processor.sep.as_ref().map(|(_, id)| vec![*id; 2]),
+        _ => None,
+    }
 }
 
 /// The ids that a post-processor puts before and after one text.

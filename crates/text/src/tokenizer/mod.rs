@@ -142,6 +142,17 @@ fn library<T>(
     })
 }
 
+/// Special tokens around a text, and between two that are one input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Around<'a> {
+    /// Before the first text.
+    pub before: &'a [u32],
+    /// Between two; none where the tokenizer knows no pairs.
+    pub between: Option<&'a [u32]>,
+    /// After the last text.
+    pub after: &'a [u32],
+}
+
 impl Tokenizer {
     fn new(parts: Parts) -> Result<Tokenizer, TokenizerError> {
         let (normalized, exact): (Vec<_>, Vec<_>) =
@@ -218,6 +229,12 @@ impl Tokenizer {
             return Err(TokenizerError::Unguarded);
         }
         self.encode_trusting(&rendered.text, Trust::AllBut(&rendered.untrusted), false)
+    }
+
+    /// What is put around a text that is encoded with its special tokens.
+    pub fn around(&self) -> Around<'_> {
+        let SpecialIds { prefix, suffix, between, .. } = &self.specials;
+        Around { before: prefix, between: between.as_deref(), after: suffix }
     }
 
     fn encode_trusting(

@@ -57,6 +57,8 @@ pub(crate) struct SpecialIds {
     /// Written before and after a text that is encoded with its special tokens.
     pub(crate) prefix: Vec<u32>,
     pub(crate) suffix: Vec<u32>,
+    /// Written between two texts that are one input, where the tokenizer knows such pairs.
+    pub(crate) between: Option<Vec<u32>>,
 }
 
 impl SpecialIds {

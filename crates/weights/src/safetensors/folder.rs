@@ -101,6 +101,15 @@ impl HfFolder {
         self.file(name).ok_or_else(|| self.error(FolderError::Missing(name.to_owned())))
     }
 
+    /// The content of the JSON file called `name` in this folder, or in a folder of it; none if
+    /// it is not there.
+    ///
+    /// # Errors
+    /// It is too long, cannot be read or is malformed.
+    pub fn json(&self, name: &str) -> Result<Option<Value>, WeightsError> {
+        read_json(&self.path, name)
+    }
+
     /// The path of `tokenizer.json`, if it is there.
     pub fn tokenizer_json_path(&self) -> Option<PathBuf> {
         self.file("tokenizer.json")

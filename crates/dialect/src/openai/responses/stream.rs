@@ -179,6 +179,8 @@ impl StreamEncoder for ResponseStream {
             Event::Delta { .. }
             | Event::Finished { .. }
             | Event::Prompt { .. }
+            | Event::Embedding { .. }
+            | Event::Score { .. }
             | Event::Failed(_) => {}
         }
     }

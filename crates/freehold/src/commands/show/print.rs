@@ -3,7 +3,7 @@
 use super::{Architecture, Packed, Report};
 use crate::output::{Table, bytes, count, shape};
 use anyhow::Result;
-use model::{Ffn, Head, Mixer, Parameters, RopeScaling, Spec};
+use model::{Ffn, Head, Mixer, Parameters, Pooling, RopeScaling, Spec};
 use serde_json::{Value, json};
 use std::io::Write;
 use weights::{Checkpoint, Tensor};
@@ -67,6 +67,11 @@ fn architecture_words(architecture: &Architecture, out: &mut impl Write) -> Resu
                     &format!("{}, read row by row from the file", bytes(plan.mapped_bytes)),
                 )?;
             }
+            if spec.sees_ahead() {
+                line(out, "KV cache", "none: nothing is kept of a text")?;
+                line(out, "scratch", &bytes(plan.scratch_bytes))?;
+                return served(architecture, out);
+            }
             line(
                 out,
                 "KV cache",
@@ -92,6 +97,10 @@ fn architecture_words(architecture: &Architecture, out: &mut impl Write) -> Resu
         }
         Err(reason) => line(out, "cannot load", reason)?,
     }
+    served(architecture, out)
+}
+
+fn served(architecture: &Architecture, out: &mut impl Write) -> Result<()> {
     match &architecture.served {
         Some(plan) => line(out, "served", &plan.to_string()),
         None => Ok(()),
@@ -120,7 +129,11 @@ fn details(spec: &Spec) -> Vec<(&'static str, String)> {
             (true, false) => ", query, key and value biases",
             _ => "",
         };
-        lines.push(("attention", format!("causal, scale {:.6}{norm}{bias}", attention.scale)));
+        let mask = if spec.sees_ahead() { "over all of a text" } else { "causal" };
+        lines.push(("attention", format!("{mask}, scale {:.6}{norm}{bias}", attention.scale)));
+        if spec.embedding.positions.is_some() {
+            lines.push(("positions", "a learned vector for each".to_owned()));
+        }
         if let Some(rope) = &attention.rope {
             lines.push((
                 "positions",
@@ -131,8 +144,13 @@ fn details(spec: &Spec) -> Vec<(&'static str, String)> {
     let head = match spec.head {
         Head::Tied => "the embedding matrix",
         Head::Untied => "a matrix of its own",
+        Head::None => "hidden states",
+        Head::Classifier { labels: 1 } => "a score",
+        Head::Classifier { .. } => "a score for each label",
     };
     lines.push(("output", head.to_owned()));
+    let pooling = spec.pooling.map(|pooling| pooling.name().to_owned());
+    lines.extend(pooling.map(|pooling| ("pooling", pooling)));
     lines
 }
 
@@ -289,6 +307,12 @@ fn architecture_json(architecture: &Architecture) -> Value {
         "kv_heads": attention.map(|a| a.kv_heads),
         "head_dim": attention.map(|a| a.head_dim),
         "tied_output": spec.head == Head::Tied,
+        "output": match spec.head {
+            Head::Tied | Head::Untied => "logits",
+            Head::None => "hidden_states",
+            Head::Classifier { .. } => "scores",
+        },
+        "pooling": spec.pooling.map(Pooling::name),
         "experts": moe,
     })
 }

@@ -1,0 +1,88 @@
+//! `POST /v1/embeddings`: body to request, vectors to response.
+
+use serde_json::{Value, json};
+use serve::{Embed, Reply};
+
+use crate::body::parse_body;
+use crate::embed;
+use crate::endpoint::{CallMeta, Decoded, Endpoint, Form, VectorForm};
+use crate::error::ApiError;
+use crate::fields::Fields;
+use crate::parameters::{Parameter, honoured, refused, survey, without_effect};
+
+/// `POST /v1/embeddings`, with parameters of vLLM and text-embeddings-inference.
+pub const EMBEDDINGS_PARAMETERS: &[Parameter] = &[
+    honoured("model"),
+    honoured("input"),
+    honoured("encoding_format"),
+    honoured("dimensions"),
+    honoured("truncate_prompt_tokens"),
+    honoured("truncate"),
+    honoured("normalize"),
+    without_effect("user"),
+    without_effect("priority"),
+    refused("stream", &["false"], "vectors come whole"),
+    refused("add_special_tokens", &["true"], "texts get what the model was trained with"),
+    refused("prompt_name", &[], "texts are embedded as they are; put the prompt before them"),
+    refused("truncation_direction", &["\"right\"", "\"Right\""], "texts are cut at their end"),
+    refused("messages", &[], "texts are embedded, conversations are not"),
+];
+
+/// `POST /v1/embeddings`.
+pub(crate) const EMBEDDINGS: Endpoint = Endpoint {
+    path: "/v1/embeddings",
+    parameters: EMBEDDINGS_PARAMETERS,
+    id_prefix: "embd-",
+    decode: decode_embeddings,
+    stream: None,
+    whole: encode_embeddings,
+};
+
+/// Decodes a body; `id` names the call.
+///
+/// # Errors
+/// The body is not JSON, a parameter has the wrong type or range, or is refused.
+pub fn decode_embeddings(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
+    let object = parse_body(body)?;
+    let fields = Fields::root(&object);
+    let ignored = survey(fields.object, EMBEDDINGS_PARAMETERS)?;
+    let embed = Embed {
+        texts: embed::texts(&fields, "input")?,
+        overlong: embed::overlong(&fields, false)?,
+        dimensions: embed::dimensions(&fields)?,
+        keeps_length: fields.bool("normalize")? == Some(false),
+    };
+    let vectors = match fields.str("encoding_format")? {
+        None | Some("float") => VectorForm::Numbers,
+        Some("base64") => VectorForm::Base64,
+        Some(other) => {
+            let message = format!(
+                "encoding_format: expected \"float\" or \"base64\", got {:?}",
+                other.chars().take(40).collect::<String>()
+            );
+            return Err(ApiError::new(400, message).with_param("encoding_format"));
+        }
+    };
+    let form = Form { vectors, ..Form::default() };
+    let request = embed::request(id, &fields, embed)?;
+    Ok(Decoded { form, ignored, ..Decoded::new(request, false) })
+}
+
+/// Encodes vectors.
+#[must_use]
+pub fn encode_embeddings(meta: &CallMeta, reply: &Reply, form: &Form) -> Value {
+    let one = |(index, values): (usize, &Vec<f32>)| {
+        let embedding = embed::vector(values, form.vectors);
+        json!({"object": "embedding", "index": index, "embedding": embedding})
+    };
+    let data: Vec<Value> = reply.embeddings.iter().enumerate().map(one).collect();
+    let tokens = reply.usage.prompt_tokens;
+    json!({
+        "id": meta.id,
+        "object": "list",
+        "created": meta.created,
+        "model": meta.model,
+        "data": data,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    })
+}

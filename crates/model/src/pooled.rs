@@ -1,0 +1,251 @@
+//! A model whose result is one vector or a few scores for each sequence.
+
+use kernels::{BLOCK_TOKENS, KvType};
+
+use crate::batch::{Batch, Chunk, LogitRows};
+use crate::cache::KvCache;
+use crate::error::{ForwardError, PooledError};
+use crate::model::Model;
+use crate::scratch::Scratch;
+use crate::spec::{Head, Pooling, Spec};
+
+/// Sequences that are computed together, as one or two texts each.
+#[derive(Debug, Clone, Copy)]
+pub struct Texts<'a> {
+    /// All tokens, at least one.
+    pub tokens: &'a [u32],
+    /// Where the second text begins; the number of tokens where there is one text.
+    pub second: usize,
+}
+
+/// A model with its buffers, and what makes results of its hidden states.
+pub struct Pooled {
+    model: Model,
+    output: PooledOutput,
+    step_tokens: usize,
+    cache: KvCache,
+    scratch: Scratch,
+    hidden: Vec<f32>,
+}
+
+/// What there is for each sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PooledOutput {
+    /// The hidden states of its tokens as one vector of the hidden size.
+    Vector(Pooling),
+    /// A score for each label.
+    Scores {
+        /// Number of scores.
+        labels: usize,
+    },
+}
+
+impl PooledOutput {
+    /// What a model gives: scores where it has a classifier, else vectors by the pooling that is
+    /// `asked` for or that its files declare.
+    ///
+    /// # Errors
+    /// No pooling is known, or one is asked of a classifier.
+    pub fn of(spec: &Spec, asked: Option<Pooling>) -> Result<PooledOutput, PooledError> {
+        match (spec.head, asked.or(spec.pooling)) {
+            (Head::Classifier { labels }, _) if asked.is_none() => {
+                Ok(PooledOutput::Scores { labels })
+            }
+            (Head::Classifier { .. }, _) => Err(PooledError::Classifier),
+            (_, Some(pooling)) => Ok(PooledOutput::Vector(pooling)),
+            (_, None) => Err(PooledError::NoPooling),
+        }
+    }
+
+    /// Values for each sequence.
+    pub fn width(self, spec: &Spec) -> usize {
+        match self {
+            PooledOutput::Vector(_) => spec.hidden_size,
+            PooledOutput::Scores { labels } => labels,
+        }
+    }
+}
+
+/// The shape of the steps in which a pooled model computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PooledRoom {
+    /// Rows of a forward.
+    pub step_tokens: usize,
+    /// Blocks of the cache.
+    pub blocks: usize,
+}
+
+impl PooledRoom {
+    /// For sequences of at most `context` tokens in steps of at least `step_tokens`: a model that
+    /// sees ahead takes a sequence in one step, others in several.
+    pub fn of(spec: &Spec, context: usize, step_tokens: usize) -> PooledRoom {
+        let longest = if spec.sees_ahead() { context } else { 1 };
+        let step_tokens = step_tokens.max(longest);
+        // Each sequence begins a block of its own, so that of short ones fewer fit.
+        let blocks = context.max(step_tokens).div_ceil(BLOCK_TOKENS) + step_tokens / BLOCK_TOKENS;
+        PooledRoom { step_tokens, blocks }
+    }
+}
+
+/// The type in which keys and values are kept for pooling: exact where they live for one layer.
+pub fn pooled_kv(spec: &Spec, asked: KvType) -> KvType {
+    if spec.sees_ahead() { KvType::F32 } else { asked }
+}
+
+impl Pooled {
+    /// Over a model that was loaded with [`pooled_kv`].
+    pub fn new(model: Model, output: PooledOutput, room: PooledRoom) -> Pooled {
+        let cache = model.new_cache(room.blocks);
+        let (scratch, hidden) = (Scratch::new(), Vec::new());
+        Pooled { model, output, step_tokens: room.step_tokens, cache, scratch, hidden }
+    }
+
+    /// The architecture.
+    pub fn spec(&self) -> &Spec {
+        self.model.spec()
+    }
+
+    /// What there is for each sequence.
+    pub fn output(&self) -> PooledOutput {
+        self.output
+    }
+
+    /// Replaces `out` by the results of all sequences in their order, (sequences, width): vectors
+    /// as the hidden states give them, of any length; scores before any activation.
+    ///
+    /// A result depends on its sequence alone, bit for bit.
+    ///
+    /// # Errors
+    /// [`ForwardError`]: a sequence is empty, too long, or has tokens out of range.
+    pub fn run(&mut self, texts: &[Texts<'_>], out: &mut Vec<f32>) -> Result<(), ForwardError> {
+        out.clear();
+        let mut rest = texts;
+        while !rest.is_empty() {
+            let together = self.fitting(rest);
+            let (now, later) = rest.split_at(together);
+            match now {
+                [long] if long.tokens.len() > self.step_tokens => self.in_parts(*long, out)?,
+                _ => self.together(now, out)?,
+            }
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// How many of the sequences one forward takes; at least one.
+    fn fitting(&self, texts: &[Texts<'_>]) -> usize {
+        let (mut tokens, mut blocks) = (0, 0);
+        let fits = |text: &&Texts<'_>| {
+            tokens += text.tokens.len();
+            blocks += text.tokens.len().div_ceil(BLOCK_TOKENS);
+            tokens <= self.step_tokens && blocks <= self.cache.blocks()
+        };
+        texts.iter().take_while(fits).count().max(1)
+    }
+
+    /// Some sequences in one forward.
+    fn together(&mut self, texts: &[Texts<'_>], out: &mut Vec<f32>) -> Result<(), ForwardError> {
+        let (rows, numbers) = (self.rows(), 0..self.cache.blocks() as u32);
+        let numbers: Vec<u32> = numbers.collect();
+        let mut free = &numbers[..];
+        let mut chunks = Vec::with_capacity(texts.len());
+        let mut types = Vec::new();
+        for text in texts {
+            let count = text.tokens.len().div_ceil(BLOCK_TOKENS).min(free.len());
+            let (blocks, others) = free.split_at(count);
+            free = others;
+            let tokens = text.tokens;
+            chunks.push(Chunk { tokens, position: 0, blocks, logits: rows, adapter: None });
+            self.types(text, &mut types);
+        }
+        self.forward(&chunks, &types)?;
+        let hidden_size = self.spec().hidden_size;
+        let hidden = std::mem::take(&mut self.hidden);
+        let mut rest = &hidden[..];
+        for text in texts {
+            let rows = if rows == LogitRows::All { text.tokens.len() } else { 1 };
+            let (own, others) = rest.split_at(rows * hidden_size);
+            rest = others;
+            self.finish(own, out)?;
+        }
+        self.hidden = hidden;
+        Ok(())
+    }
+
+    /// A sequence of a causal model that is longer than a step.
+    fn in_parts(&mut self, text: Texts<'_>, out: &mut Vec<f32>) -> Result<(), ForwardError> {
+        let rows = self.rows();
+        let blocks: Vec<u32> = (0..self.cache.blocks() as u32).collect();
+        let last = (text.tokens.len() - 1) / self.step_tokens;
+        let mut all = Vec::new();
+        for (part, tokens) in text.tokens.chunks(self.step_tokens).enumerate() {
+            let wanted =
+                if rows == LogitRows::Last && part < last { LogitRows::None } else { rows };
+            let position = part * self.step_tokens;
+            let blocks = &blocks[..];
+            let chunk = Chunk { tokens, position, blocks, logits: wanted, adapter: None };
+            self.forward(&[chunk], &[])?;
+            all.extend_from_slice(&self.hidden);
+        }
+        self.finish(&all, out)
+    }
+
+    /// The rows that pooling needs.
+    fn rows(&self) -> LogitRows {
+        match self.output {
+            PooledOutput::Vector(Pooling::Last) => LogitRows::Last,
+            _ => LogitRows::All,
+        }
+    }
+
+    fn types(&self, text: &Texts<'_>, types: &mut Vec<u8>) {
+        // With one kind of texts two are told apart by the tokens between them.
+        let second = u8::from(self.spec().embedding.token_types.is_some_and(|kinds| kinds > 1));
+        types.extend((0..text.tokens.len()).map(|i| if i < text.second { 0 } else { second }));
+    }
+
+    fn forward(&mut self, chunks: &[Chunk<'_>], types: &[u8]) -> Result<(), ForwardError> {
+        let pool = std::sync::Arc::clone(self.model.pool());
+        // Models on the same threads go on in between.
+        let _turn = pool.turn();
+        let Pooled { model, cache, scratch, hidden, .. } = self;
+        model.forward_hidden(cache, scratch, &Batch { chunks }, types, hidden)
+    }
+
+    /// The result of one sequence from its hidden states (rows, hidden size).
+    fn finish(&mut self, states: &[f32], out: &mut Vec<f32>) -> Result<(), ForwardError> {
+        let hidden_size = self.spec().hidden_size;
+        let last = states.len() - hidden_size;
+        match self.output {
+            PooledOutput::Scores { .. } => {
+                let mut scores = Vec::new();
+                self.model.classify(&mut self.scratch, &states[..hidden_size], &mut scores)?;
+                out.append(&mut scores);
+            }
+            PooledOutput::Vector(Pooling::Cls) => out.extend_from_slice(&states[..hidden_size]),
+            PooledOutput::Vector(Pooling::Last) => out.extend_from_slice(&states[last..]),
+            PooledOutput::Vector(Pooling::Mean) => out.extend(mean(states, hidden_size)),
+            PooledOutput::Vector(Pooling::Max) => {
+                let (first, others) = states.split_at(hidden_size);
+                let mut largest = first.to_vec();
+                for row in others.chunks_exact(hidden_size) {
+                    // A NaN stays one.
+                    let larger = |a: f32, b: f32| if a >= b || a.is_nan() { a } else { b };
+                    largest.iter_mut().zip(row).for_each(|(a, b)| *a = larger(*a, *b));
+                }
+                out.append(&mut largest);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The mean of all rows, summed in f64 and in their order.
+fn mean(states: &[f32], hidden_size: usize) -> impl Iterator<Item = f32> {
+    let mut sums = vec![0f64; hidden_size];
+    for row in states.chunks_exact(hidden_size) {
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+    }
+    let count = (states.len() / hidden_size) as f64;
+    sums.into_iter().map(move |sum| (sum / count) as f32)
+}

@@ -1,0 +1,204 @@
+//! Encoders and embedding models against the reference implementation, for every folder of
+//! `testdata/encoders`, and the same bits in any company.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kernels::Pool;
+use model::{
+    Activations, BLOCK_TOKENS, Batch, Chunk, ForwardError, Head, KvType, LoadOptions, LogitRows,
+    Model, Pooling, Scratch,
+};
+use weights::Checkpoint;
+
+/// Largest difference in relation to the largest expected value, for f32 products.
+const TOLERANCE: f32 = 2e-5;
+
+/// What a golden holds.
+struct Golden {
+    sequences: Vec<(Vec<u32>, Vec<u8>)>,
+    hidden: Vec<f32>,
+    vectors: Option<Vec<f32>>,
+    scores: Option<Vec<f32>>,
+}
+
+impl Golden {
+    fn open(folder: &Path) -> Golden {
+        let expected = Checkpoint::open(&folder.join("expected.safetensors")).expect("it opens");
+        let integers = |name: &str| -> Vec<u32> {
+            let words = expected.tensor(name).expect("it is there").data.chunks_exact(4);
+            words.map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        };
+        let floats = |name: &str| expected.tensor(name).map(|t| t.to_f32().expect("it decodes"));
+        let (tokens, types) = (integers("tokens"), integers("types"));
+        let mut sequences = Vec::new();
+        let mut at = 0;
+        for length in integers("lengths") {
+            let range = at..at + length as usize;
+            at = range.end;
+            let types = types[range.clone()].iter().map(|&kind| kind as u8).collect();
+            sequences.push((tokens[range].to_vec(), types));
+        }
+        Golden {
+            sequences,
+            hidden: floats("hidden").expect("it is there"),
+            vectors: floats("vectors"),
+            scores: floats("scores"),
+        }
+    }
+}
+
+fn load(path: &Path, activations: Activations, threads: usize) -> Model {
+    let options = LoadOptions { activations, kv: KvType::F32 };
+    let checkpoint = Checkpoint::open(path).expect("the checkpoint opens");
+    Model::load(&checkpoint, Arc::new(Pool::new(threads)), &options).expect("the model loads")
+}
+
+/// Hidden states of all tokens of some sequences in one forward.
+fn hidden(model: &Model, sequences: &[&(Vec<u32>, Vec<u8>)]) -> Vec<f32> {
+    let blocks: Vec<Vec<u32>> = sequences
+        .iter()
+        .scan(0, |next, (tokens, _)| {
+            let first = *next;
+            *next += tokens.len().div_ceil(BLOCK_TOKENS) as u32;
+            Some((first..*next).collect())
+        })
+        .collect();
+    let chunks: Vec<Chunk<'_>> = sequences
+        .iter()
+        .zip(&blocks)
+        .map(|((tokens, _), blocks)| Chunk {
+            tokens,
+            position: 0,
+            blocks,
+            logits: LogitRows::All,
+            adapter: None,
+        })
+        .collect();
+    let types: Vec<u8> = sequences.iter().flat_map(|(_, types)| types.iter().copied()).collect();
+    let mut cache = model.new_cache(blocks.iter().map(Vec::len).sum());
+    let mut out = Vec::new();
+    let batch = Batch { chunks: &chunks };
+    let done = model.forward_hidden(&mut cache, &mut Scratch::new(), &batch, &types, &mut out);
+    done.expect("it runs");
+    out
+}
+
+fn relative_error(got: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(got.len(), expected.len());
+    assert!(got.iter().all(|x| x.is_finite()));
+    let largest = expected.iter().fold(0f32, |max, x| max.max(x.abs()));
+    got.iter().zip(expected).fold(0f32, |max, (a, b)| max.max((a - b).abs())) / largest
+}
+
+/// The definition of each pooling, in f64 and to length one.
+fn pooled(pooling: Pooling, states: &[f32], hidden_size: usize) -> Vec<f32> {
+    let rows: Vec<&[f32]> = states.chunks_exact(hidden_size).collect();
+    let of = |i: usize| -> f64 {
+        let column = rows.iter().map(|row| f64::from(row[i]));
+        match pooling {
+            Pooling::Mean => column.sum::<f64>() / rows.len() as f64,
+            Pooling::Max => column.fold(f64::MIN, f64::max),
+            Pooling::Cls => f64::from(rows[0][i]),
+            Pooling::Last => f64::from(rows[rows.len() - 1][i]),
+        }
+    };
+    let vector: Vec<f64> = (0..hidden_size).map(of).collect();
+    let length = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
+    vector.into_iter().map(|x| (x / length) as f32).collect()
+}
+
+fn compare(name: &str, path: &Path, golden: &Golden) {
+    let model = load(path, Activations::F32, 2);
+    let spec = model.spec();
+    let all: Vec<_> = golden.sequences.iter().collect();
+    let states = hidden(&model, &all);
+    let error = relative_error(&states, &golden.hidden);
+    assert!(error < TOLERANCE, "{name}: hidden states are off by {error}");
+    let mut rest = &states[..];
+    let mut results: Vec<Vec<f32>> = Vec::new();
+    for (tokens, _) in &golden.sequences {
+        let (own, others) = rest.split_at(tokens.len() * spec.hidden_size);
+        rest = others;
+        results.push(match (spec.head, spec.pooling) {
+            (Head::Classifier { labels }, _) => {
+                let mut scores = Vec::new();
+                let first = &own[..spec.hidden_size];
+                model.classify(&mut Scratch::new(), first, &mut scores).expect("it classifies");
+                assert_eq!(scores.len(), labels);
+                scores
+            }
+            (_, Some(pooling)) => pooled(pooling, own, spec.hidden_size),
+            other => panic!("{name}: nothing is made of its hidden states: {other:?}"),
+        });
+    }
+    let expected = golden.scores.as_ref().or(golden.vectors.as_ref()).expect("one of both");
+    let error = relative_error(&results.concat(), expected);
+    assert!(error < TOLERANCE, "{name}: results are off by {error}");
+    println!("{name}: {error:.1e}");
+}
+
+#[test]
+fn every_golden_agrees_with_the_reference() {
+    let folders = testkit::golden_encoders();
+    assert!(folders.len() >= 6, "the repository carries {} encoders", folders.len());
+    for folder in folders {
+        let golden = Golden::open(&folder);
+        compare(&folder.display().to_string(), &folder, &golden);
+        let gguf = folder.join("model.gguf");
+        if gguf.exists() {
+            compare(&gguf.display().to_string(), &gguf, &golden);
+        }
+    }
+}
+
+#[test]
+fn a_sequence_has_the_same_bits_in_any_company() {
+    for folder in testkit::golden_encoders() {
+        let golden = Golden::open(&folder);
+        for activations in [Activations::Quantized, Activations::F32] {
+            let model = load(&folder, activations, 3);
+            let alone = load(&folder, activations, 1);
+            let all: Vec<_> = golden.sequences.iter().rev().collect();
+            let together = hidden(&model, &all);
+            let one: Vec<f32> = all.iter().flat_map(|one| hidden(&alone, &[one])).collect();
+            let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert!(bits(&together) == bits(&one), "{}", folder.display());
+        }
+    }
+}
+
+#[test]
+fn what_an_encoder_cannot_do_is_refused() {
+    let folder = testkit::golden_encoders().into_iter().find(|f| f.ends_with("bert-mean"));
+    let model = load(&folder.expect("the repository carries it"), Activations::F32, 1);
+    let mut cache = model.new_cache(2);
+    let mut scratch = Scratch::new();
+    let mut out = Vec::new();
+    let chunk = |position, tokens| Chunk {
+        tokens,
+        position,
+        blocks: &[0, 1],
+        logits: LogitRows::All,
+        adapter: None,
+    };
+    let chunks = [chunk(0, &[1, 2][..])];
+    let whole = Batch { chunks: &chunks };
+    let logits = model.forward(&mut cache, &mut scratch, &whole, &mut out);
+    assert_eq!(logits, Err(ForwardError::NoLogits));
+    let scores = model.classify(&mut scratch, &[0.0; 24], &mut out);
+    assert_eq!(scores, Err(ForwardError::NoScores));
+    let mut run = |batch: &Batch<'_>, types: &[u8]| {
+        model.forward_hidden(&mut cache, &mut scratch, batch, types, &mut out)
+    };
+    let chunks = [chunk(3, &[1, 2][..])];
+    let later = run(&Batch { chunks: &chunks }, &[]);
+    assert_eq!(later, Err(ForwardError::NotWhole { chunk: 0, position: 3 }));
+    assert!(matches!(run(&whole, &[0]), Err(ForwardError::TokenTypes { got: 1, .. })));
+    assert!(matches!(run(&whole, &[0, 2]), Err(ForwardError::TokenTypes { got: 2, .. })));
+    assert!(run(&whole, &[1, 1]).is_ok());
+    let long = vec![1; 61];
+    let chunks = [chunk(0, &long)];
+    let overlong = run(&Batch { chunks: &chunks }, &[]);
+    assert!(matches!(overlong, Err(ForwardError::PositionPastContext { context_length: 60, .. })));
+}
