@@ -31,7 +31,7 @@ mod thinking;
 mod worker;
 
 pub use calls::{CallFolder, FoldedCall};
-pub use channel::{EVENTS_MAX, EventSender, Events, channel};
+pub use channel::{EVENTS_MAX, EventSender, Events, Tap, channel};
 pub use clock::{Clock, SystemClock};
 pub use details::{Description, ModelDetails, Task, TextDetails, WeightDetails};
 pub use embedder::{EmbedLimits, EmbedModel, EmbedSequence, Embedder, EmbedderOptions};

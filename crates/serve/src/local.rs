@@ -324,6 +324,11 @@ impl Generate for Local {
         self.adapted(model).map(|_| Arc::clone(&self.text))
     }
 
+    fn resolve(&self, name: &str) -> Option<String> {
+        let adapted = self.adapted(name).ok()?;
+        Some(adapted.map_or(&self.options.id, |other| &other.id).clone())
+    }
+
     fn submit(&self, request: Request) -> Result<Events, Error> {
         let admitted = self.admit(request, self.clock.now())?;
         let (sender, events) = channel();

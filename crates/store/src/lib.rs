@@ -9,10 +9,15 @@
 //! Each kind of thing is a module with its tables in `schema/` and its methods on [`Store`].
 
 mod error;
+mod keys;
 mod readers;
 mod schema;
 mod store;
 mod writer;
 
 pub use error::StoreError;
+pub use keys::{
+    KEY_BEGIN, KEY_MODEL_BYTES_MAX, KEY_MODELS_MAX, KEY_NAME_BYTES_MAX, KEYS_MAX, KeyFault, KeyLimits,
+    KeyRow, NewKey,
+};
 pub use store::Store;
