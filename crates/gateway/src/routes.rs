@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, FromRequestParts, Path, Request, State};
 use axum::http::request::Parts as RequestParts;
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::cors::Origins;
 use crate::gate::{Gate, dialect_of};
 use crate::keys::{Caller, Models};
+use crate::page;
 use crate::pull::{Pull, Pulls};
 use crate::respond::{self, RequestId, RequestIds};
 use crate::site;
@@ -59,6 +60,7 @@ pub(crate) fn router(
     let ids = Arc::new(RequestIds::new());
     let mut router = Router::new()
         .route("/", get(home))
+        .route("/page/{name}", get(page_file))
         .route("/health", get(health))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
@@ -119,12 +121,30 @@ async fn of_this_site(
     respond::error(dialect, &error, id)
 }
 
-/// Ollama's clients look here whether a server runs; the more curious compare the text.
+/// The chat page for browsers. Ollama's clients look here whether a server runs; the more curious
+/// compare the text.
 async fn home(headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let is_browser = accept.is_some_and(|accept| accept.contains("text/html"));
-    let text = if is_browser { "Freehold is running" } else { "Ollama is running" };
-    text.into_response()
+    let mut response = match is_browser {
+        true => page::index(&headers),
+        false => "Ollama is running".into_response(),
+    };
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    response
+}
+
+async fn page_file(
+    id: Extension<RequestId>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    Path(name): Path<String>,
+) -> Response {
+    match page::asset(&name, &headers) {
+        Some(response) => response,
+        None => not_found(id, method, uri).await,
+    }
 }
 
 /// Whether the server runs; what it has is told to those alone who may use it.

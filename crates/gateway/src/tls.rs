@@ -108,7 +108,8 @@ impl Certificates {
     fn server_config(self: &Arc<Self>) -> Result<ServerConfig, TlsError> {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider));
         let builder = builder.with_safe_default_protocol_versions()?.with_no_client_auth();
-        let mut config = builder.with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
+        let mut config =
+            builder.with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
@@ -248,7 +249,8 @@ fn found(bytes: &[u8]) -> String {
 
 /// The labels of a file's sections.
 fn labels(bytes: &[u8]) -> impl Iterator<Item = &str> {
-    let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    let lines =
+        bytes.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
     lines.filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
 }
 
@@ -257,7 +259,8 @@ mod tests {
     use super::*;
 
     fn made() -> (String, String) {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let made =
+            rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         (made.cert.pem(), made.signing_key.serialize_pem())
     }
 
@@ -280,8 +283,16 @@ mod tests {
         assert_eq!(refusal(&certificate, &key), Ok(()));
         assert_eq!(refusal(&format!("{certificate}{key}"), &format!("{certificate}{key}")), Ok(()));
         for (certificate, key, says) in [
-            (key.as_str(), key.as_str(), "cert.pem has no certificate in PEM form: it has PRIVATE KEY"),
-            (&certificate, &certificate, "key.pem has no private key in PEM form: it has CERTIFICATE"),
+            (
+                key.as_str(),
+                key.as_str(),
+                "cert.pem has no certificate in PEM form: it has PRIVATE KEY",
+            ),
+            (
+                &certificate,
+                &certificate,
+                "key.pem has no private key in PEM form: it has CERTIFICATE",
+            ),
             (&certificate, &other, "is not that of the certificate"),
             ("", &key, "it has no section"),
             (&certificate, "\u{0}\u{ff}", "it has no section"),
@@ -292,7 +303,8 @@ mod tests {
             let refused = refusal(certificate, key).expect_err(says);
             assert!(refused.contains(says), "{refused}");
         }
-        let missing = TlsFiles { certificates: "/none/cert.pem".into(), key: "/none/key.pem".into() };
+        let missing =
+            TlsFiles { certificates: "/none/cert.pem".into(), key: "/none/key.pem".into() };
         assert!(matches!(Certificates::open(&missing), Err(TlsError::Read { .. })));
     }
 
@@ -305,7 +317,9 @@ mod tests {
                 let at = usize::from(*at) % whole.len();
                 [&whole.as_bytes()[..at], noise, &whole.as_bytes()[at..]].concat()
             };
-            for (a, b) in [(first.clone(), second.clone()), (mix(&certificate, first), mix(&key, second))] {
+            for (a, b) in
+                [(first.clone(), second.clone()), (mix(&certificate, first), mix(&key, second))]
+            {
                 drop(Certificates::open(&files(folder.path(), &a, &b)));
             }
         });
@@ -315,7 +329,8 @@ mod tests {
     fn changed_files_are_read_and_broken_ones_are_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let (certificate, key) = made();
-        let opened = Certificates::open(&files(folder.path(), certificate.as_bytes(), key.as_bytes()));
+        let opened =
+            Certificates::open(&files(folder.path(), certificate.as_bytes(), key.as_bytes()));
         let opened = opened.expect("good files");
         let current = || opened.current.lock().expect("not poisoned").certified.cert[0].to_vec();
         let first = current();
