@@ -1,16 +1,14 @@
 //! Body to request.
 
 use serde_json::{Map, Value, json};
-use serve::{
-    Chat, Input, Message, Request, ResponseFormat, Role, Sampling, Thinking, Tool, ToolChoice,
-};
+use serve::{Chat, Input, Message, Request, ResponseFormat, Role, Sampling, Thinking, ToolChoice};
 
 use crate::body::parse_body;
 use crate::endpoint::{Decoded, Form};
 use crate::error::ApiError;
 use crate::fields::{FieldError, Fields};
 use crate::openai::common::{effort, ignored_parameters};
-use crate::openai::responses::items;
+use crate::openai::responses::{items, tools};
 use crate::openai::table::RESPONSES_PARAMETERS;
 use crate::sampling::{TOP_LOGPROBS_MAX, share};
 
@@ -34,7 +32,7 @@ pub fn decode_response(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
     items::read(&fields, &mut messages, &mut ignored)?;
     let chat = Chat {
         messages,
-        tools: tools(&fields)?,
+        tools: tools::read(&fields, &mut ignored)?,
         tool_choice: tool_choice(&fields)?,
         single_call: fields.bool("parallel_tool_calls")? == Some(false),
         thinking: thinking(&fields, &mut ignored)?,
@@ -85,28 +83,6 @@ fn repeats(fields: &Fields<'_>) -> Map<String, Value> {
         }
     }
     all
-}
-
-fn tools(fields: &Fields<'_>) -> Result<Vec<Tool>, FieldError> {
-    let mut tools = Vec::new();
-    for (index, value) in fields.array("tools")?.into_iter().flatten().enumerate() {
-        let tool = Fields::of(value, format!("tools[{index}]"))?;
-        let kind = tool.required_str("type")?;
-        if kind != "function" {
-            let param = tool.path("type");
-            let message = format!(
-                "{param}: a tool of type {kind:?} is not supported: the server runs no tools"
-            );
-            return Err(FieldError::new(param, message));
-        }
-        let name = tool.required_str("name")?.to_owned();
-        // As templates expect it: what describes the function stands inside.
-        let mut function = tool.object.clone();
-        function.shift_remove("type");
-        let definition = json!({"type": "function", "function": function});
-        tools.push(Tool { name, definition });
-    }
-    Ok(tools)
 }
 
 fn tool_choice(fields: &Fields<'_>) -> Result<ToolChoice, FieldError> {

@@ -4,6 +4,7 @@ use serde_json::Value;
 use serve::{Message, Part, Role, ToolCall, ToolResult};
 
 use crate::fields::{FieldError, Fields};
+use crate::openai::responses::tools;
 
 /// Reads `input`, a text or a list of items, and appends its turns.
 pub(crate) fn read(
@@ -39,7 +40,7 @@ fn read_item(
         "function_call" => {
             let call = ToolCall {
                 id: item.required_str("call_id")?.to_owned(),
-                name: item.required_str("name")?.to_owned(),
+                name: tools::called_name(item)?,
                 arguments: item.required_str("arguments")?.to_owned(),
             };
             assistant(messages).content.push(Part::ToolCall(call));

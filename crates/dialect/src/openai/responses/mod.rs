@@ -5,6 +5,7 @@ mod decode;
 mod encode;
 mod items;
 mod stream;
+mod tools;
 
 pub use decode::decode_response;
 pub use encode::encode_response;
