@@ -1,5 +1,6 @@
 //! The scripted model of the tests behind the real server, for the suites of clients that know one
-//! address and send the names of other models: whatever model is asked for, it answers.
+//! address and send the names of other models: whatever model is asked for, it answers. Models that
+//! are named on the command line are listed too.
 //!
 //! Prints the address on a line and ends with its standard input.
 
@@ -19,12 +20,14 @@ use scripted::{Scripted, ScriptedPull, config, start_over};
 
 const MODEL: &str = "own/script";
 
-/// The scripted model under every name.
-struct AnyName(Scripted);
+/// The scripted model under every name, and the names under which it is listed too.
+struct AnyName(Scripted, Vec<String>);
 
 impl Generate for AnyName {
     fn models(&self) -> Vec<ModelCard> {
-        self.0.models()
+        let own = self.0.models();
+        let named = |id: &String| ModelCard { id: id.clone(), ..own[0].clone() };
+        own.iter().cloned().chain(self.1.iter().map(named)).collect()
     }
 
     fn details(&self, _model: &str) -> Result<ModelDetails, Error> {
@@ -44,7 +47,8 @@ fn main() {
     let patient = Duration::from_secs(30);
     let config = gateway::Config { head_timeout: patient, body_timeout: patient, ..config() };
     let bound = gateway::bind(config).unwrap().with_pull(Arc::new(ScriptedPull));
-    let server = start_over(bound, Arc::new(AnyName(Scripted::default())), Default::default());
+    let model = AnyName(Scripted::default(), std::env::args().skip(1).collect());
+    let server = start_over(bound, Arc::new(model), Default::default());
     println!("http://{}", server.address);
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }

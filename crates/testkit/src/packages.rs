@@ -6,6 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
+/// The clients that vendors publish for Python, at versions that keep their interface.
+pub const SDKS: &[&str] = &["openai>=2,<4", "anthropic>=0.75,<3", "ollama>=0.6,<1"];
+/// What people build on: they speak the same interfaces with habits of their own.
+pub const FRAMEWORKS: &[&str] =
+    &["litellm>=1.80,<2", "langchain-openai>=1,<2", "llm>=0.27,<1", "llm-ollama>=0.15,<1"];
+/// The vendors' clients for JavaScript.
+pub const MODULES: &[&str] = &["openai@>=6 <8", "@anthropic-ai/sdk@>=0.70 <2", "ollama@>=0.6 <1"];
+
 /// Says in a folder what was installed there, so that another list makes it anew.
 const INSTALLED: &str = "installed.txt";
 

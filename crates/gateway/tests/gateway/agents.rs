@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use testkit::packages::{node, run};
 
 use crate::clients::kept;
-use crate::turns::{Turn, start_turns};
+use crate::turns::{Heard, Own, Turn, start_turns, thought};
 
 /// Speaks Anthropic's messages.
 const CLAUDE_CODE: &str = "@anthropic-ai/claude-code@^2.1";
@@ -55,6 +55,14 @@ impl Desk {
     }
 }
 
+/// What the model thought came back to it word for word, before the call that it led to.
+fn thoughts_came_back(heard: &Heard, tools: [&str; 3]) {
+    let turn =
+        |(place, tool): (usize, &str)| [Own::Thought(thought(place)), Own::Called(tool.to_owned())];
+    let expect: Vec<Own> = tools.into_iter().enumerate().flat_map(turn).collect();
+    assert_eq!(heard.own, expect);
+}
+
 /// The objects that a program printed, one a line.
 fn lines(said: &str) -> Vec<Value> {
     said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
@@ -85,6 +93,7 @@ fn an_agent_that_speaks_anthropics_messages_changes_a_file() {
     assert_eq!(heard.results.len(), 3, "{heard:?}");
     assert!(heard.results[0].contains(BEFORE.trim()), "{heard:?}");
     assert!(heard.results[2].contains("17 sky.txt"), "{heard:?}");
+    thoughts_came_back(&heard, ["Read", "Write", "Bash"]);
 }
 
 #[test]
@@ -112,6 +121,7 @@ fn an_agent_that_speaks_openais_responses_changes_a_file() {
     assert_eq!(heard.results.len(), 3, "{heard:?}");
     assert!(heard.results[0].contains(BEFORE.trim()), "{heard:?}");
     assert!(heard.results[2].contains("17 sky.txt"), "{heard:?}");
+    thoughts_came_back(&heard, ["exec_command"; 3]);
 }
 
 fn configure_codex(home: &Path, base_url: &str) {

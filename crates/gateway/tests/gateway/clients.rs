@@ -3,17 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use testkit::packages::{self, run};
+use testkit::packages::{self, FRAMEWORKS, MODULES, SDKS, run};
 
 use crate::scripted::{config, start};
-
-/// The clients that vendors publish, at versions that keep their interface.
-const SDKS: &[&str] = &["openai>=2,<4", "anthropic>=0.75,<3", "ollama>=0.6,<1"];
-/// What people build on: they speak the same interfaces with habits of their own.
-const FRAMEWORKS: &[&str] =
-    &["litellm>=1.80,<2", "langchain-openai>=1,<2", "llm>=0.27,<1", "llm-ollama>=0.15,<1"];
-/// The vendors' clients again, for JavaScript.
-const MODULES: &[&str] = &["openai@>=6 <8", "@anthropic-ai/sdk@>=0.70 <2", "ollama@>=0.6 <1"];
 
 /// A folder that is kept under the build folder.
 pub(crate) fn kept(name: &str) -> PathBuf {

@@ -22,16 +22,41 @@ pub(crate) enum Turn {
     Say(&'static str),
 }
 
-/// What a request of a session brought.
+/// What a conversation brought back to the model.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
-    /// What the tools returned that the request's history has, in order.
+    /// What the tools returned, in order.
     pub(crate) results: Vec<String>,
+    /// What the model thought and which tools it called, in order.
+    pub(crate) own: Vec<Own>,
+}
+
+/// A part of a turn of the model's own that came back to it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Own {
+    Thought(String),
+    Called(String),
+}
+
+impl Heard {
+    fn of(request: &Request) -> Heard {
+        let mut heard = Heard::default();
+        let Input::Chat(chat) = &request.input else { return heard };
+        for part in chat.messages.iter().flat_map(|message| &message.content) {
+            match part {
+                Part::ToolResult(result) => heard.results.push(result.text.clone()),
+                Part::Reasoning(text) => heard.own.push(Own::Thought(text.clone())),
+                Part::ToolCall(call) => heard.own.push(Own::Called(call.name.clone())),
+                Part::Text(_) | Part::Image { .. } => {}
+            }
+        }
+        heard
+    }
 }
 
 /// Which answer comes is decided by how many results of tools the conversation has. Requests
 /// without the tools of the script are asides (agents ask for titles, or whether a command is
-/// safe), and are answered in a word.
+/// safe), and are answered in a word. Before each answer the model thinks aloud.
 #[derive(Debug)]
 pub(crate) struct Turns {
     base: Scripted,
@@ -51,33 +76,35 @@ pub(crate) fn start_turns(turns: Vec<Turn>) -> (Running, Arc<Mutex<Heard>>) {
 }
 
 impl Turns {
-    /// The results of the tools that the conversation has; none where it is an aside.
-    fn results(&self, request: &Request) -> Option<Vec<String>> {
-        let Input::Chat(chat) = &request.input else { return None };
+    /// Whether a request is of the session, with all the tools of the script.
+    fn is_session(&self, request: &Request) -> bool {
+        let Input::Chat(chat) = &request.input else { return false };
         let has_tool = |turn: &Turn| match turn {
             Turn::Call(name, _) => chat.tools.iter().any(|tool| tool.name == *name),
             Turn::Say(_) => true,
         };
-        if chat.tools.is_empty() || !self.turns.iter().all(has_tool) {
-            return None;
-        }
-        let parts = chat.messages.iter().flat_map(|message| &message.content);
-        let result = |part: &Part| match part {
-            Part::ToolResult(result) => Some(result.text.clone()),
-            _ => None,
-        };
-        Some(parts.filter_map(result).collect())
+        !chat.tools.is_empty() && self.turns.iter().all(has_tool)
     }
 
-    fn turn(&self, request: &Request) -> Turn {
-        let Some(results) = self.results(request) else { return Turn::Say("Aside") };
-        let turn = self.turns.get(results.len()).cloned();
-        let mut heard = self.heard.lock().unwrap();
-        if results.len() > heard.results.len() {
-            heard.results = results;
+    /// What is thought and what is answered.
+    fn turn(&self, request: &Request) -> (String, Turn) {
+        if !self.is_session(request) {
+            return ("An aside.".to_owned(), Turn::Say("Aside"));
         }
-        turn.unwrap_or(Turn::Say("The script is over."))
+        let now = Heard::of(request);
+        let place = now.results.len();
+        let turn = self.turns.get(place).cloned().unwrap_or(Turn::Say("The script is over."));
+        let mut heard = self.heard.lock().unwrap();
+        if place >= heard.results.len() {
+            *heard = now;
+        }
+        (thought(place), turn)
     }
+}
+
+/// What the model thinks before its answer after so many results, in more than one line.
+pub(crate) fn thought(place: usize) -> String {
+    format!("Step {place}:\n\"go on\" ♥")
 }
 
 impl Generate for Turns {
@@ -96,22 +123,23 @@ impl Generate for Turns {
 
     fn submit(&self, request: Request) -> Result<Events, Error> {
         self.base.details(&request.model)?;
-        let turn = self.turn(&request);
+        let (thought, turn) = self.turn(&request);
         let (sender, events) = channel();
         let running = Arc::clone(&self.base.n_running);
         running.fetch_add(1, Ordering::SeqCst);
         std::thread::spawn(move || {
-            speak(&sender, turn);
+            speak(&sender, thought, turn);
             running.fetch_sub(1, Ordering::SeqCst);
         });
         Ok(events)
     }
 }
 
-fn speak(sender: &EventSender, turn: Turn) {
+fn speak(sender: &EventSender, thought: String, turn: Turn) {
     let prompt_tokens = 30;
     sender.send(Event::Started { prompt_tokens, seed: 1 });
     let delta = |delta| sender.send(Event::Delta { choice: 0, delta });
+    delta(Delta::Reasoning { text: thought });
     let reason = match turn {
         Turn::Say(text) => {
             delta(Delta::Text { text: text.to_owned(), tokens: Vec::new() });

@@ -14,6 +14,8 @@ use crate::sampling::{TOP_LOGPROBS_MAX, share};
 
 /// The highest temperature that OpenAI's own service takes.
 const TEMPERATURE_MAX: f32 = 2.0;
+/// What asks for reasoning in the form in which clients without stored responses send it back.
+const INCLUDE_REASONING: &str = "reasoning.encrypted_content";
 /// What asks for log-probabilities.
 const INCLUDE_LOGPROBS: &str = "message.output_text.logprobs";
 
@@ -46,9 +48,9 @@ pub fn decode_response(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
         ..Sampling::default()
     };
     request.response_format = format(&fields, &mut ignored)?;
-    request.logprobs = logprobs(&fields, &mut ignored)?;
-    let has_logprobs = request.logprobs.is_some();
-    let form = Form { has_logprobs, repeats: repeats(&fields), ..Form::default() };
+    let mut form = Form { repeats: repeats(&fields), ..Form::default() };
+    request.logprobs = include(&fields, &mut form, &mut ignored)?;
+    form.has_logprobs = request.logprobs.is_some();
     let said_effort = fields.object("reasoning")?.is_some_and(|r| r.get("effort").is_some());
     let thinking_param = said_effort.then_some("reasoning.effort");
     let stream = fields.bool("stream")?.unwrap_or(false);
@@ -147,13 +149,18 @@ fn format(fields: &Fields<'_>, ignored: &mut Vec<String>) -> Result<ResponseForm
     }
 }
 
-/// Asked for by `include`, or by a number of alternatives.
-fn logprobs(fields: &Fields<'_>, ignored: &mut Vec<String>) -> Result<Option<usize>, FieldError> {
+/// Reads `include`. Log-probabilities are asked for by it, or by a number of alternatives.
+fn include(
+    fields: &Fields<'_>,
+    form: &mut Form,
+    ignored: &mut Vec<String>,
+) -> Result<Option<usize>, FieldError> {
     let count = fields.count("top_logprobs", 0..=TOP_LOGPROBS_MAX)?;
     let mut is_asked = count.is_some_and(|count| count > 0);
     for what in fields.strings("include")? {
         match what.as_str() {
             INCLUDE_LOGPROBS => is_asked = true,
+            INCLUDE_REASONING => form.sends_back_reasoning = true,
             _ => ignored.push(format!("include.{what}")),
         }
     }
