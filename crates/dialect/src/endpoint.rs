@@ -49,6 +49,8 @@ pub struct Form {
     pub has_logprobs: bool,
     /// Whether the text of the reasoning is left out.
     pub hides_reasoning: bool,
+    /// Whether reasoning is told a second time in a form that clients send back as it is.
+    pub sends_back_reasoning: bool,
     /// Parts of the request that the answer repeats.
     pub repeats: Map<String, Value>,
     /// How vectors are written.
@@ -236,4 +238,5 @@ impl From<Value> for Answer {
 }
 
 /// The endpoints that answer at once.
-pub const QUERIES: &[&[Query]] = &[anthropic::QUERIES, ollama::QUERIES, crate::tokens::QUERIES];
+pub const QUERIES: &[&[Query]] =
+    &[openai::QUERIES, anthropic::QUERIES, ollama::QUERIES, crate::tokens::QUERIES];

@@ -30,7 +30,7 @@ pub enum Error {
     },
     /// The prompt leaves no room for an answer.
     #[error(
-        "this model's context holds {context_length} tokens, \
+        "this model's maximum context length is {context_length} tokens, \
          but the prompt has {prompt_tokens}; please shorten it"
     )]
     ContextOverflow {

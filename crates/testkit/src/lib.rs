@@ -1,9 +1,11 @@
 //! What tests share: where test data lives, a visible "skipped" line, an HTTP client, a server
-//! guard, tool calls asked for and counted, small disks and users without rights. A dev-dependency only; nothing here is shipped.
+//! guard, tool calls asked for and counted, small disks and users without rights, packages of
+//! others that drive tests. A dev-dependency only; nothing here is shipped.
 
 pub mod calls;
 pub mod http;
 pub mod isolate;
+pub mod packages;
 pub mod places;
 pub mod process;
 

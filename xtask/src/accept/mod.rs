@@ -6,6 +6,7 @@ mod calls;
 mod determinism;
 mod drafts;
 mod equality;
+mod lm_eval;
 mod load;
 pub(crate) mod machine;
 mod memory;
@@ -13,6 +14,7 @@ mod peer;
 mod prefix;
 mod quality;
 pub(crate) mod record;
+mod sdk_suites;
 mod server;
 mod speed;
 mod start;
@@ -45,6 +47,10 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
             what is refused, two at once against one after the other
   calls     tool calls in every output format, read and validated, streamed and whole
             (--only glm for one format)
+  lm-eval   lm-evaluation-harness on a server, beside the same file in transformers (takes 6 GiB of
+            disk for torch unless --python names one)
+  sdk-suites
+            the test suites of the packages `openai` and `anthropic` against a scripted model
   adapters  what a LoRA adapter costs in decode
   start     time to the first token and peak memory
   determinism
@@ -63,6 +69,7 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
   --chunks N         chunks of 512 tokens that quality scores, at most the 298 of the
                      excerpt; the time it takes grows with them [default: 16]
   --text FILE        what quality scores [default: the excerpt in shared data]
+  --python PATH      a Python with what lm-eval needs [default: made under --models]
   --only WORD        only files whose names contain WORD
 ";
 
@@ -75,6 +82,7 @@ struct Context {
     threads: usize,
     chunks: usize,
     text: Option<PathBuf>,
+    python: Option<PathBuf>,
     only: Option<String>,
 }
 
@@ -88,7 +96,7 @@ struct Findings {
 /// A part of the acceptance: its name, its title in the record, the measurement.
 type Part = (&'static str, &'static str, fn(&Context) -> Result<Findings>);
 
-const PARTS: [Part; 14] = [
+const PARTS: [Part; 16] = [
     ("speed", "Speed", speed::run),
     ("together", "Several sequences together", speed::together),
     ("depth", "After a long context", speed::depth),
@@ -100,6 +108,8 @@ const PARTS: [Part; 14] = [
     ("equality", "Equality", equality::run),
     ("memory", "Several models in a budget of memory", memory::run),
     ("calls", "Tool calls", calls::run),
+    ("lm-eval", "lm-evaluation-harness", lm_eval::run),
+    ("sdk-suites", "Test suites of clients", sdk_suites::run),
     ("adapters", "Adapters", adapters::run),
     ("start", "Start and memory", start::run),
     ("determinism", "Determinism", determinism::run),
@@ -133,7 +143,7 @@ fn parse(args: &[String]) -> Result<(Context, Vec<Part>)> {
     let (mut freehold, mut peers, mut parts) = (None, Vec::new(), Vec::new());
     let mut models = testkit::repository_root().join("target/accept");
     let (mut rounds, mut threads, mut chunks) = (5, 2, 16);
-    let (mut text, mut only) = (None, None);
+    let (mut text, mut python, mut only) = (None, None, None);
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         if let Some(part) = PARTS.into_iter().find(|(name, ..)| name == arg) {
@@ -149,6 +159,7 @@ fn parse(args: &[String]) -> Result<(Context, Vec<Part>)> {
             "--threads" => threads = number(arg, value()?)?,
             "--chunks" => chunks = number(arg, value()?)?,
             "--text" => text = Some(PathBuf::from(value()?)),
+            "--python" => python = Some(PathBuf::from(value()?)),
             "--only" => only = Some(value()?.clone()),
             _ => bail!("unexpected `{arg}`\n\n{USAGE}"),
         }
@@ -163,7 +174,7 @@ fn parse(args: &[String]) -> Result<(Context, Vec<Part>)> {
         Some(path) => path,
         None => shell::build_freehold("release")?,
     };
-    Ok((Context { freehold, peers, models, rounds, threads, chunks, text, only }, parts))
+    Ok((Context { freehold, peers, models, rounds, threads, chunks, text, python, only }, parts))
 }
 
 fn number(flag: &str, text: &str) -> Result<usize> {
@@ -247,6 +258,7 @@ impl Context {
             threads: 1,
             chunks: 1,
             text: None,
+            python: None,
             only: None,
         }
     }

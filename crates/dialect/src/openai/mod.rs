@@ -22,6 +22,7 @@ pub use encode::{
 };
 pub use error::encode_error;
 pub(crate) use logprobs::chat_scores;
+pub(crate) use responses::QUERIES;
 pub use responses::{ResponseStream, decode_response, encode_response};
 pub use table::{CHAT_PARAMETERS, COMPLETION_PARAMETERS, RESPONSES_PARAMETERS};
 

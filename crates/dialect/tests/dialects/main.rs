@@ -6,6 +6,7 @@
 mod anthropic;
 mod events;
 mod fuzz;
+mod namespaces;
 mod ollama;
 mod responses;
 mod tables;

@@ -52,12 +52,7 @@ fn every_honoured_parameter_arrives() {
     assert_eq!(chat.thinking, Thinking::Effort(Effort::Low));
     let definition = r#"{"type":"function","function":{"name":"f","description":"d","strict":true,"parameters":{"z":1,"a":2}}}"#;
     assert_eq!(chat.tools[0].definition.to_string(), definition);
-    let ignored = [
-        "truncation",
-        "reasoning.summary",
-        "text.verbosity",
-        "include.reasoning.encrypted_content",
-    ];
+    let ignored = ["truncation", "reasoning.summary", "text.verbosity"];
     assert_eq!(decoded.ignored, ignored);
     assert_eq!(decoded.form.repeats["metadata"], json!({"k": "v"}));
     assert_eq!(decoded.form.repeats["truncation"], "disabled");

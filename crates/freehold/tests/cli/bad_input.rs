@@ -75,7 +75,7 @@ fn a_prompt_longer_than_the_context_is_refused() {
         freehold(home.path()).arg("run").arg(&model).arg(&prompt).args(["--context", "64"]),
         1,
     );
-    assert!(message.contains("context holds 64 tokens"), "{message}");
+    assert!(message.contains("context length is 64 tokens"), "{message}");
 }
 
 #[test]

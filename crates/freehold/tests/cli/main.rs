@@ -5,6 +5,7 @@ mod adapters;
 mod bad_input;
 mod bench;
 mod calls;
+mod clients;
 mod data;
 mod dialects;
 mod drafts;

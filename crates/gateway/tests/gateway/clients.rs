@@ -2,56 +2,37 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+
+use testkit::packages::{self, FRAMEWORKS, MODULES, SDKS, run};
 
 use crate::scripted::{config, start};
 
-/// What pip installs: the clients that people use, at versions that keep their interface.
-const CLIENTS: [&str; 3] = ["openai>=2,<4", "anthropic>=0.75,<3", "ollama>=0.6,<1"];
-
-/// A virtual environment with the clients, made once and kept under the build folder.
-fn python() -> Option<&'static Path> {
-    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
-    PYTHON.get_or_init(install).as_deref()
+/// A folder that is kept under the build folder.
+pub(crate) fn kept(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
-fn install() -> Option<PathBuf> {
-    let found = Command::new("python3").arg("--version").output();
-    if !found.is_ok_and(|output| output.status.success()) {
-        testkit::skipped("no python3 for the clients");
-        return None;
-    }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-clients");
-    let python = folder.join("bin/python");
-    let has_clients = |python: &Path| {
-        Command::new(python)
-            .args(["-c", "import openai, anthropic, ollama"])
-            .output()
-            .is_ok_and(|o| o.status.success())
-    };
-    if !has_clients(&python) {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(CLIENTS));
-    }
-    Some(python)
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway").join(name)
 }
 
 /// Runs a script of this folder with the server's address and a path behind it.
-fn drives(script: &str, path: &str) {
-    let Some(python) = python() else { return };
+fn drives(name: &str, path: &str) {
+    let Some(python) = packages::python(&kept("python-clients"), SDKS) else { return };
     let server = start(config());
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway").join(script);
-    run(Command::new(python).arg(script).arg(format!("http://{}{path}", server.address)));
+    run(Command::new(python).arg(script(name)).arg(format!("http://{}{path}", server.address)));
 }
 
-fn run(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+/// Runs a script of this folder with the server's address, in an empty folder that is its home.
+fn frameworks(name: &str) {
+    let Some(python) = packages::python(&kept("python-frameworks"), FRAMEWORKS) else { return };
+    let server = start(config());
+    let home = kept(&format!("home-of-{name}"));
+    std::fs::create_dir_all(&home).unwrap();
+    let address = format!("http://{}", server.address);
+    let mut command = Command::new(python);
+    command.arg(script(name)).arg(&address).current_dir(&home).env("HOME", &home);
+    run(command.env("LLM_USER_PATH", &home).env("OLLAMA_HOST", &address));
 }
 
 #[test]
@@ -74,26 +55,26 @@ fn the_ollama_client_works_unmodified() {
     drives("ollama_client.py", "");
 }
 
-/// An agent that others made, where its program is on this machine: it is large.
 #[test]
-fn an_agent_that_speaks_anthropics_interface_works_unmodified() {
-    let Some(agent) = std::env::var_os("FREEHOLD_CLAUDE_CODE") else {
-        testkit::skipped("FREEHOLD_CLAUDE_CODE does not say where the agent's program is");
-        return;
-    };
+fn litellm_works_unmodified_by_three_of_its_providers() {
+    frameworks("litellm_client.py");
+}
+
+#[test]
+fn langchain_works_unmodified() {
+    frameworks("langchain_client.py");
+}
+
+#[test]
+fn llm_works_unmodified() {
+    frameworks("llm_client.py");
+}
+
+#[test]
+fn the_clients_for_javascript_work_unmodified() {
+    let Some(modules) = packages::node(&kept("node-clients"), MODULES) else { return };
     let server = start(config());
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("agent-home");
-    std::fs::create_dir_all(&home).unwrap();
-    let mut command = Command::new(agent);
-    command
-        .args(["-p", "hi", "--model", "own/script", "--output-format", "json"])
-        .current_dir(&home)
-        .env("HOME", &home)
-        .env("ANTHROPIC_BASE_URL", format!("http://{}", server.address))
-        .env("ANTHROPIC_API_KEY", "none")
-        .env("ANTHROPIC_DEFAULT_HAIKU_MODEL", "own/script")
-        .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1");
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("You said: ") && said.contains('♥'), "{said}");
+    let mut command = Command::new("node");
+    command.arg(script("javascript_clients.cjs")).arg(format!("http://{}", server.address));
+    run(command.env("NODE_PATH", modules));
 }

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
+mod agents;
 mod clients;
 mod dialects;
 mod http;
 mod scripted;
+mod turns;

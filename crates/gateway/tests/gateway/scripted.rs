@@ -358,8 +358,16 @@ pub(crate) fn start(config: Config) -> Running {
 
 pub(crate) fn start_bound(bound: Bound) -> Running {
     let scripted = Scripted::default();
-    let (n_running, n_cancelled) =
-        (Arc::clone(&scripted.n_running), Arc::clone(&scripted.n_cancelled));
+    let counts = (Arc::clone(&scripted.n_running), Arc::clone(&scripted.n_cancelled));
+    start_over(bound, Arc::new(scripted), counts)
+}
+
+/// A server over anything that answers; the counts are those that it keeps.
+pub(crate) fn start_over(
+    bound: Bound,
+    generate: Arc<dyn Generate>,
+    (n_running, n_cancelled): (Arc<AtomicUsize>, Arc<AtomicUsize>),
+) -> Running {
     let address = bound.address();
     let (stop, stopped) = oneshot::channel::<()>();
     let thread = std::thread::spawn(move || {
@@ -369,7 +377,7 @@ pub(crate) fn start_bound(bound: Bound) -> Running {
             .build()
             .unwrap();
         let shutdown = async { drop(stopped.await) };
-        runtime.block_on(bound.serve(Arc::new(scripted), shutdown)).unwrap();
+        runtime.block_on(bound.serve(generate, shutdown)).unwrap();
     });
     Running { address, n_running, n_cancelled, stop: Some(stop), thread: Some(thread) }
 }

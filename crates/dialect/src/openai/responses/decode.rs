@@ -1,21 +1,21 @@
 //! Body to request.
 
 use serde_json::{Map, Value, json};
-use serve::{
-    Chat, Input, Message, Request, ResponseFormat, Role, Sampling, Thinking, Tool, ToolChoice,
-};
+use serve::{Chat, Input, Message, Request, ResponseFormat, Role, Sampling, Thinking, ToolChoice};
 
 use crate::body::parse_body;
 use crate::endpoint::{Decoded, Form};
 use crate::error::ApiError;
 use crate::fields::{FieldError, Fields};
 use crate::openai::common::{effort, ignored_parameters};
-use crate::openai::responses::items;
+use crate::openai::responses::{items, tools};
 use crate::openai::table::RESPONSES_PARAMETERS;
 use crate::sampling::{TOP_LOGPROBS_MAX, share};
 
 /// The highest temperature that OpenAI's own service takes.
 const TEMPERATURE_MAX: f32 = 2.0;
+/// What asks for reasoning in the form in which clients without stored responses send it back.
+const INCLUDE_REASONING: &str = "reasoning.encrypted_content";
 /// What asks for log-probabilities.
 const INCLUDE_LOGPROBS: &str = "message.output_text.logprobs";
 
@@ -34,7 +34,7 @@ pub fn decode_response(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
     items::read(&fields, &mut messages, &mut ignored)?;
     let chat = Chat {
         messages,
-        tools: tools(&fields)?,
+        tools: tools::read(&fields, &mut ignored)?,
         tool_choice: tool_choice(&fields)?,
         single_call: fields.bool("parallel_tool_calls")? == Some(false),
         thinking: thinking(&fields, &mut ignored)?,
@@ -48,9 +48,9 @@ pub fn decode_response(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
         ..Sampling::default()
     };
     request.response_format = format(&fields, &mut ignored)?;
-    request.logprobs = logprobs(&fields, &mut ignored)?;
-    let has_logprobs = request.logprobs.is_some();
-    let form = Form { has_logprobs, repeats: repeats(&fields), ..Form::default() };
+    let mut form = Form { repeats: repeats(&fields), ..Form::default() };
+    request.logprobs = include(&fields, &mut form, &mut ignored)?;
+    form.has_logprobs = request.logprobs.is_some();
     let said_effort = fields.object("reasoning")?.is_some_and(|r| r.get("effort").is_some());
     let thinking_param = said_effort.then_some("reasoning.effort");
     let stream = fields.bool("stream")?.unwrap_or(false);
@@ -85,28 +85,6 @@ fn repeats(fields: &Fields<'_>) -> Map<String, Value> {
         }
     }
     all
-}
-
-fn tools(fields: &Fields<'_>) -> Result<Vec<Tool>, FieldError> {
-    let mut tools = Vec::new();
-    for (index, value) in fields.array("tools")?.into_iter().flatten().enumerate() {
-        let tool = Fields::of(value, format!("tools[{index}]"))?;
-        let kind = tool.required_str("type")?;
-        if kind != "function" {
-            let param = tool.path("type");
-            let message = format!(
-                "{param}: a tool of type {kind:?} is not supported: the server runs no tools"
-            );
-            return Err(FieldError::new(param, message));
-        }
-        let name = tool.required_str("name")?.to_owned();
-        // As templates expect it: what describes the function stands inside.
-        let mut function = tool.object.clone();
-        function.shift_remove("type");
-        let definition = json!({"type": "function", "function": function});
-        tools.push(Tool { name, definition });
-    }
-    Ok(tools)
 }
 
 fn tool_choice(fields: &Fields<'_>) -> Result<ToolChoice, FieldError> {
@@ -171,13 +149,18 @@ fn format(fields: &Fields<'_>, ignored: &mut Vec<String>) -> Result<ResponseForm
     }
 }
 
-/// Asked for by `include`, or by a number of alternatives.
-fn logprobs(fields: &Fields<'_>, ignored: &mut Vec<String>) -> Result<Option<usize>, FieldError> {
+/// Reads `include`. Log-probabilities are asked for by it, or by a number of alternatives.
+fn include(
+    fields: &Fields<'_>,
+    form: &mut Form,
+    ignored: &mut Vec<String>,
+) -> Result<Option<usize>, FieldError> {
     let count = fields.count("top_logprobs", 0..=TOP_LOGPROBS_MAX)?;
     let mut is_asked = count.is_some_and(|count| count > 0);
     for what in fields.strings("include")? {
         match what.as_str() {
             INCLUDE_LOGPROBS => is_asked = true,
+            INCLUDE_REASONING => form.sends_back_reasoning = true,
             _ => ignored.push(format!("include.{what}")),
         }
     }

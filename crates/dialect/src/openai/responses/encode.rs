@@ -5,6 +5,7 @@ use serve::{Choice, FinishReason, Reply, Span, Usage};
 
 use crate::endpoint::{CallMeta, Form};
 use crate::openai::logprobs::chat_scores;
+use crate::openai::responses::{reasoning, tools};
 
 /// The body of a whole answer.
 #[must_use]
@@ -118,30 +119,50 @@ fn item_with(
             "role": "assistant",
             "content": [part(choice, form, place)?],
         }),
-        Span::Reasoning(_) => json!({
-            "id": id,
-            "type": "reasoning",
-            "summary": [],
-            "content": [part(choice, form, place)?],
-            "status": status,
-        }),
+        Span::Reasoning(range) => {
+            let mut item = json!({
+                "id": id,
+                "type": "reasoning",
+                "summary": [],
+                "content": [part(choice, form, place)?],
+                "status": status,
+            });
+            if form.sends_back_reasoning {
+                let text = choice.reasoning.get(range.clone())?;
+                item["encrypted_content"] = json!(reasoning::sent_back(text));
+            }
+            item
+        }
         Span::ToolCall(index) => {
             let call = choice.tool_calls.get(*index)?;
-            json!({
+            let (namespace, name) = tools::split(&call.name, form);
+            let mut item = json!({
                 "id": id,
                 "type": "function_call",
                 "call_id": call.id,
-                "name": call.name,
+                "name": name,
                 "arguments": call.arguments,
                 "status": status,
-            })
+            });
+            if let Some(namespace) = namespace {
+                item["namespace"] = json!(namespace);
+            }
+            item
         }
     })
 }
 
 /// The item at a place when it begins.
-pub(crate) fn begun_item(meta: &CallMeta, choice: &Choice, place: usize) -> Option<Value> {
-    let mut item = item_with(meta, choice, &Form::default(), place, "in_progress")?;
+pub(crate) fn begun_item(
+    meta: &CallMeta,
+    choice: &Choice,
+    form: &Form,
+    place: usize,
+) -> Option<Value> {
+    let mut item = item_with(meta, choice, form, place, "in_progress")?;
+    if form.sends_back_reasoning && item["type"] == "reasoning" {
+        item["encrypted_content"] = json!(reasoning::sent_back(""));
+    }
     let empty = match &choice.order[place] {
         Span::Text(_) | Span::Reasoning(_) => ("content", json!([])),
         Span::ToolCall(_) => ("arguments", json!("")),

@@ -4,6 +4,7 @@ use serde_json::Value;
 use serve::{Message, Part, Role, ToolCall, ToolResult};
 
 use crate::fields::{FieldError, Fields};
+use crate::openai::responses::{reasoning, tools};
 
 /// Reads `input`, a text or a list of items, and appends its turns.
 pub(crate) fn read(
@@ -35,11 +36,11 @@ fn read_item(
 ) -> Result<(), FieldError> {
     match item.str("type")?.unwrap_or("message") {
         "message" => message(item, messages),
-        "reasoning" => reasoning(item, messages, ignored),
+        "reasoning" => read_reasoning(item, messages, ignored),
         "function_call" => {
             let call = ToolCall {
                 id: item.required_str("call_id")?.to_owned(),
-                name: item.required_str("name")?.to_owned(),
+                name: tools::called_name(item)?,
                 arguments: item.required_str("arguments")?.to_owned(),
             };
             assistant(messages).content.push(Part::ToolCall(call));
@@ -138,8 +139,9 @@ fn output(item: &Fields<'_>) -> Result<String, FieldError> {
     Ok(texts.join("\n"))
 }
 
-/// The reasoning itself where it is there, else its summary.
-fn reasoning(
+/// The reasoning itself where it is there, else its summary, else what an answer of ours had for
+/// being sent back.
+fn read_reasoning(
     item: &Fields<'_>,
     messages: &mut Vec<Message>,
     ignored: &mut Vec<String>,
@@ -155,11 +157,17 @@ fn reasoning(
             break;
         }
     }
-    if texts.is_empty() {
-        // What is encrypted can be read by the server alone that wrote it.
-        if item.get("encrypted_content").is_some() {
-            ignored.push("input[].encrypted_content".to_owned());
+    let sealed = item.str("encrypted_content")?;
+    if texts.is_empty()
+        && let Some(sealed) = sealed
+    {
+        match reasoning::read(sealed) {
+            Some(text) => texts.push(text),
+            // What another server encrypted can be read by that server alone.
+            None => ignored.push("input[].encrypted_content".to_owned()),
         }
+    }
+    if texts.iter().all(|text| text.is_empty()) {
         return Ok(());
     }
     assistant(messages).content.push(Part::Reasoning(texts.join("\n")));

@@ -10,6 +10,7 @@ use crate::openai::responses::encode::{
     State, begun_item, encode_response, incomplete_reason, item, item_id, part, response, scores,
     text_part,
 };
+use crate::openai::responses::tools;
 use crate::sse;
 
 /// The stream of a response.
@@ -67,7 +68,7 @@ impl ResponseStream {
         let place = self.n_begun;
         self.n_begun += 1;
         let (Some(span), Some(choice)) = (self.span(place), self.choice()) else { return };
-        let item = begun_item(&self.meta, choice, place);
+        let item = begun_item(&self.meta, choice, &self.form, place);
         let added = json!({"output_index": place, "item": item});
         self.event("response.output_item.added", added, out);
         let part = match span {
@@ -101,7 +102,7 @@ impl ResponseStream {
             }
             Span::ToolCall(index) => {
                 let call = choice.tool_calls.get(*index);
-                let name = call.map(|call| &call.name);
+                let name = call.map(|call| tools::split(&call.name, &self.form).1);
                 let arguments = call.map(|call| &call.arguments);
                 let rest = json!({"name": name, "arguments": arguments});
                 ("response.function_call_arguments.done", rest)
