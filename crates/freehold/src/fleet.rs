@@ -11,7 +11,7 @@ use crate::texts::Texts;
 use crate::wiring::{self, How, Names, Served};
 use anyhow::{Context as _, Result, bail, ensure};
 use hub::{Home, LocalModel, Manifest, ModelKey};
-use serve::{Admit, Admitted, Description, Entry, Loader, Local, Name, Request, Reservation};
+use serve::{Admit, Admitted, Description, EngineGauges, Entry, Loader, Local, Name, Request, Reservation};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -63,6 +63,10 @@ impl Admit for Resident {
     fn describe(&self) -> Description {
         let Some(local) = &self.local else { unreachable!("taken when it is dropped") };
         local.describe()
+    }
+
+    fn gauges(&self) -> Option<Arc<EngineGauges>> {
+        self.local.as_ref().and_then(Admit::gauges)
     }
 }
 

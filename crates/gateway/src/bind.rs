@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use observe::Telemetry;
 use serve::Generate;
 
 use crate::config::Config;
@@ -59,6 +60,7 @@ pub struct Bound {
     pub(crate) config: Config,
     pub(crate) listener: TcpListener,
     pull: Option<Arc<dyn Pull>>,
+    telemetry: Option<Arc<Telemetry>>,
     address: SocketAddr,
 }
 
@@ -80,7 +82,7 @@ pub fn bind(config: Config) -> Result<Bound, GatewayError> {
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    Ok(Bound { config, listener, pull: None, address })
+    Ok(Bound { config, listener, pull: None, telemetry: None, address })
 }
 
 impl Bound {
@@ -96,6 +98,13 @@ impl Bound {
         Self { pull: Some(pull), ..self }
     }
 
+    /// The same server, which tells `telemetry` of what it does. Without it `/metrics` has the
+    /// counts, and nothing is logged, kept or exported.
+    #[must_use]
+    pub fn with_telemetry(self, telemetry: Arc<Telemetry>) -> Self {
+        Self { telemetry: Some(telemetry), ..self }
+    }
+
     /// Answers until `shutdown` is ready, then lets answers under way end within the drain time.
     ///
     /// # Errors
@@ -108,8 +117,14 @@ impl Bound {
         let address = self.address;
         let listener = tokio::net::TcpListener::from_std(self.listener)
             .map_err(|source| GatewayError::Io { address, source })?;
-        let router = routes::router(&self.config, generate, self.pull);
-        connections::run(listener, router, &self.config, shutdown).await;
+        let telemetry = match self.telemetry {
+            Some(telemetry) => telemetry,
+            None => Telemetry::start(Vec::new(), Vec::new())
+                .map(Arc::new)
+                .map_err(|source| GatewayError::Io { address, source })?,
+        };
+        let router = routes::router(&self.config, generate, self.pull, &telemetry);
+        connections::run(listener, router, &self.config, &telemetry, shutdown).await;
         Ok(())
     }
 }

@@ -8,9 +8,11 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use dialect::{ApiError, CallMeta, Decoded, Dialect, Endpoint, Form};
+use ::observe::Exchange;
 use serve::{Event, Events, Generate, Input, Reply};
 
 use crate::config::Config;
+use crate::observe;
 use crate::respond;
 use crate::stream::EventBody;
 
@@ -38,7 +40,10 @@ pub(crate) async fn answer(
 ) -> Result<Response, ApiError> {
     let id = format!("{}{request_id}", endpoint.id_prefix);
     // Parsing, rendering and tokenizing compute, so they leave the threads that serve sockets.
-    let accepted = respond::computed(move || accept(endpoint, &id, &body, &*generate)).await?;
+    let exchange = observe::current();
+    let accepted =
+        respond::computed(move || accept(endpoint, &id, &body, &*generate, exchange.as_ref()));
+    let accepted = accepted.await?;
     let Accepted { meta, form, stream, ignored, loads_only, mut events } = accepted;
     let mut response = if loads_only {
         fold(&mut events).await?;
@@ -67,6 +72,7 @@ fn accept(
     id: &str,
     body: &[u8],
     generate: &dyn Generate,
+    exchange: Option<&Arc<Exchange>>,
 ) -> Result<Accepted, ApiError> {
     let Decoded { mut request, stream, form, mut ignored, thinking_param, loads_only } =
         (endpoint.decode)(body, id)?;
@@ -87,7 +93,7 @@ fn accept(
         request.input = Input::Tokens(vec![0]);
         request.max_tokens = Some(0);
     }
-    let events = generate.submit(request)?;
+    let events = observe::submit(generate, request, exchange)?;
     Ok(Accepted { meta, form, stream, ignored, loads_only, events })
 }
 

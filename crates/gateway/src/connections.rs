@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
+use observe::Telemetry;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -24,6 +25,7 @@ pub(crate) async fn run(
     listener: TcpListener,
     router: Router,
     config: &Config,
+    telemetry: &Telemetry,
     shutdown: impl Future<Output = ()>,
 ) {
     let places = Arc::new(Semaphore::new(config.connections_max));
@@ -39,9 +41,10 @@ pub(crate) async fn run(
         };
         let Some((stream, place)) = accepted else { continue };
         let (router, config, stopping) = (router.clone(), config.clone(), stopping.clone());
+        let connected = telemetry.connected();
         connections.spawn(async move {
             connection(stream, router, &config, stopping).await;
-            drop(place);
+            drop((place, connected));
         });
     }
     drop(listener);

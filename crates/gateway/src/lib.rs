@@ -8,6 +8,7 @@ mod body;
 mod call;
 mod config;
 mod connections;
+mod observe;
 mod pull;
 mod respond;
 mod routes;

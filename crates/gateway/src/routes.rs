@@ -10,12 +10,14 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use dialect::{ApiError, Dialect, ENDPOINTS, Endpoint, QUERIES, Query, anthropic, openai};
+use ::observe::Telemetry;
 use serde_json::json;
 use serve::{Generate, ModelCard};
 
 use crate::body;
 use crate::call::answer;
 use crate::config::Config;
+use crate::observe;
 use crate::pull::{Pull, Pulls};
 use crate::respond::{self, RequestId, RequestIds};
 use crate::site;
@@ -33,13 +35,18 @@ pub(crate) fn router(
     config: &Config,
     generate: Arc<dyn Generate>,
     pull: Option<Arc<dyn Pull>>,
+    telemetry: &Arc<Telemetry>,
 ) -> Router {
     let is_loopback = config.address.ip().is_loopback();
     let gateway = Gateway { config: Arc::new(config.clone()), generate, pulls: Pulls::new(pull) };
     let ids = Arc::new(RequestIds::new());
+    telemetry.know(&gateway.generate.names());
+    let (counted, read) = (Arc::clone(telemetry), Arc::clone(telemetry));
+    let metrics = move |State(gateway): State<Gateway>| observe::metrics(read, gateway.generate);
     let mut router = Router::new()
         .route("/", get(home))
         .route("/health", get(health))
+        .route("/metrics", get(metrics))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
         .route("/api/pull", post(pull_model));
@@ -56,6 +63,7 @@ pub(crate) fn router(
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(move |request, next| of_this_site(is_loopback, request, next)))
+        .layer(from_fn(move |request, next| observe::layer(Arc::clone(&counted), request, next)))
         .layer(from_fn(move |request, next| respond::identify(Arc::clone(&ids), request, next)))
         .with_state(gateway)
 }

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::event::{Delta, Event};
+use crate::watch::Watched;
 
 /// Events that wait for the reader before they are merged.
 pub const EVENTS_MAX: usize = 64;
@@ -50,7 +51,8 @@ impl Shared {
 #[must_use]
 pub fn channel() -> (EventSender, Events) {
     let shared = Arc::new(Shared::default());
-    (EventSender { shared: Arc::clone(&shared), held: Held(None) }, Events { shared })
+    let sender = EventSender { shared: Arc::clone(&shared), held: Held(None) };
+    (sender, Events { shared, watched: Watched::default() })
 }
 
 /// The engine's end; dropping it ends the stream.
@@ -113,18 +115,23 @@ impl Drop for EventSender {
 #[derive(Debug)]
 pub struct Events {
     shared: Arc<Shared>,
+    /// Hears of what is read.
+    watched: Watched,
 }
 
 impl Events {
+    /// The same events, of which `watched` hears as they are read.
+    pub(crate) fn watched_by(mut self, watched: Watched) -> Self {
+        self.watched = watched;
+        self
+    }
+
     /// The next event, waited for; `None` after the last.
     pub fn recv(&mut self) -> Option<Event> {
         let mut queue = self.shared.lock();
         loop {
-            if let Some(event) = queue.events.pop_front() {
-                return Some(event);
-            }
-            if queue.is_ended {
-                return None;
+            if let Some(next) = self.pop(&mut queue) {
+                return next;
             }
             queue = self.shared.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
@@ -138,11 +145,8 @@ impl Events {
         let deadline = Instant::now() + timeout;
         let mut queue = self.shared.lock();
         loop {
-            if let Some(event) = queue.events.pop_front() {
-                return Ok(Some(event));
-            }
-            if queue.is_ended {
-                return Ok(None);
+            if let Some(next) = self.pop(&mut queue) {
+                return Ok(next);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -156,14 +160,21 @@ impl Events {
     /// The next event for an async reader, which is woken when there is one.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
         let mut queue = self.shared.lock();
-        if let Some(event) = queue.events.pop_front() {
-            return Poll::Ready(Some(event));
-        }
-        if queue.is_ended {
-            return Poll::Ready(None);
+        if let Some(next) = self.pop(&mut queue) {
+            return Poll::Ready(next);
         }
         queue.waker = Some(context.waker().clone());
         Poll::Pending
+    }
+
+    /// The next event or the end of the stream, if either is there.
+    fn pop(&self, queue: &mut Queue) -> Option<Option<Event>> {
+        let next = queue.events.pop_front();
+        if next.is_none() && !queue.is_ended {
+            return None;
+        }
+        self.watched.read(next.as_ref());
+        Some(next)
     }
 }
 

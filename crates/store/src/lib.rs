@@ -8,11 +8,13 @@
 //!
 //! Each kind of thing is a module with its tables in `schema/` and its methods on [`Store`].
 
+mod calls;
 mod error;
 mod readers;
 mod schema;
 mod store;
 mod writer;
 
+pub use calls::{CallRow, CallSum, CallTokens};
 pub use error::StoreError;
 pub use store::Store;

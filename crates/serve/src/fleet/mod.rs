@@ -6,6 +6,7 @@
 //! other models' answers nor those who ask wait for them; one more thread unloads and keeps time.
 
 mod residency;
+mod tally;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,12 +19,14 @@ use crate::clock::Clock;
 use crate::details::{Description, ModelDetails, TextDetails, WeightDetails};
 use crate::error::Error;
 use crate::event::Event;
-use crate::generate::{Admit, Generate, ModelCard, Residence};
+use crate::generate::{Admit, Generate, Listed, ModelCard, Residence};
 use crate::request::{Input, Request};
+use crate::status::{MemoryStatus, Status};
 use crate::text_model::TextModel;
 
 pub use residency::Rules;
 use residency::{Action, Arrival, MemberId, Refusal, Residency, State, WaiterId};
+use tally::Tally;
 
 /// How often those who wait are asked whether their clients are still there.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -111,6 +114,8 @@ struct Inside {
     residency: Residency,
     loaded: Vec<Option<Arc<dyn Admit>>>,
     waiting: HashMap<WaiterId, Waiting>,
+    /// What is told of each member, which outlives its model.
+    tallies: Vec<Tally>,
     is_stopping: bool,
 }
 
@@ -150,6 +155,7 @@ impl Fleet {
             residency: Residency::new(rules, count),
             loaded: (0..count).map(|_| None).collect(),
             waiting: HashMap::new(),
+            tallies: (0..count).map(|_| Tally::default()).collect(),
             is_stopping: false,
         };
         let shared = Arc::new(Shared {
@@ -205,6 +211,28 @@ impl Generate for Fleet {
         names.map(|name| name.id.clone()).collect()
     }
 
+    fn resolve(&self, name: &str) -> Option<Listed> {
+        let member = *self.shared.by_name.get(name)?;
+        let id = self.shared.listed(member, name)?.id.clone();
+        let base = self.shared.name(member);
+        Some(Listed { base: (id != base).then_some(base), id })
+    }
+
+    fn status(&self) -> Status {
+        let shared = &self.shared;
+        let inside = shared.lock();
+        let model = |id| {
+            let is_loaded = matches!(inside.residency.state(id), State::Ready);
+            let waits = |waiting: &&Waiting| shared.by_name.get(&waiting.request.model) == Some(&id);
+            let waiting_for_load = inside.waiting.values().filter(waits).count();
+            inside.tallies[id].status(shared.name(id), is_loaded, waiting_for_load)
+        };
+        let models = (0..shared.members.len()).map(model).collect();
+        let (reserved_bytes, budget_bytes) =
+            (inside.residency.reserved(), inside.residency.budget());
+        Status { models, memory: Some(MemoryStatus { reserved_bytes, budget_bytes }) }
+    }
+
     fn details(&self, model: &str) -> Result<ModelDetails, Error> {
         let shared = &self.shared;
         let id = shared.find(model)?;
@@ -216,8 +244,7 @@ impl Generate for Fleet {
                 about.get_or_init(|| (weights, text.details())).clone()
             }
         };
-        let is = |name: &&Name| name.id == model || name.aliases.iter().any(|a| a == model);
-        let name = entry.names.iter().find(is).map_or_else(|| shared.name(id), |n| n.id.clone());
+        let name = shared.listed(id, model).map_or_else(|| shared.name(id), |n| n.id.clone());
         let context_length = shared.plan(id).map_or(0, |plan| plan.context_length);
         Ok(ModelDetails { id: name, created: entry.created, context_length, weights, text })
     }
@@ -305,6 +332,12 @@ impl Shared {
             Error::UnknownModel { model: model.to_owned(), available }
         };
         self.by_name.get(model).copied().ok_or_else(unknown)
+    }
+
+    /// The listed name, of a model or of one with an adapter, that `name` means.
+    fn listed(&self, id: MemberId, name: &str) -> Option<&Name> {
+        let is = |listed: &&Name| listed.id == name || listed.aliases.iter().any(|a| a == name);
+        self.members[id].entry.names.iter().find(is)
     }
 
     /// The name of a model without an adapter.
@@ -415,7 +448,9 @@ impl Shared {
             }
             Deed::Unload(id, model) => {
                 drop(model);
-                self.lock().residency.unloaded(id);
+                let mut inside = self.lock();
+                inside.residency.unloaded(id);
+                inside.tallies[id].unloads += 1;
             }
             Deed::Begin(id, model, waiting) => self.begin_all(id, model, waiting),
             Deed::Refuse(waiting, refusal) => {
@@ -429,7 +464,10 @@ impl Shared {
     /// Loads a model whose memory is reserved, and reports.
     fn load(&self, id: MemberId) -> Result<(), String> {
         *self.described.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let begun = self.clock.now();
         let loaded = guarded(|| self.members[id].entry.loader.load());
+        let took = self.clock.now().saturating_sub(begun);
+        self.lock().tallies[id].tried(loaded.as_deref().ok(), took);
         let outcome = loaded.as_ref().map(|_| ()).map_err(Clone::clone);
         self.report(id, loaded);
         outcome
