@@ -11,7 +11,9 @@ use crate::texts::Texts;
 use crate::wiring::{self, How, Names, Served};
 use anyhow::{Context as _, Result, bail, ensure};
 use hub::{Home, LocalModel, Manifest, ModelKey};
-use serve::{Admit, Admitted, Description, EngineGauges, Entry, Loader, Local, Name, Request, Reservation};
+use serve::{
+    Admit, Admitted, Description, EngineGauges, Entry, Loader, Local, Name, Request, Reservation,
+};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

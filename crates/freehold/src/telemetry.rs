@@ -37,6 +37,11 @@ pub(crate) fn log(args: &Observing) {
     } else {
         lines.init();
     }
+    // What a panic says may quote what was asked; where it happened does not.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, thread = std::thread::current().name(), "a panic");
+    }));
 }
 
 /// Starts all that is to be told, of a server at `address`.

@@ -4,9 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
-use observe::Telemetry;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use observe::Telemetry;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ::observe::Telemetry;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Path, Request, State};
@@ -10,7 +11,6 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use dialect::{ApiError, Dialect, ENDPOINTS, Endpoint, QUERIES, Query, anthropic, openai};
-use ::observe::Telemetry;
 use serde_json::json;
 use serve::{Generate, ModelCard};
 

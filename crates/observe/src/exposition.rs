@@ -51,8 +51,7 @@ impl Page {
     /// A histogram of the family that was begun last.
     pub(crate) fn histogram(&mut self, name: &str, labels: &[Label<'_>], read: &Snapshot) {
         for (bound, count) in &read.buckets {
-            let bound =
-                if bound.is_infinite() { "+Inf".to_owned() } else { format!("{bound:?}") };
+            let bound = if bound.is_infinite() { "+Inf".to_owned() } else { format!("{bound:?}") };
             self.line(name, "_bucket", labels, Some(("le", &bound)), count);
         }
         self.line(name, "_sum", labels, None, read.sum);

@@ -90,8 +90,7 @@ impl OtlpOptions {
             return Err(OtlpError::Url { url });
         }
         let either = |traces: &str, all: &str| set(traces).or_else(|| set(all));
-        let protocol =
-            either("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL");
+        let protocol = either("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL");
         // Who speaks the binary form over HTTP takes the JSON form at the same address.
         if let Some(other) = protocol.filter(|p| p != "http/json" && p != "http/protobuf") {
             return Err(OtlpError::Protocol(other));
@@ -112,7 +111,11 @@ impl OtlpOptions {
             headers: list("OTEL_EXPORTER_OTLP_HEADERS", headers.as_deref())?,
             resource,
             timeout: millis("OTEL_EXPORTER_OTLP_TIMEOUT", timeout.as_deref(), 10_000)?,
-            delay: millis("OTEL_BSP_SCHEDULE_DELAY", set("OTEL_BSP_SCHEDULE_DELAY").as_deref(), 5_000)?,
+            delay: millis(
+                "OTEL_BSP_SCHEDULE_DELAY",
+                set("OTEL_BSP_SCHEDULE_DELAY").as_deref(),
+                5_000,
+            )?,
             address: None,
         }))
     }
@@ -201,7 +204,10 @@ mod tests {
         let url = |read: Result<Option<OtlpOptions>, OtlpError>| {
             read.expect("it makes sense").map(|options| options.url)
         };
-        assert_eq!(url(read(Some("http://mine"), &[given])).as_deref(), Some("http://mine/v1/traces"));
+        assert_eq!(
+            url(read(Some("http://mine"), &[given])).as_deref(),
+            Some("http://mine/v1/traces")
+        );
         assert_eq!(url(read(None, &[given])).as_deref(), Some("https://other/x"));
         assert_eq!(url(read(None, &[])), None);
         assert_eq!(url(read(None, &[given, ("OTEL_SDK_DISABLED", "true")])), None);

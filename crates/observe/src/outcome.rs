@@ -22,6 +22,17 @@ pub(crate) fn reason(reason: &FinishReason) -> &'static str {
     }
 }
 
+/// The same in the words that OpenAI's interface made common.
+pub(crate) fn common_reason(reason: &FinishReason) -> &'static str {
+    match reason {
+        FinishReason::EndOfTurn | FinishReason::StopString(_) | FinishReason::StopToken(_) => {
+            "stop"
+        }
+        FinishReason::MaxTokens | FinishReason::ContextLength => "length",
+        FinishReason::ToolCalls => "tool_calls",
+    }
+}
+
 /// What went wrong, as a code: messages may quote the request.
 pub(crate) fn error(outcome: &Outcome) -> Option<&'static str> {
     match outcome {

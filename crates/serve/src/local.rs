@@ -21,8 +21,8 @@ use crate::generate::{Admit, Admitted, Generate, Listed, ModelCard};
 use crate::prompt::prompt_tokens;
 use crate::request::{Input, Request};
 use crate::rules::{Compiler, Held};
-use crate::status::{EngineGauges, ModelStatus, Status};
 use crate::sampling::{Breakers, Sampling};
+use crate::status::{EngineGauges, ModelStatus, Status};
 use crate::text_model::{ChatTokens, TextModel};
 use crate::worker::{Accepted, Command, Worker};
 

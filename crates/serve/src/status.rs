@@ -74,8 +74,7 @@ impl EngineGauges {
     /// Replaces what is read.
     pub(crate) fn publish(&self, status: &EngineStatus) {
         let blocks = status.blocks.unwrap_or(Blocks { total: 0, free: 0, cached: 0 });
-        let (total, free, cached) =
-            (blocks.total as u64, blocks.free as u64, blocks.cached as u64);
+        let (total, free, cached) = (blocks.total as u64, blocks.free as u64, blocks.cached as u64);
         let levels = [status.running, status.waiting, total, free, cached];
         for (cell, value) in self.levels.iter().zip(levels) {
             cell.store(value, Ordering::Relaxed);
@@ -108,8 +107,7 @@ impl EngineGauges {
         let load = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
         let [running, waiting, total, free, cached] =
             std::array::from_fn(|at| load(&self.levels[at]));
-        let blocks =
-            Blocks { total: total as usize, free: free as usize, cached: cached as usize };
+        let blocks = Blocks { total: total as usize, free: free as usize, cached: cached as usize };
         EngineStatus {
             running,
             waiting: waiting + load(&self.sent),

@@ -11,6 +11,7 @@ mod drafts;
 #[cfg(target_os = "linux")]
 mod faults;
 mod models;
+mod observe;
 mod packed;
 mod prefixes;
 mod real_model;

@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 use crate::scripted::{config, start};
 
 /// What pip installs: the clients that people use, at versions that keep their interface.
-const CLIENTS: [&str; 3] = ["openai>=2,<4", "anthropic>=0.75,<3", "ollama>=0.6,<1"];
+const CLIENTS: [&str; 4] =
+    ["openai>=2,<4", "anthropic>=0.75,<3", "ollama>=0.6,<1", "prometheus-client>=0.20,<1"];
 
 /// A virtual environment with the clients, made once and kept under the build folder.
 fn python() -> Option<&'static Path> {
@@ -25,7 +26,7 @@ fn install() -> Option<PathBuf> {
     let python = folder.join("bin/python");
     let has_clients = |python: &Path| {
         Command::new(python)
-            .args(["-c", "import openai, anthropic, ollama"])
+            .args(["-c", "import openai, anthropic, ollama, prometheus_client"])
             .output()
             .is_ok_and(|o| o.status.success())
     };
@@ -67,6 +68,11 @@ fn the_openai_client_works_unmodified_with_responses() {
 #[test]
 fn the_anthropic_client_works_unmodified() {
     drives("anthropic_client.py", "");
+}
+
+#[test]
+fn prometheus_reads_the_metrics() {
+    drives("metrics_client.py", "");
 }
 
 #[test]

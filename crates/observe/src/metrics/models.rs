@@ -192,16 +192,12 @@ const ENGINES: &[EngineFamily] = &[
         "Times that an answer gave up its blocks and was computed anew.",
         |model| Some(model.engine.stats.preempted as f64),
     ),
-    counter(
-        &["vllm:spec_decode_num_drafts_total"],
-        "Drafts that were checked.",
-        |model| Some(model.engine.stats.drafts as f64),
-    ),
-    counter(
-        &["vllm:spec_decode_num_draft_tokens_total"],
-        "Tokens that were drafted.",
-        |model| Some(model.engine.stats.drafted_tokens as f64),
-    ),
+    counter(&["vllm:spec_decode_num_drafts_total"], "Drafts that were checked.", |model| {
+        Some(model.engine.stats.drafts as f64)
+    }),
+    counter(&["vllm:spec_decode_num_draft_tokens_total"], "Tokens that were drafted.", |model| {
+        Some(model.engine.stats.drafted_tokens as f64)
+    }),
     counter(
         &["vllm:spec_decode_num_accepted_tokens_total"],
         "Drafted tokens that were right.",
@@ -228,11 +224,9 @@ const ENGINES: &[EngineFamily] = &[
         "Blocks that the prefix cache gave up.",
         |model| Some(model.engine.stats.evicted_blocks as f64),
     ),
-    counter(
-        &["freehold_prefix_saved_blocks_total"],
-        "Blocks that were saved to disk.",
-        |model| Some(model.engine.stats.saved_blocks as f64),
-    ),
+    counter(&["freehold_prefix_saved_blocks_total"], "Blocks that were saved to disk.", |model| {
+        Some(model.engine.stats.saved_blocks as f64)
+    }),
     counter(
         &["freehold_prefix_loaded_tokens_total"],
         "Prompt tokens that came from disk.",
@@ -260,9 +254,10 @@ const FLEET: &[EngineFamily] = &[
 ];
 
 fn usage(engine: &EngineStatus) -> f64 {
-    engine.blocks.filter(|blocks| blocks.total > 0).map_or(0.0, |blocks| {
-        blocks.held() as f64 / blocks.total as f64
-    })
+    engine
+        .blocks
+        .filter(|blocks| blocks.total > 0)
+        .map_or(0.0, |blocks| blocks.held() as f64 / blocks.total as f64)
 }
 
 fn labels(model: &str) -> [Label<'_>; 2] {
@@ -287,7 +282,11 @@ pub(super) fn write_fleet(page: &mut Page, status: &Status) {
     write_families(page, FLEET, status);
     let Some(memory) = status.memory else { return };
     let gauges = [
-        ("freehold_memory_planned_bytes", "Memory that models take by plan.", memory.reserved_bytes),
+        (
+            "freehold_memory_planned_bytes",
+            "Memory that models take by plan.",
+            memory.reserved_bytes,
+        ),
         ("freehold_memory_budget_bytes", "Memory that models may take.", memory.budget_bytes),
     ];
     for (name, help, value) in gauges {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::exchange::Entry;
 use crate::exposition::{Kind, Page};
-use crate::histogram::{HTTP, Histogram};
+use crate::histogram::{HTTP, Histogram, Snapshot};
 
 /// Most routes that are told apart: more than there are.
 const ROUTES_MAX: usize = 256;
@@ -29,6 +29,15 @@ struct RouteMetrics {
     /// By method and status.
     requests: BTreeMap<(&'static str, u16), u64>,
     seconds: Histogram,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+/// A route at a moment.
+struct RouteSnapshot {
+    route: String,
+    requests: Vec<(&'static str, u16, u64)>,
+    seconds: Snapshot,
     bytes_in: u64,
     bytes_out: u64,
 }
@@ -73,11 +82,11 @@ impl ServerMetrics {
 
     /// Writes the families, and `gauges`: name, help and value of what others count.
     pub(super) fn write(&self, page: &mut Page, gauges: &[(&str, &str, u64)]) {
-        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let routes = self.routes();
         let name = "freehold_http_requests_total";
         page.family(name, Kind::Counter, "HTTP requests that were answered.");
-        for (route, metrics) in routes.iter() {
-            for ((method, status), count) in &metrics.requests {
+        for RouteSnapshot { route, requests, .. } in &routes {
+            for (method, status, count) in requests {
                 let status = status.to_string();
                 let labels = [("route", route.as_str()), ("method", *method), ("status", &status)];
                 page.sample(name, &labels, count);
@@ -85,22 +94,34 @@ impl ServerMetrics {
         }
         let name = "freehold_http_request_seconds";
         page.family(name, Kind::Histogram, "From the head of a request to the end of its answer.");
-        for (route, metrics) in routes.iter() {
-            page.histogram(name, &[("route", route)], &metrics.seconds.read());
+        for RouteSnapshot { route, seconds, .. } in &routes {
+            page.histogram(name, &[("route", route)], seconds);
         }
-        let bytes: [(&str, &str, fn(&RouteMetrics) -> u64); 2] = [
+        let bytes: [(&str, &str, fn(&RouteSnapshot) -> u64); 2] = [
             ("freehold_http_request_bytes_total", "Bytes of bodies that came.", |m| m.bytes_in),
             ("freehold_http_response_bytes_total", "Bytes of bodies that left.", |m| m.bytes_out),
         ];
         for (name, help, value) in bytes {
             page.family(name, Kind::Counter, help);
-            for (route, metrics) in routes.iter() {
-                page.sample(name, &[("route", route)], value(metrics));
+            for snapshot in &routes {
+                page.sample(name, &[("route", &snapshot.route)], value(snapshot));
             }
         }
-        drop(routes);
         self.write_refused(page);
         self.write_rest(page, gauges);
+    }
+
+    /// A copy, so that no request waits until the page is written.
+    fn routes(&self) -> Vec<RouteSnapshot> {
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = |(route, metrics): (&String, &RouteMetrics)| RouteSnapshot {
+            route: route.clone(),
+            requests: metrics.requests.iter().map(|((m, s), count)| (*m, *s, *count)).collect(),
+            seconds: metrics.seconds.read(),
+            bytes_in: metrics.bytes_in,
+            bytes_out: metrics.bytes_out,
+        };
+        routes.iter().map(snapshot).collect()
     }
 
     fn write_refused(&self, page: &mut Page) {
@@ -120,7 +141,12 @@ impl ServerMetrics {
         };
         let (gauge, counter) = (Kind::Gauge, Kind::Counter);
         let cells = [
-            ("freehold_http_requests_in_flight", gauge, "HTTP requests under way.", &self.in_flight),
+            (
+                "freehold_http_requests_in_flight",
+                gauge,
+                "HTTP requests under way.",
+                &self.in_flight,
+            ),
             ("freehold_http_connections", gauge, "Open connections.", &self.connections),
             (
                 "freehold_http_connections_total",

@@ -134,7 +134,7 @@ fn describe(Call { model, record }: &Call, entry: &Entry, out: &mut Attributes) 
     }
     if let Outcome::Finished(reasons) = &record.outcome {
         let reasons: Vec<Value> =
-            reasons.iter().map(|r| json!({"stringValue": outcome::reason(r)})).collect();
+            reasons.iter().map(|r| json!({"stringValue": outcome::common_reason(r)})).collect();
         out.push("gen_ai.response.finish_reasons", json!({"arrayValue": {"values": reasons}}));
     }
     out.flag("gen_ai.request.stream", entry.is_streamed);
@@ -144,7 +144,6 @@ fn describe(Call { model, record }: &Call, entry: &Entry, out: &mut Attributes) 
     out.count("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens);
     if let Some(first) = timings.first_token {
         out.seconds("gen_ai.response.time_to_first_chunk", first);
-        out.seconds("gen_ai.server.time_to_first_token", first);
     }
     out.seconds("freehold.queue_time", timings.queued);
 }

@@ -223,7 +223,8 @@ impl Generate for Fleet {
         let inside = shared.lock();
         let model = |id| {
             let is_loaded = matches!(inside.residency.state(id), State::Ready);
-            let waits = |waiting: &&Waiting| shared.by_name.get(&waiting.request.model) == Some(&id);
+            let waits =
+                |waiting: &&Waiting| shared.by_name.get(&waiting.request.model) == Some(&id);
             let waiting_for_load = inside.waiting.values().filter(waits).count();
             inside.tallies[id].status(shared.name(id), is_loaded, waiting_for_load)
         };

@@ -6,3 +6,4 @@ mod fleet;
 mod forms;
 mod local;
 mod scripted;
+mod watch;
