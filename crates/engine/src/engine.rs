@@ -102,8 +102,12 @@ pub struct Stats {
     pub prefill_tokens: u64,
     /// Generated tokens computed.
     pub decode_tokens: u64,
+    /// Prompt tokens that were looked up in the prefix cache, once for each sequence.
+    pub queried_tokens: u64,
     /// Prompt tokens that came from the prefix cache.
     pub cached_tokens: u64,
+    /// Drafts that were checked.
+    pub drafts: u64,
     /// Tokens that were drafted, and those of them that were right.
     pub drafted_tokens: u64,
     /// See above.
@@ -114,6 +118,77 @@ pub struct Stats {
     pub saved_blocks: u64,
     /// Tokens of prompts that came from the store.
     pub loaded_tokens: u64,
+}
+
+impl Stats {
+    /// How many counts there are.
+    pub const COUNTS: usize = 12;
+
+    /// The counts in the order of their fields.
+    #[must_use]
+    pub fn to_array(&self) -> [u64; Self::COUNTS] {
+        let Self {
+            admitted,
+            preempted,
+            prefill_tokens,
+            decode_tokens,
+            queried_tokens,
+            cached_tokens,
+            drafts,
+            drafted_tokens,
+            accepted_tokens,
+            evicted_blocks,
+            saved_blocks,
+            loaded_tokens,
+        } = *self;
+        [
+            admitted,
+            preempted,
+            prefill_tokens,
+            decode_tokens,
+            queried_tokens,
+            cached_tokens,
+            drafts,
+            drafted_tokens,
+            accepted_tokens,
+            evicted_blocks,
+            saved_blocks,
+            loaded_tokens,
+        ]
+    }
+
+    /// Counts out of an array of that order.
+    #[must_use]
+    pub fn from_array(counts: [u64; Self::COUNTS]) -> Self {
+        let [
+            admitted,
+            preempted,
+            prefill_tokens,
+            decode_tokens,
+            queried_tokens,
+            cached_tokens,
+            drafts,
+            drafted_tokens,
+            accepted_tokens,
+            evicted_blocks,
+            saved_blocks,
+            loaded_tokens,
+        ] = counts;
+        Self {
+            admitted,
+            preempted,
+            prefill_tokens,
+            decode_tokens,
+            queried_tokens,
+            cached_tokens,
+            drafts,
+            drafted_tokens,
+            accepted_tokens,
+            evicted_blocks,
+            saved_blocks,
+            loaded_tokens,
+        }
+    }
 }
 
 /// KV blocks by what they hold.
@@ -492,6 +567,7 @@ impl<M: StepModel> Engine<M> {
             let (scratch, stats) = (&mut self.scratch, &mut self.stats);
             let outcome = if scheduled.is_draft {
                 check_draft(sequence, rows, vocab_size, scratch, events).inspect(|&n_accepted| {
+                    stats.drafts += 1;
                     stats.drafted_tokens += scheduled.n_tokens as u64 - 1;
                     stats.accepted_tokens += n_accepted as u64;
                 })

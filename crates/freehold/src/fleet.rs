@@ -12,7 +12,9 @@ use crate::texts::Texts;
 use crate::wiring::{self, How, Names, Served};
 use anyhow::{Context as _, Result, ensure};
 use hub::{Home, LocalModel, Manifest, ModelKey};
-use serve::{Admit, Admitted, Description, Discover, Entry, Loader, Name, Request, Reservation};
+use serve::{
+    Admit, Admitted, Description, Discover, EngineGauges, Entry, Loader, Name, Request, Reservation,
+};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -65,6 +67,10 @@ impl Admit for Resident {
     fn describe(&self) -> Description {
         let Some(model) = &self.model else { unreachable!("taken when it is dropped") };
         model.describe()
+    }
+
+    fn gauges(&self) -> Option<Arc<EngineGauges>> {
+        self.model.as_ref().and_then(|model| model.gauges())
     }
 }
 

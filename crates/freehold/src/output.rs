@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 use std::io::{self, StdoutLock, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Standard output, whose errors say that it is what could not be written.
 pub(crate) struct Stdout(StdoutLock<'static>);
@@ -26,9 +27,20 @@ fn unwritable(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot write to standard output: {error}"))
 }
 
+/// Whether lines for people are a part of the log.
+static ARE_LOGGED: AtomicBool = AtomicBool::new(false);
+
+/// From now on, lines for people are lines of the log: who reads JSON reads nothing else.
+pub(crate) fn log_lines() {
+    ARE_LOGGED.store(true, Ordering::Relaxed);
+}
+
 /// Prints a line for people on standard error. Where that cannot be written, as on a full disk,
 /// nobody can be told; the work goes on.
 pub(crate) fn say(line: impl Display) {
+    if ARE_LOGGED.load(Ordering::Relaxed) {
+        return tracing::info!("{line}");
+    }
     let _ = writeln!(io::stderr(), "{line}");
 }
 

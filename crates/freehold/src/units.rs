@@ -24,7 +24,7 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limit(pub(crate) Option<Duration>);
 
-/// A time: `10m`, `90s`, `1h`; a bare number is seconds. `0` and `off` are never.
+/// A time: `10m`, `90s`, `1h`, `30d`; a bare number is seconds. `0` and `off` are never.
 pub(crate) fn parse_time(text: &str) -> Result<Limit, String> {
     let expected = "expected a time, such as 10m, 90s or 1h, or off";
     if text == "off" {
@@ -35,6 +35,7 @@ pub(crate) fn parse_time(text: &str) -> Result<Limit, String> {
         "" | "s" => 1.0,
         "m" => 60.0,
         "h" => 3600.0,
+        "d" => 86_400.0,
         _ => return Err(format!("`{unit}` is no unit; {expected}")),
     };
     let number: f64 = number.parse().map_err(|_| expected.to_owned())?;

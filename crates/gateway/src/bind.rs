@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use observe::Telemetry;
 use serve::Generate;
 use store::{Store, StoreError};
 
@@ -75,6 +76,7 @@ pub struct Bound {
     origins: Origins,
     store: Option<Arc<Store>>,
     pull: Option<Arc<dyn Pull>>,
+    telemetry: Option<Arc<Telemetry>>,
     address: SocketAddr,
 }
 
@@ -113,7 +115,16 @@ fn take(config: Config, store: Option<Arc<Store>>) -> Result<Bound, GatewayError
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    Ok(Bound { config, listener, certificates, origins, store, pull: None, address })
+    Ok(Bound {
+        config,
+        listener,
+        certificates,
+        origins,
+        store,
+        pull: None,
+        telemetry: None,
+        address,
+    })
 }
 
 impl Bound {
@@ -144,6 +155,13 @@ impl Bound {
         Self { pull: Some(pull), ..self }
     }
 
+    /// The same server, which tells `telemetry` of what it does. Without it `/metrics` has the
+    /// counts, and nothing is logged, kept or exported.
+    #[must_use]
+    pub fn with_telemetry(self, telemetry: Arc<Telemetry>) -> Self {
+        Self { telemetry: Some(telemetry), ..self }
+    }
+
     /// Answers until `shutdown` is ready, then lets answers under way end within the drain time.
     ///
     /// # Errors
@@ -156,10 +174,21 @@ impl Bound {
         let address = self.address;
         let listener = tokio::net::TcpListener::from_std(self.listener)
             .map_err(|source| GatewayError::Io { address, source })?;
-        let parts = Parts { store: self.store, pull: self.pull, origins: self.origins };
+        let telemetry = match self.telemetry {
+            Some(telemetry) => telemetry,
+            None => Telemetry::start(Vec::new(), Vec::new())
+                .map(Arc::new)
+                .map_err(|source| GatewayError::Io { address, source })?,
+        };
+        let parts = Parts {
+            store: self.store,
+            pull: self.pull,
+            origins: self.origins,
+            telemetry: Arc::clone(&telemetry),
+        };
         let router = routes::router(&self.config, generate, parts);
         let tls = self.certificates.map(Tls::new).transpose()?;
-        connections::run(listener, tls, router, &self.config, shutdown).await;
+        connections::run(listener, tls, router, &self.config, &telemetry, shutdown).await;
         Ok(())
     }
 }

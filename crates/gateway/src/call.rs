@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ::observe::Exchange;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -12,6 +13,7 @@ use serve::{Event, Events, Generate, Input, Reply};
 
 use crate::body::WholeBody;
 use crate::config::Config;
+use crate::observe;
 use crate::respond;
 use crate::stream::EventBody;
 
@@ -39,7 +41,10 @@ pub(crate) async fn answer(
 ) -> Result<Response, ApiError> {
     let id = format!("{}{request_id}", endpoint.id_prefix);
     // Parsing, rendering and tokenizing compute, so they leave the threads that serve sockets.
-    let accepted = respond::computed(move || accept(endpoint, &id, &body, &*generate)).await?;
+    let exchange = observe::current();
+    let accepted =
+        respond::computed(move || accept(endpoint, &id, &body, &*generate, exchange.as_ref()));
+    let accepted = accepted.await?;
     let Accepted { meta, form, stream, ignored, loads_only, mut events } = accepted;
     let mut cuts = Vec::new();
     let mut response = if loads_only {
@@ -71,6 +76,7 @@ fn accept(
     id: &str,
     body: &[u8],
     generate: &dyn Generate,
+    exchange: Option<&Arc<Exchange>>,
 ) -> Result<Accepted, ApiError> {
     let Decoded { mut request, stream, form, mut ignored, thinking_param, loads_only } =
         (endpoint.decode)(body, id)?;
@@ -91,7 +97,7 @@ fn accept(
         request.input = Input::Tokens(vec![0]);
         request.max_tokens = Some(0);
     }
-    let events = generate.submit(request)?;
+    let events = observe::submit(generate, request, exchange)?;
     Ok(Accepted { meta, form, stream, ignored, loads_only, events })
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use observe::Telemetry;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -27,6 +28,7 @@ pub(crate) async fn run(
     tls: Option<Tls>,
     router: Router,
     config: &Config,
+    telemetry: &Telemetry,
     shutdown: impl Future<Output = ()>,
 ) {
     let places = Arc::new(Semaphore::new(config.connections_max));
@@ -49,10 +51,10 @@ pub(crate) async fn run(
         };
         let Some((stream, place)) = accepted else { continue };
         let (router, config, stopping) = (router.clone(), config.clone(), stopping.clone());
-        let tls = tls.clone();
+        let (tls, connected) = (tls.clone(), telemetry.connected());
         connections.spawn(async move {
             begin(stream, tls, router, &config, stopping).await;
-            drop(place);
+            drop((place, connected));
         });
     }
     drop(listener);

@@ -18,10 +18,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Config;
 use crate::keys::{Caller, Keys, Level, Place, Standing};
+use crate::observe;
 use crate::respond::{self, RequestId};
 
-/// Paths that need no key: whether the server runs, and the page, which brings no data itself.
-const OPEN: [&str; 2] = ["/", "/health"];
+/// Whether a path needs no key: whether the server runs, and the page, which brings no data itself.
+fn is_open(path: &str) -> bool {
+    matches!(path, "/" | "/health") || path.starts_with("/page/")
+}
 
 /// The gate of a server.
 #[derive(Debug)]
@@ -44,7 +47,7 @@ impl Gate {
     /// Lets a request through, with its [`Caller`] among its extensions, or refuses it.
     pub(crate) async fn pass(self: Arc<Self>, mut request: Request, next: Next) -> Response {
         let dialect = dialect_of(request.uri().path(), request.headers());
-        let is_open = OPEN.contains(&request.uri().path());
+        let is_open = is_open(request.uri().path());
         let caller = match self.keys.caller(request.headers()) {
             Ok(caller) => caller,
             Err(error) if is_open && error.status == 401 => return next.run(request).await,
@@ -53,6 +56,9 @@ impl Gate {
         let mut response = match self.take(&caller, request.method()) {
             Ok(held) => {
                 request.extensions_mut().insert(caller.clone());
+                if let (Some(exchange), Some(name)) = (observe::current(), &caller.name) {
+                    exchange.set_key(name);
+                }
                 next.run(request).await.map(|body| Body::new(Kept { body, _held: held }))
             }
             Err(error) => refuse(dialect, &error, &request),

@@ -11,6 +11,7 @@ mod connections;
 mod cors;
 mod gate;
 mod keys;
+mod observe;
 mod page;
 mod pull;
 mod respond;

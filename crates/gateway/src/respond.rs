@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use dialect::{ApiError, Dialect};
@@ -29,6 +29,22 @@ const IGNORED_NAME_BYTES_MAX: usize = 64;
 /// A request's id, handed to the routes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RequestId(pub(crate) String);
+
+/// A request's id as logs and headers have it: the client's where it brought one that is harmless.
+/// What is kept under an id is kept under [`RequestId`], which no client chooses.
+#[derive(Debug, Clone)]
+pub(crate) struct LoggedId(pub(crate) String);
+
+/// Most bytes of an id that a client brings.
+const CLIENT_ID_BYTES_MAX: usize = 128;
+
+/// The client's own id of its request, where it is one that can stand in any log.
+fn client_id(headers: &HeaderMap) -> Option<&str> {
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let is_harmless = |c: u8| c.is_ascii_alphanumeric() || b"-_.:/+=@".contains(&c);
+    let is_fitting = !id.is_empty() && id.len() <= CLIENT_ID_BYTES_MAX;
+    (is_fitting && id.bytes().all(is_harmless)).then_some(id)
+}
 
 /// Makes ids that differ within a process by count and between processes by chance.
 #[derive(Debug)]
@@ -56,8 +72,10 @@ pub(crate) async fn identify(
     next: Next,
 ) -> Response {
     let id = ids.next();
-    let value = HeaderValue::from_str(&id.0);
+    let logged = LoggedId(client_id(request.headers()).unwrap_or(&id.0).to_owned());
+    let value = HeaderValue::from_str(&logged.0);
     request.extensions_mut().insert(id);
+    request.extensions_mut().insert(logged);
     let mut response = next.run(request).await;
     if let Ok(value) = value {
         response.headers_mut().insert(REQUEST_ID, value.clone());

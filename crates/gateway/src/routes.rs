@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ::observe::Telemetry;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, FromRequestParts, Path, Request, State};
@@ -21,6 +22,7 @@ use crate::config::Config;
 use crate::cors::Origins;
 use crate::gate::{Gate, dialect_of};
 use crate::keys::{Caller, Models};
+use crate::observe;
 use crate::page;
 use crate::pull::{Pull, Pulls};
 use crate::respond::{self, RequestId, RequestIds};
@@ -40,15 +42,20 @@ pub(crate) struct Parts {
     pub(crate) store: Option<Arc<Store>>,
     pub(crate) pull: Option<Arc<dyn Pull>>,
     pub(crate) origins: Origins,
+    pub(crate) telemetry: Arc<Telemetry>,
 }
 
 /// All routes.
 pub(crate) fn router(
     config: &Config,
     generate: Arc<dyn Generate>,
-    Parts { store, pull, origins }: Parts,
+    Parts { store, pull, origins, telemetry }: Parts,
 ) -> Router {
     let is_loopback = config.address.ip().is_loopback();
+    telemetry.know(&generate.names());
+    let (counted, read) = (Arc::clone(&telemetry), telemetry);
+    let measured = Arc::clone(&generate);
+    let metrics = move || observe::metrics(read, measured);
     let gateway = Gateway {
         config: Arc::new(config.clone()),
         models: Models::new(generate),
@@ -62,6 +69,7 @@ pub(crate) fn router(
         .route("/", get(home))
         .route("/page/{name}", get(page_file))
         .route("/health", get(health))
+        .route("/metrics", get(metrics))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
         .route("/api/pull", post(pull_model));
@@ -82,6 +90,7 @@ pub(crate) fn router(
             of_this_site(is_loopback, friends.clone(), request, next)
         }))
         .layer(from_fn(move |request, next| origins.clone().pass(request, next)))
+        .layer(from_fn(move |request, next| observe::layer(Arc::clone(&counted), request, next)))
         .layer(from_fn(move |request, next| respond::identify(Arc::clone(&ids), request, next)))
         .with_state(gateway)
 }

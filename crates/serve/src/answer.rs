@@ -11,6 +11,7 @@ use crate::choice::{ChoiceText, Wording};
 use crate::error::Error;
 use crate::event::{Delta, Event, FinishReason, Timings, Usage};
 use crate::local::Ticket;
+use crate::watch::Watched;
 
 /// What is fixed about an answer when its request is accepted.
 pub(crate) struct Plan {
@@ -28,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) ticket: Option<Ticket>,
     /// When the request arrived.
     pub(crate) arrived: Duration,
+    /// Who counts and records it.
+    pub(crate) watched: Watched,
 }
 
 /// What the worker must do with the sequence after an event.
@@ -92,6 +95,7 @@ impl Answer {
                 // The other choices find the prompt that the first has computed.
                 if choice == 0 {
                     self.usage.cached_tokens = cached_tokens;
+                    self.plan.watched.cached(cached_tokens);
                     self.timings.prefill_tokens = self.usage.prompt_tokens - cached_tokens;
                 }
                 Next::Continue
@@ -109,6 +113,7 @@ impl Answer {
             engine::Event::Drafted { n_drafted, n_accepted, .. } => {
                 self.timings.drafted_tokens += n_drafted;
                 self.timings.accepted_tokens += n_accepted;
+                self.plan.watched.drafted(n_drafted, n_accepted);
                 Next::Continue
             }
             engine::Event::Finished { reason, .. } => {
@@ -138,6 +143,7 @@ impl Answer {
         self.plan.ticket = None;
         self.timings.queued = since;
         let Plan { prompt_tokens, seed, .. } = self.plan;
+        self.plan.watched.began(prompt_tokens, seed, since);
         self.plan.sender.send(Event::Started { prompt_tokens, seed });
         if let Some(text) = self.plan.echo.take() {
             for choice in 0..self.plan.choices as u32 {
@@ -149,6 +155,9 @@ impl Answer {
     fn count(&mut self, choice: u32, since: Duration) {
         let text = &mut self.choices[choice as usize];
         self.usage.completion_tokens += 1;
+        let before = (text.n_tokens > 0).then_some(text.last_token);
+        text.last_token = since;
+        self.plan.watched.token(since, before.map(|before| since.saturating_sub(before)));
         self.timings.decode_tokens += usize::from(text.n_tokens > 0);
         text.n_tokens += 1;
         self.timings.total = since;
@@ -158,8 +167,10 @@ impl Answer {
     fn token(&mut self, choice: u32, token: u32, logprobs: Option<Box<TokenLogprobs>>) -> Next {
         let text = &mut self.choices[choice as usize];
         let mut deltas = Vec::new();
+        let n_before = text.n_reasoning;
         match text.push(&self.plan.wording, token, logprobs, &mut deltas) {
             Ok(reason) => {
+                self.plan.watched.reasoned(text.n_reasoning - n_before);
                 self.send(choice, deltas);
                 let Some(reason) = reason else { return Next::Continue };
                 self.done(choice, reason);

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::event::{Delta, Event};
+use crate::watch::Watched;
 
 /// Events that wait for the reader before they are merged.
 pub const EVENTS_MAX: usize = 64;
@@ -50,7 +51,8 @@ impl Shared {
 #[must_use]
 pub fn channel() -> (EventSender, Events) {
     let shared = Arc::new(Shared::default());
-    (EventSender { shared: Arc::clone(&shared), held: Held(None) }, Events { shared, tap: None })
+    let sender = EventSender { shared: Arc::clone(&shared), held: Held(None) };
+    (sender, Events { shared, tap: None, watched: Watched::default() })
 }
 
 /// The engine's end; dropping it ends the stream.
@@ -120,6 +122,8 @@ pub trait Tap: Send + Sync + std::fmt::Debug {
 pub struct Events {
     shared: Arc<Shared>,
     tap: Option<Box<dyn Tap>>,
+    /// Hears of what is read.
+    watched: Watched,
 }
 
 impl Events {
@@ -130,11 +134,17 @@ impl Events {
         self
     }
 
+    /// The same events, of which `watched` hears as they are read.
+    pub(crate) fn watched_by(mut self, watched: Watched) -> Self {
+        self.watched = watched;
+        self
+    }
+
     /// The next event, waited for; `None` after the last.
     pub fn recv(&mut self) -> Option<Event> {
         let mut queue = self.shared.lock();
         loop {
-            if let Some(next) = pop(&mut queue, &mut self.tap) {
+            if let Some(next) = pop(&mut queue, &mut self.tap, &self.watched) {
                 return next;
             }
             queue = self.shared.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -149,7 +159,7 @@ impl Events {
         let deadline = Instant::now() + timeout;
         let mut queue = self.shared.lock();
         loop {
-            if let Some(next) = pop(&mut queue, &mut self.tap) {
+            if let Some(next) = pop(&mut queue, &mut self.tap, &self.watched) {
                 return Ok(next);
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -164,7 +174,7 @@ impl Events {
     /// The next event for an async reader, which is woken when there is one.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
         let mut queue = self.shared.lock();
-        if let Some(next) = pop(&mut queue, &mut self.tap) {
+        if let Some(next) = pop(&mut queue, &mut self.tap, &self.watched) {
             return Poll::Ready(next);
         }
         queue.waker = Some(context.waker().clone());
@@ -173,12 +183,20 @@ impl Events {
 }
 
 /// The next event or the end of the stream, if either is there.
-fn pop(queue: &mut Queue, tap: &mut Option<Box<dyn Tap>>) -> Option<Option<Event>> {
+fn pop(
+    queue: &mut Queue,
+    tap: &mut Option<Box<dyn Tap>>,
+    watched: &Watched,
+) -> Option<Option<Event>> {
     let next = queue.events.pop_front();
+    if next.is_none() && !queue.is_ended {
+        return None;
+    }
     if let (Some(event), Some(tap)) = (&next, tap) {
         tap.see(event);
     }
-    (next.is_some() || queue.is_ended).then_some(next)
+    watched.read(next.as_ref());
+    Some(next)
 }
 
 impl Iterator for Events {

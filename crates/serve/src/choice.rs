@@ -1,6 +1,7 @@
 //! One answer to a request: its tokens to text, up to a stop string, and what is read out of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::TokenLogprobs;
 use text::StopMatcher;
@@ -62,6 +63,8 @@ pub(crate) struct ChoiceText {
     n_decoded: usize,
     n_emitted: usize,
     pub(crate) n_tokens: usize,
+    /// When the last of them came, since the request's arrival.
+    pub(crate) last_token: Duration,
     /// Tokens that were reasoning.
     pub(crate) n_reasoning: usize,
 }
@@ -78,6 +81,7 @@ impl ChoiceText {
             n_decoded: 0,
             n_emitted: 0,
             n_tokens: 0,
+            last_token: Duration::ZERO,
             n_reasoning: 0,
         }
     }

@@ -118,6 +118,24 @@ impl Error {
         Self::NotSupported { param: param.into(), what: what.into() }
     }
 
+    /// A name for the kind of error, for logs and counts: it quotes nothing of the request.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownModel { .. } => "unknown_model",
+            Self::Invalid { .. } => "invalid_request",
+            Self::NotSupported { .. } => "not_supported",
+            Self::ContextOverflow { .. } | Self::TooLong { .. } => "context_overflow",
+            Self::QueueFull { .. } => "queue_full",
+            Self::TooLarge { .. } => "model_too_large",
+            Self::NoRoom { .. } => "no_room",
+            Self::LoadFailed { .. } => "load_failed",
+            Self::Stopping => "stopping",
+            Self::Generation(_) => "generation_failed",
+            Self::Internal(_) => "internal",
+        }
+    }
+
     /// What a caught panic said.
     pub(crate) fn from_panic(panic: &(dyn std::any::Any + Send)) -> Self {
         let said = panic

@@ -7,6 +7,7 @@ use crate::channel::{EventSender, Events};
 use crate::details::{Description, ModelDetails};
 use crate::error::Error;
 use crate::request::Request;
+use crate::status::{EngineGauges, Status};
 use crate::text_model::TextModel;
 
 /// What is known about a model that can be asked.
@@ -25,6 +26,15 @@ pub struct ModelCard {
     pub memory_bytes: Option<u64>,
     /// The model that this one is an adapter of.
     pub parent: Option<String>,
+}
+
+/// A model as lists name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its listed name.
+    pub id: String,
+    /// The listed name of the model that it is an adapter of.
+    pub base: Option<String>,
 }
 
 /// Where a model is.
@@ -51,9 +61,15 @@ pub trait Generate: Send + Sync {
         self.models().into_iter().map(|card| card.id).collect()
     }
 
-    /// The name that lists show of the model that requests call `name`; `None` where there is none.
-    fn resolve(&self, name: &str) -> Option<String> {
-        self.names().into_iter().find(|known| known == name)
+    /// Which model requests call `name`; `None` where there is none.
+    fn resolve(&self, name: &str) -> Option<Listed> {
+        let id = self.names().into_iter().find(|known| known == name)?;
+        Some(Listed { id, base: None })
+    }
+
+    /// What the models do at this moment and did so far, for those who measure.
+    fn status(&self) -> Status {
+        Status::default()
     }
 
     /// What a model is. May read headers of files, so it may take a moment.
@@ -89,6 +105,11 @@ pub trait Admit: Send + Sync {
 
     /// What it is.
     fn describe(&self) -> Description;
+
+    /// What its engine tells of itself, where it has one in this process.
+    fn gauges(&self) -> Option<Arc<EngineGauges>> {
+        None
+    }
 }
 
 /// A request that a model has accepted and not begun.

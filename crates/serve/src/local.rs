@@ -17,11 +17,12 @@ use crate::choice::Wording;
 use crate::clock::Clock;
 use crate::details::{Description, ModelDetails, Task, WeightDetails};
 use crate::error::Error;
-use crate::generate::{Admit, Admitted, Generate, ModelCard};
+use crate::generate::{Admit, Admitted, Generate, Listed, ModelCard};
 use crate::prompt::{generates_only, prompt_tokens};
 use crate::request::{Input, Request};
 use crate::rules::{Compiler, Held};
 use crate::sampling::{Breakers, Sampling};
+use crate::status::{EngineGauges, ModelStatus, Status};
 use crate::text_model::{ChatTokens, TextModel};
 use crate::worker::{Accepted, Command, Worker};
 
@@ -109,6 +110,7 @@ pub struct Local {
     compiler: Compiler,
     n_queued: Arc<AtomicUsize>,
     commands: Sender<Command>,
+    gauges: Arc<EngineGauges>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -125,8 +127,10 @@ impl Local {
     ) -> std::io::Result<Self> {
         let limits = engine.limits();
         let (commands, inbox) = command_channel();
-        let worker =
-            Worker::new(engine, inbox, Arc::clone(&clock), options.speculates, options.warn);
+        let gauges = Arc::<EngineGauges>::default();
+        let (own_clock, own_gauges) = (Arc::clone(&clock), Arc::clone(&gauges));
+        let (speculates, warn) = (options.speculates, options.warn);
+        let worker = Worker::new(engine, inbox, own_clock, speculates, own_gauges, warn);
         let thread = std::thread::Builder::new()
             .name(format!("engine {}", options.id))
             .spawn(move || worker.run())?;
@@ -139,6 +143,7 @@ impl Local {
             limits,
             n_queued: Arc::default(),
             commands,
+            gauges,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -200,7 +205,8 @@ impl Local {
             stop_tokens: request.stop.tokens,
             reading: rules.reading,
         };
-        let (commands, count) = (self.commands.clone(), request.choices);
+        let (commands, gauges) = (self.commands.clone(), Arc::clone(&self.gauges));
+        let (count, watched) = (request.choices, request.watched);
         let (choices, ticket) = (count as usize, Some(ticket));
         Ok(Admitted::new(move |sender| {
             let plan = Plan {
@@ -213,9 +219,11 @@ impl Local {
                 choices,
                 ticket,
                 arrived,
+                watched,
             };
             let answer = Answer::new(plan);
             let sequences = sequences(asked, count);
+            gauges.sent(sequences.len());
             begin(&commands, Accepted { sequences, answer })
         }))
     }
@@ -293,6 +301,10 @@ impl Admit for Local {
         let (weights, text) = (self.options.weights.clone(), Arc::clone(&self.text));
         Description { weights, text, task: Task::Generate }
     }
+
+    fn gauges(&self) -> Option<Arc<EngineGauges>> {
+        Some(Arc::clone(&self.gauges))
+    }
 }
 
 impl Generate for Local {
@@ -324,9 +336,22 @@ impl Generate for Local {
         self.adapted(model).map(|_| Arc::clone(&self.text))
     }
 
-    fn resolve(&self, name: &str) -> Option<String> {
-        let adapted = self.adapted(name).ok()?;
-        Some(adapted.map_or(&self.options.id, |other| &other.id).clone())
+    fn resolve(&self, name: &str) -> Option<Listed> {
+        let base = &self.options.id;
+        Some(match self.adapted(name).ok()? {
+            Some(adapted) => Listed { id: adapted.id.clone(), base: Some(base.clone()) },
+            None => Listed { id: base.clone(), base: None },
+        })
+    }
+
+    fn status(&self) -> Status {
+        let engine = self.gauges.read();
+        let model = self.options.id.clone();
+        let is_loaded = true;
+        Status {
+            models: vec![ModelStatus { model, is_loaded, engine, ..ModelStatus::default() }],
+            memory: None,
+        }
     }
 
     fn submit(&self, request: Request) -> Result<Events, Error> {

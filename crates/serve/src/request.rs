@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use crate::message::{Message, Tool, ToolChoice};
 use crate::sampling::Sampling;
 use crate::thinking::Thinking;
+use crate::watch::Watched;
 
 /// What a client asks, whatever dialect it spoke.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +37,8 @@ pub struct Request {
     pub tenant: Tenant,
     /// Whether somebody waits for it.
     pub priority: Priority,
+    /// Who counts and records it; [`crate::observed`] sets this.
+    pub watched: Watched,
 }
 
 impl Request {
@@ -56,6 +59,7 @@ impl Request {
             echo: false,
             tenant: Tenant::default(),
             priority: Priority::Interactive,
+            watched: Watched::default(),
         }
     }
 }

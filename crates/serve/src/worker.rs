@@ -11,6 +11,7 @@ use engine::{Engine, SequenceId, StepModel};
 use crate::answer::{Answer, Next};
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::status::{EngineGauges, EngineStatus};
 
 /// How long nothing must come before the engine does something for itself.
 const MOMENT: Duration = Duration::from_millis(100);
@@ -59,6 +60,7 @@ pub(crate) struct Worker<M> {
     /// Whether prefixes may be worth saving when there is time.
     to_save: bool,
     events: Vec<engine::Event>,
+    gauges: Arc<EngineGauges>,
     /// Until the drafter's fault is told.
     warn: Option<fn(&str)>,
 }
@@ -69,24 +71,48 @@ impl<M: StepModel> Worker<M> {
         inbox: Receiver<Command>,
         clock: Arc<dyn Clock>,
         to_measure: bool,
+        gauges: Arc<EngineGauges>,
         warn: fn(&str),
     ) -> Self {
         let (calls, owners) = (BTreeMap::new(), BTreeMap::new());
         let (next_call, events) = (0, Vec::new());
         let (to_save, warn) = (false, Some(warn));
-        Self { engine, inbox, clock, calls, owners, next_call, to_measure, to_save, events, warn }
+        Self {
+            engine,
+            inbox,
+            clock,
+            calls,
+            owners,
+            next_call,
+            to_measure,
+            to_save,
+            events,
+            gauges,
+            warn,
+        }
     }
 
     /// Runs until it is told to stop or nobody can tell it anything any more.
     pub(crate) fn run(mut self) {
+        self.publish();
         while self.take_commands() {
             self.drop_unwanted();
+            self.publish();
             self.step();
+            self.publish();
         }
         for call in self.calls.values() {
             call.answer.fail(Error::Stopping);
         }
         self.save_the_rest();
+        self.gauges.end();
+    }
+
+    /// Tells those who look from other threads what the engine does.
+    fn publish(&self) {
+        let (running, waiting) = (self.engine.running() as u64, self.engine.waiting() as u64);
+        let (blocks, stats) = (self.engine.blocks(), self.engine.stats());
+        self.gauges.publish(&EngineStatus { running, waiting, blocks: Some(blocks), stats });
     }
 
     /// Saves what is left of the prefixes, within a few seconds.
@@ -145,6 +171,7 @@ impl<M: StepModel> Worker<M> {
     fn submit(&mut self, accepted: Accepted) {
         let call_id = self.next_call;
         self.next_call += 1;
+        self.gauges.taken(accepted.sequences.len());
         let mut sequences = Vec::with_capacity(accepted.sequences.len());
         for (choice, request) in accepted.sequences.into_iter().enumerate() {
             match self.engine.submit(request) {

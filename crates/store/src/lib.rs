@@ -8,6 +8,7 @@
 //!
 //! Each kind of thing is a module with its tables in `schema/` and its methods on [`Store`].
 
+mod calls;
 mod error;
 mod keys;
 mod readers;
@@ -15,6 +16,7 @@ mod schema;
 mod store;
 mod writer;
 
+pub use calls::{CallRow, CallSum, CallTokens};
 pub use error::StoreError;
 pub use keys::{
     KEY_BEGIN, KEY_MODEL_BYTES_MAX, KEY_MODELS_MAX, KEY_NAME_BYTES_MAX, KEYS_MAX, KeyFault,

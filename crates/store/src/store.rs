@@ -45,6 +45,18 @@ impl Store {
         &self.path
     }
 
+    /// Changes that wait to be written.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.writer.waiting()
+    }
+
+    /// Changes without a wait that were lost: too many waited, or the disk failed.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.writer.lost()
+    }
+
     /// Changes what `change` changes, all or nothing; it is on the disk when this returns.
     ///
     /// # Errors

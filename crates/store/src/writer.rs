@@ -2,8 +2,9 @@
 //! savepoint of its own, so one that fails takes nothing with it, and all share one sync.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -24,16 +25,46 @@ type Told = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 pub(crate) struct Writer {
     changes: Option<SyncSender<Change>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    counts: Arc<Counts>,
+}
+
+/// What is told of the writer.
+#[derive(Debug, Default)]
+struct Counts {
+    sent: AtomicU64,
+    taken: AtomicU64,
+    /// Changes without a wait that were not made.
+    lost: AtomicU64,
+}
+
+impl Counts {
+    fn lose(&self, error: &StoreError) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(%error, "what was to be stored is lost");
+    }
 }
 
 impl Writer {
     pub(crate) fn start(connection: Connection) -> Result<Self, StoreError> {
         let (changes, inbox) = sync_channel(WAITING_MAX);
+        let counts = Arc::<Counts>::default();
+        let told = Arc::clone(&counts);
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || run(connection, &inbox))
+            .spawn(move || run(connection, &inbox, &told))
             .map_err(|error| StoreError::Sql(error.to_string()))?;
-        Ok(Self { changes: Some(changes), thread: Mutex::new(Some(thread)) })
+        Ok(Self { changes: Some(changes), thread: Mutex::new(Some(thread)), counts })
+    }
+
+    /// Changes that wait.
+    pub(crate) fn waiting(&self) -> u64 {
+        let taken = self.counts.taken.load(Ordering::Relaxed);
+        self.counts.sent.load(Ordering::Relaxed).saturating_sub(taken)
+    }
+
+    /// Changes without a wait that were lost.
+    pub(crate) fn lost(&self) -> u64 {
+        self.counts.lost.load(Ordering::Relaxed)
     }
 
     /// Waits until the change is on the disk.
@@ -53,6 +84,7 @@ impl Writer {
                 Err(error)
             }
         });
+        self.counts.sent.fetch_add(1, Ordering::Relaxed);
         self.changes.as_ref().ok_or(StoreError::Closed)?.send(change).map_err(closed)?;
         // A change that panicked has dropped its sender.
         answered.recv().map_err(|_| StoreError::Closed)?
@@ -63,21 +95,24 @@ impl Writer {
         &self,
         change: impl FnOnce(&Transaction<'_>) -> Result<(), StoreError> + Send + 'static,
     ) -> Result<(), StoreError> {
+        let counts = Arc::clone(&self.counts);
         let change: Change = Box::new(move |transaction| {
-            let told: Told = Box::new(|committed| {
-                if let Err(error) = committed {
-                    tracing::error!(%error, "what was to be stored is lost");
-                }
+            change(transaction).inspect_err(|error| counts.lose(error))?;
+            let told: Told = Box::new(move |committed| {
+                drop(committed.inspect_err(|error| counts.lose(error)));
             });
-            change(transaction).map(|()| told).inspect_err(|error| {
-                tracing::error!(%error, "what was to be stored is lost");
-            })
+            Ok(told)
         });
-        match self.changes.as_ref().ok_or(StoreError::Closed)?.try_send(change) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(_)) => Err(StoreError::Busy { limit: WAITING_MAX }),
-            Err(TrySendError::Disconnected(_)) => Err(StoreError::Closed),
-        }
+        let refused = match self.changes.as_ref().ok_or(StoreError::Closed)?.try_send(change) {
+            Ok(()) => {
+                self.counts.sent.fetch_add(1, Ordering::Relaxed);
+                return Ok(());
+            }
+            Err(TrySendError::Full(_)) => StoreError::Busy { limit: WAITING_MAX },
+            Err(TrySendError::Disconnected(_)) => StoreError::Closed,
+        };
+        self.counts.lost.fetch_add(1, Ordering::Relaxed);
+        Err(refused)
     }
 }
 
@@ -96,9 +131,12 @@ fn closed<T>(_: T) -> StoreError {
     StoreError::Closed
 }
 
-fn run(mut connection: Connection, inbox: &Receiver<Change>) {
+fn run(mut connection: Connection, inbox: &Receiver<Change>, counts: &Counts) {
     while let Ok(first) = inbox.recv() {
         let changes = std::iter::once(first).chain(inbox.try_iter().take(COMMIT_MAX - 1));
+        let changes = changes.inspect(|_| {
+            counts.taken.fetch_add(1, Ordering::Relaxed);
+        });
         commit(&mut connection, changes);
     }
 }

@@ -15,8 +15,9 @@ const SIBLINGS: &[(&str, &[&str])] = &[
     ("engine", &["model"]),
     ("store", &[]),
     ("serve", &["text", "constrain", "engine"]),
+    ("observe", &["serve", "store"]),
     ("dialect", &["serve"]),
-    ("gateway", &["serve", "dialect", "store"]),
+    ("gateway", &["serve", "observe", "dialect", "store"]),
     (
         "freehold",
         &[
@@ -29,6 +30,7 @@ const SIBLINGS: &[(&str, &[&str])] = &[
             "engine",
             "store",
             "serve",
+            "observe",
             "dialect",
             "gateway",
         ],
@@ -40,9 +42,9 @@ const SIBLINGS: &[(&str, &[&str])] = &[
 /// Packages that only the named crates may use, so that async, sockets, terminals and
 /// template engines stay where they belong.
 const CONFINED: &[(&str, &[&str])] = &[
-    ("tokio", &["hub", "gateway", "freehold"]),
+    ("tokio", &["hub", "observe", "gateway", "freehold"]),
     ("axum", &["gateway"]),
-    ("reqwest", &["hub"]),
+    ("reqwest", &["hub", "observe"]),
     ("tokenizers", &["text"]),
     ("minijinja", &["text"]),
     ("llguidance", &["constrain"]),
@@ -53,6 +55,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("indicatif", &["freehold"]),
     ("memmap2", &["weights", "kernels"]),
     ("rusqlite", &["store"]),
+    ("tracing-subscriber", &["freehold"]),
 ];
 
 /// Compares what `cargo metadata` says with the tables; one line for each broken rule.

@@ -43,7 +43,7 @@ pub(super) fn take_rows(
         return Ok(());
     }
     if !scheduled.is_decode {
-        stats.cached_tokens += begin(sequence, events);
+        begin(sequence, stats, events);
     }
     if sequence.is_full() {
         finish(sequence, sequence.length_reason(), events);
@@ -71,15 +71,16 @@ pub(super) fn check_draft(
     Ok(n_accepted)
 }
 
-/// A prompt is computed for the first time; returns how much of it came from the cache.
-fn begin(sequence: &mut Sequence, events: &mut Vec<Event>) -> u64 {
-    let n_cached = sequence.tokens.n_cached;
+/// A prompt is computed for the first time: counts how much of it came from the cache.
+fn begin(sequence: &mut Sequence, stats: &mut Stats, events: &mut Vec<Event>) {
     if sequence.has_begun {
-        return 0;
+        return;
     }
     sequence.has_begun = true;
+    let n_cached = sequence.tokens.n_cached;
+    stats.queried_tokens += sequence.tokens.n_prompt as u64;
+    stats.cached_tokens += n_cached as u64;
     events.push(Event::Prefilled { id: sequence.id, cached_tokens: n_cached });
-    n_cached as u64
 }
 
 /// Reports the log-probabilities of the prompt tokens that the rows from position `first` predict.

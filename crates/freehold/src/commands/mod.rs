@@ -1,6 +1,7 @@
 //! One module per command, each from its parsed flags to what it prints.
 
 mod bench;
+mod calls;
 mod embed;
 mod list;
 mod pack;
@@ -44,5 +45,6 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Embed(args) => embed::run(args, &locator),
         Command::Run(args) => run::run(args, &locator),
         Command::Serve(args) => serve::run(args, &locator),
+        Command::Calls(args) => calls::run(args, &locator),
     }
 }

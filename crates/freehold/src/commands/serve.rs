@@ -10,6 +10,7 @@ use crate::output::{bytes, say};
 use crate::plan::{Budget, Room};
 use crate::prefixes::PrefixUse;
 use crate::remote_pull::RemotePull;
+use crate::telemetry;
 use crate::wiring::How;
 use anyhow::{Context as _, Result};
 use gateway::Config;
@@ -27,6 +28,7 @@ const IDLE_UNLOAD: Duration = Duration::from_secs(600);
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
+    telemetry::log(&args.observing);
     if args.alias.is_some() && args.models.len() != 1 {
         let what = "--alias names one model; give one, or leave --alias out";
         return Err(WrongUsage(what.to_owned()).into());
@@ -47,6 +49,7 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     // Before anything is loaded, so that a port in use is known at once.
     let bound = gateway::bind(config)?;
     let address = bound.address();
+    let telemetry = telemetry::start(&args.observing, locator, address)?;
     let room = Room { parallel: usize::from(args.parallel.max(1)), queue: usize::from(args.queue) };
     let prefixes = PrefixUse::new(locator, &args.sparing)?;
     let draft = Draft::find(&args.sparing, locator, &bars)?;
@@ -81,8 +84,12 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     how.is_serving.store(true, Ordering::Relaxed);
     let fleet = Arc::new(fleet);
     let bound = bound.with_pull(Arc::new(RemotePull(locator.hub().clone())));
+    let bound = bound.with_telemetry(Arc::clone(&telemetry));
     bound.serve_until_signal(Arc::clone(&fleet) as Arc<dyn Generate>)?;
     how.is_serving.store(false, Ordering::Relaxed);
+    // What is cut off ends here, and is recorded before the process ends.
+    drop(fleet);
+    telemetry.finish();
     Ok(())
 }
 

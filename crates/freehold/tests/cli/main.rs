@@ -13,6 +13,7 @@ mod embed;
 #[cfg(target_os = "linux")]
 mod faults;
 mod models;
+mod observe;
 mod packed;
 mod prefixes;
 mod real_model;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use serve::{
-    Clock, Delta, Error, Event, Events, Generate, ModelCard, ModelDetails, Request, Tap, TextModel,
+    Clock, Delta, Error, Event, Events, Generate, Listed, ModelCard, ModelDetails, Request, Tap,
+    TextModel,
 };
 
 use crate::keys::{Caller, Grant};
@@ -25,7 +26,7 @@ impl View {
         if self.caller.grant.as_ref().is_none_or(|grant| grant.models.is_empty()) {
             return Ok(());
         }
-        match self.generate.resolve(model).filter(|listed| self.caller.may_ask(listed)) {
+        match self.generate.resolve(model).filter(|listed| self.caller.may_ask(&listed.id)) {
             Some(_) => Ok(()),
             None => {
                 let available = self.names().join(", ");
@@ -48,8 +49,8 @@ impl Generate for View {
         names
     }
 
-    fn resolve(&self, name: &str) -> Option<String> {
-        self.generate.resolve(name).filter(|listed| self.caller.may_ask(listed))
+    fn resolve(&self, name: &str) -> Option<Listed> {
+        self.generate.resolve(name).filter(|listed| self.caller.may_ask(&listed.id))
     }
 
     fn details(&self, model: &str) -> Result<ModelDetails, Error> {
@@ -96,7 +97,11 @@ impl Tap for Charge {
                 self.charge(usage.completion_tokens as u64);
             }
             Event::Delta { delta, .. } => self.n_pieces += n_tokens(delta),
-            Event::Prompt { .. } | Event::Finished { .. } | Event::Failed(_) => {}
+            Event::Prompt { .. }
+            | Event::Embedding { .. }
+            | Event::Score { .. }
+            | Event::Finished { .. }
+            | Event::Failed(_) => {}
         }
     }
 }

@@ -51,6 +51,11 @@ fn the_anthropic_client_works_unmodified() {
 }
 
 #[test]
+fn prometheus_reads_the_metrics() {
+    drives("metrics_client.py", "");
+}
+
+#[test]
 fn the_ollama_client_works_unmodified() {
     drives("ollama_client.py", "");
 }

@@ -6,5 +6,6 @@ mod agents;
 mod clients;
 mod dialects;
 mod http;
+mod metrics;
 mod scripted;
 mod turns;

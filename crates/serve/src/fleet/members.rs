@@ -20,6 +20,12 @@ impl Member {
     pub(super) fn name(&self) -> String {
         self.entry.names.first().map_or_else(String::new, |name| name.id.clone())
     }
+
+    /// The listed name, of the model or of one with an adapter, that `name` means.
+    pub(super) fn listed(&self, name: &str) -> Option<&Name> {
+        let is = |listed: &&Name| listed.id == name || listed.aliases.iter().any(|a| a == name);
+        self.entry.names.iter().find(is)
+    }
 }
 
 #[derive(Default)]

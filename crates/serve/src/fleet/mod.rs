@@ -7,6 +7,7 @@
 
 mod members;
 mod residency;
+mod tally;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,13 +20,15 @@ use crate::clock::Clock;
 use crate::details::{Description, ModelDetails};
 use crate::error::Error;
 use crate::event::Event;
-use crate::generate::{Admit, Generate, ModelCard, Residence};
+use crate::generate::{Admit, Generate, Listed, ModelCard, Residence};
 use crate::request::{Input, Request};
+use crate::status::{MemoryStatus, Status};
 use crate::text_model::TextModel;
 
 use members::{Member, Members};
 pub use residency::Rules;
 use residency::{Action, Arrival, MemberId, Refusal, Residency, State, WaiterId};
+use tally::Tally;
 
 /// Models that came are looked for at most so often.
 const DISCOVERY_PAUSE: Duration = Duration::from_secs(1);
@@ -121,6 +124,8 @@ struct Inside {
     residency: Residency,
     loaded: Vec<Option<Arc<dyn Admit>>>,
     waiting: HashMap<WaiterId, Waiting>,
+    /// What is told of each member, which outlives its model.
+    tallies: Vec<Tally>,
     is_stopping: bool,
 }
 
@@ -148,6 +153,7 @@ impl Fleet {
             residency: Residency::new(rules, count),
             loaded: (0..count).map(|_| None).collect(),
             waiting: HashMap::new(),
+            tallies: (0..count).map(|_| Tally::default()).collect(),
             is_stopping: false,
         };
         let shared = Arc::new(Shared {
@@ -214,9 +220,28 @@ impl Generate for Fleet {
         self.shared.names()
     }
 
-    fn resolve(&self, name: &str) -> Option<String> {
-        let id = *self.shared.by_name.get(name)?;
-        self.shared.listed(id, name).map(|listed| listed.id.clone())
+    fn resolve(&self, name: &str) -> Option<Listed> {
+        let member = self.shared.members.find(name)?;
+        let member = self.shared.members.get(member);
+        let (id, base) = (member.listed(name)?.id.clone(), member.name());
+        Some(Listed { base: (id != base).then_some(base), id })
+    }
+
+    fn status(&self) -> Status {
+        let shared = &self.shared;
+        let members = shared.members.all();
+        let inside = shared.lock();
+        let model = |(id, member): (MemberId, &Arc<Member>)| {
+            let is_loaded = matches!(inside.residency.state(id), State::Ready);
+            let waits =
+                |waiting: &&Waiting| shared.members.find(&waiting.request.model) == Some(id);
+            let waiting_for_load = inside.waiting.values().filter(waits).count();
+            inside.tallies[id].status(member.name(), is_loaded, waiting_for_load)
+        };
+        let models = members.iter().enumerate().map(model).collect();
+        let (reserved_bytes, budget_bytes) =
+            (inside.residency.reserved(), inside.residency.budget());
+        Status { models, memory: Some(MemoryStatus { reserved_bytes, budget_bytes }) }
     }
 
     fn details(&self, model: &str) -> Result<ModelDetails, Error> {
@@ -231,7 +256,7 @@ impl Generate for Fleet {
                 about.get_or_init(|| (weights, text.details(), task)).clone()
             }
         };
-        let name = shared.listed(id, model).map_or_else(|| shared.name(id), |n| n.id.clone());
+        let name = member.listed(model).map_or_else(|| member.name(), |name| name.id.clone());
         let context_length = shared.plan(id).map_or(0, |plan| plan.context_length);
         Ok(ModelDetails { id: name, created: entry.created, context_length, weights, text, task })
     }
@@ -348,6 +373,7 @@ impl Shared {
             let mut inside = self.lock();
             inside.residency.add();
             inside.loaded.push(None);
+            inside.tallies.push(Tally::default());
             drop(inside);
             drop(self.members.add(vec![entry]));
         }
@@ -357,12 +383,6 @@ impl Shared {
         let members = self.members.all();
         let names = members.iter().flat_map(|member| &member.entry.names);
         names.map(|name| name.id.clone()).collect()
-    }
-
-    /// The listed name, of a model or of one with an adapter, that `name` means.
-    fn listed(&self, id: MemberId, name: &str) -> Option<&Name> {
-        let is = |listed: &&Name| listed.id == name || listed.aliases.iter().any(|a| a == name);
-        self.members[id].entry.names.iter().find(is)
     }
 
     /// The name of a model without an adapter.
@@ -476,7 +496,9 @@ impl Shared {
             }
             Deed::Unload(id, model) => {
                 drop(model);
-                self.lock().residency.unloaded(id);
+                let mut inside = self.lock();
+                inside.residency.unloaded(id);
+                inside.tallies[id].unloads += 1;
             }
             Deed::Begin(id, model, waiting) => self.begin_all(id, model, waiting),
             Deed::Refuse(waiting, refusal) => {
@@ -490,7 +512,10 @@ impl Shared {
     /// Loads a model whose memory is reserved, and reports.
     fn load(&self, id: MemberId) -> Result<(), String> {
         *self.described.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let begun = self.clock.now();
         let loaded = guarded(|| self.members.get(id).entry.loader.load());
+        let took = self.clock.now().saturating_sub(begun);
+        self.lock().tallies[id].tried(loaded.as_deref().ok(), took);
         let outcome = loaded.as_ref().map(|_| ()).map_err(Clone::clone);
         self.report(id, loaded);
         outcome

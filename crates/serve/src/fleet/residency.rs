@@ -145,6 +145,11 @@ impl Residency {
         &self.members[member].state
     }
 
+    /// Bytes that all models may take together.
+    pub(super) fn budget(&self) -> u64 {
+        self.rules.budget_bytes
+    }
+
     /// Bytes that are reserved.
     pub(super) fn reserved(&self) -> u64 {
         self.members.iter().filter(|m| m.state.holds_memory()).map(|m| m.bytes).sum()

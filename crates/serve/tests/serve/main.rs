@@ -7,3 +7,4 @@ mod fleet;
 mod forms;
 mod local;
 mod scripted;
+mod watch;
