@@ -8,11 +8,19 @@
 //!
 //! Each kind of thing is a module with its tables in `schema/` and its methods on [`Store`].
 
+mod batches;
 mod error;
+mod files;
+mod page;
 mod readers;
+mod responses;
 mod schema;
 mod store;
 mod writer;
 
+pub use batches::{BatchEnd, BatchRow, BatchStatus, LineRow, NewBatch};
 pub use error::StoreError;
+pub use files::{FileRow, NewFile, Upload};
+pub use page::{Listed, Page};
+pub use responses::{CONVERSATION_BYTES_MAX, NewResponse, ResponseRow, TURNS_MAX};
 pub use store::Store;

@@ -16,7 +16,8 @@ const SIBLINGS: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("serve", &["text", "constrain", "engine"]),
     ("dialect", &["serve"]),
-    ("gateway", &["serve", "dialect", "store"]),
+    ("batch", &["serve", "dialect", "store"]),
+    ("gateway", &["serve", "dialect", "store", "batch"]),
     (
         "freehold",
         &[
@@ -30,6 +31,7 @@ const SIBLINGS: &[(&str, &[&str])] = &[
             "store",
             "serve",
             "dialect",
+            "batch",
             "gateway",
         ],
     ),
