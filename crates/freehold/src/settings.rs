@@ -44,6 +44,8 @@ const SETTINGS: &[Setting] = &[
     everywhere("queue", "FREEHOLD_QUEUE"),
     everywhere("memory", "FREEHOLD_MEMORY"),
     everywhere("idle-unload", "FREEHOLD_IDLE_UNLOAD"),
+    everywhere("keep-responses", "FREEHOLD_KEEP_RESPONSES"),
+    everywhere("keep-files", "FREEHOLD_KEEP_FILES"),
     everywhere("system", "FREEHOLD_SYSTEM"),
     everywhere("temperature", "FREEHOLD_TEMPERATURE"),
     everywhere("top-k", "FREEHOLD_TOP_K"),

@@ -9,6 +9,7 @@ use serve::Generate;
 
 use crate::config::Config;
 use crate::connections;
+use crate::kept::{Keeper, Kept};
 use crate::pull::Pull;
 use crate::routes;
 
@@ -59,6 +60,7 @@ pub struct Bound {
     pub(crate) config: Config,
     pub(crate) listener: TcpListener,
     pull: Option<Arc<dyn Pull>>,
+    kept: Option<Kept>,
     address: SocketAddr,
 }
 
@@ -80,7 +82,7 @@ pub fn bind(config: Config) -> Result<Bound, GatewayError> {
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    Ok(Bound { config, listener, pull: None, address })
+    Ok(Bound { config, listener, pull: None, kept: None, address })
 }
 
 impl Bound {
@@ -96,6 +98,12 @@ impl Bound {
         Self { pull: Some(pull), ..self }
     }
 
+    /// The same server, which keeps files, batches and responses.
+    #[must_use]
+    pub fn with_kept(self, kept: Kept) -> Self {
+        Self { kept: Some(kept), ..self }
+    }
+
     /// Answers until `shutdown` is ready, then lets answers under way end within the drain time.
     ///
     /// # Errors
@@ -108,8 +116,11 @@ impl Bound {
         let address = self.address;
         let listener = tokio::net::TcpListener::from_std(self.listener)
             .map_err(|source| GatewayError::Io { address, source })?;
-        let router = routes::router(&self.config, generate, self.pull);
+        let keeper = Keeper::new(self.kept, Arc::new(self.config.clone()));
+        let sweep = tokio::spawn(keeper.clone().sweep());
+        let router = routes::router(&self.config, generate, self.pull, keeper);
         connections::run(listener, router, &self.config, shutdown).await;
+        sweep.abort();
         Ok(())
     }
 }

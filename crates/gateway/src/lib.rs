@@ -6,8 +6,10 @@
 mod bind;
 mod body;
 mod call;
+mod caller;
 mod config;
 mod connections;
+mod kept;
 mod pull;
 mod respond;
 mod routes;
@@ -20,9 +22,11 @@ use std::future::Future;
 use std::sync::Arc;
 
 pub use bind::{Bound, GatewayError, bind};
+pub use caller::Caller;
 pub use config::Config;
 pub use dialect::ApiError;
 pub use dialect::ollama::PullStep;
+pub use kept::{KeepRules, Kept};
 pub use pull::Pull;
 use serve::Generate;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Extension, Path, Request, State};
+use axum::extract::{Extension, FromRef, Path, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +15,9 @@ use serve::{Generate, ModelCard};
 
 use crate::body;
 use crate::call::answer;
+use crate::caller::Caller;
 use crate::config::Config;
+use crate::kept::{self, Keeper};
 use crate::pull::{Pull, Pulls};
 use crate::respond::{self, RequestId, RequestIds};
 use crate::site;
@@ -26,6 +28,13 @@ struct Gateway {
     config: Arc<Config>,
     generate: Arc<dyn Generate>,
     pulls: Pulls,
+    keeper: Keeper,
+}
+
+impl FromRef<Gateway> for Keeper {
+    fn from_ref(gateway: &Gateway) -> Self {
+        gateway.keeper.clone()
+    }
 }
 
 /// All routes.
@@ -33,19 +42,22 @@ pub(crate) fn router(
     config: &Config,
     generate: Arc<dyn Generate>,
     pull: Option<Arc<dyn Pull>>,
+    keeper: Keeper,
 ) -> Router {
     let is_loopback = config.address.ip().is_loopback();
-    let gateway = Gateway { config: Arc::new(config.clone()), generate, pulls: Pulls::new(pull) };
+    let config = Arc::new(config.clone());
+    let gateway = Gateway { config, generate, pulls: Pulls::new(pull), keeper };
     let ids = Arc::new(RequestIds::new());
     let mut router = Router::new()
         .route("/", get(home))
         .route("/health", get(health))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
-        .route("/api/pull", post(pull_model));
+        .route("/api/pull", post(pull_model))
+        .merge(kept::routes());
     for endpoint in ENDPOINTS {
-        let handler = move |State(gateway), Extension(id), headers, body| {
-            generation(endpoint, gateway, id, headers, body)
+        let handler = move |State(gateway), Extension(id), request| {
+            generation(endpoint, gateway, id, request)
         };
         router = router.route(endpoint.path, post(handler));
     }
@@ -129,15 +141,15 @@ async fn generation(
     endpoint: &'static Endpoint,
     gateway: Gateway,
     RequestId(id): RequestId,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Response {
-    let Gateway { config, generate, .. } = gateway;
+    let Gateway { config, generate, keeper, .. } = gateway;
     let dialect = endpoint.dialect();
+    let keeping = keeper.keeping(endpoint, &Caller::of(request.extensions()));
     let answered = async {
-        let ignored = read_headers(dialect, &headers)?;
-        let body = body::read(body, &config).await?;
-        let mut response = answer(endpoint, &id, body, generate, &config).await?;
+        let ignored = read_headers(dialect, request.headers())?;
+        let body = body::read(request.into_body(), &config).await?;
+        let mut response = answer(endpoint, &id, body, generate, &config, keeping).await?;
         respond::list_ignored(&mut response, &ignored);
         Ok(response)
     };

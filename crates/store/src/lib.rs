@@ -22,5 +22,5 @@ pub use batches::{BatchEnd, BatchRow, BatchStatus, LineRow, NewBatch};
 pub use error::StoreError;
 pub use files::{FileRow, NewFile, Upload};
 pub use page::{Listed, Page};
-pub use responses::{CONVERSATION_BYTES_MAX, NewResponse, ResponseRow, TURNS_MAX};
+pub use responses::{CONVERSATION_BYTES_MAX, Member, NewResponse, ResponseRow, TURNS_MAX};
 pub use store::Store;

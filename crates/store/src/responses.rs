@@ -4,6 +4,9 @@
 //! since it was last used, and using a turn uses all before it, so a conversation that goes on is
 //! kept as a whole. Where all take more than they may, those that were used longest ago go.
 
+use std::fs::{File, TryLockError};
+use std::path::PathBuf;
+
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use crate::error::StoreError;
@@ -53,7 +56,62 @@ pub struct ResponseRow {
     pub body: String,
 }
 
+/// A process that uses the store, as long as it lives.
+#[derive(Debug)]
+pub struct Member {
+    id: String,
+    path: PathBuf,
+    /// Locked; the system opens the lock when the process ends, however it does.
+    _file: File,
+}
+
+impl Member {
+    /// Its name in rows.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
 impl Store {
+    /// Makes this process one that others can tell to be alive.
+    ///
+    /// # Errors
+    /// Its file cannot be made.
+    pub fn join(&self) -> Result<Member, StoreError> {
+        let id = self.new_id("run_")?;
+        let path = self.member_path(&id);
+        let failed = |error: std::io::Error| StoreError::File {
+            path: path.clone(),
+            reason: error.to_string(),
+        };
+        path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(failed)?;
+        let file = File::create_new(&path).map_err(failed)?;
+        file.try_lock().map_err(|error| failed(error.into()))?;
+        Ok(Member { id, path, _file: file })
+    }
+
+    fn member_path(&self, id: &str) -> PathBuf {
+        self.path().with_extension("").join("members").join(id)
+    }
+
+    /// Whether a process that joined lives. What is left of one that does not is removed.
+    fn is_alive(&self, id: &str) -> bool {
+        let path = self.member_path(id);
+        let Ok(file) = File::open(&path) else { return false };
+        let is_alive = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+        if !is_alive {
+            drop(std::fs::remove_file(&path));
+        }
+        is_alive
+    }
+
     /// Keeps a response. Where all would take more than `quota` bytes, the ones that were used
     /// longest ago are deleted, but none that is worked on.
     ///
@@ -166,17 +224,29 @@ impl Store {
         })
     }
 
-    /// The responses that another process than `runner` worked on, with their bodies.
+    /// The responses that a process worked on which lives no longer, as ids and bodies; `runner`
+    /// is this one.
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn abandoned_responses(&self, runner: &str) -> Result<Vec<(String, String)>, StoreError> {
-        self.read(|connection| {
-            let sql = format!("SELECT id, body FROM responses WHERE {ACTIVE} AND runner <> ?1");
+        let others = self.read(|connection| {
+            let sql =
+                format!("SELECT DISTINCT runner FROM responses WHERE {ACTIVE} AND runner <> ?1");
             let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map([runner], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let rows = statement.query_map([runner], |row| row.get::<_, String>(0))?;
             Ok(rows.collect::<Result<Vec<_>, _>>()?)
-        })
+        })?;
+        let mut found = Vec::new();
+        for gone in others.iter().filter(|other| !self.is_alive(other)) {
+            found.extend(self.read(|connection| {
+                let sql = format!("SELECT id, body FROM responses WHERE {ACTIVE} AND runner = ?1");
+                let mut statement = connection.prepare_cached(&sql)?;
+                let rows = statement.query_map([gone], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                Ok(rows.collect::<Result<Vec<(String, String)>, _>>()?)
+            })?);
+        }
+        Ok(found)
     }
 }
 

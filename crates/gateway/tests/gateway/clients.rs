@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::scripted::{config, start};
+use crate::scripted::{config, start, start_keeping};
 
 /// What pip installs: the clients that people use, at versions that keep their interface.
 const CLIENTS: [&str; 3] = ["openai>=2,<4", "anthropic>=0.75,<3", "ollama>=0.6,<1"];
@@ -40,8 +40,12 @@ fn install() -> Option<PathBuf> {
 fn drives(script: &str, path: &str) {
     let Some(python) = python() else { return };
     let server = start(config());
+    drive(python, script, &format!("http://{}{path}", server.address));
+}
+
+fn drive(python: &Path, script: &str, address: &str) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway").join(script);
-    run(Command::new(python).arg(script).arg(format!("http://{}{path}", server.address)));
+    run(Command::new(python).arg(script).arg(address));
 }
 
 fn run(command: &mut Command) {
@@ -62,6 +66,14 @@ fn the_openai_client_works_unmodified() {
 #[test]
 fn the_openai_client_works_unmodified_with_responses() {
     drives("responses_client.py", "/v1");
+}
+
+#[test]
+fn the_openai_client_works_unmodified_with_files_and_batches_and_kept_responses() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_keeping(config(), folder.path());
+    drive(python, "files_client.py", &format!("http://{}/v1", server.address));
 }
 
 #[test]
