@@ -48,7 +48,7 @@ for wrong in ("nothing", "batch_output", "../batch"):
     assert refused(
         openai.BadRequestError, client.files.create, file=b"x", purpose=wrong
     ).param == "purpose"
-for gone in ("file-0", "..", "../store.sqlite", f"{file.id}.part"):
+for gone in ("file-0", "../store.sqlite", f"{file.id}.part"):
     refused(openai.NotFoundError, client.files.content, gone)
 assert client.files.delete(file.id).deleted
 refused(openai.NotFoundError, client.files.retrieve, file.id)
