@@ -10,6 +10,7 @@ mod compute;
 mod drafting;
 mod fleet;
 mod home;
+mod kept;
 mod locate;
 mod machine;
 mod output;

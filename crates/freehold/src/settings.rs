@@ -50,6 +50,8 @@ const SETTINGS: &[Setting] = &[
     everywhere("otlp-endpoint", "FREEHOLD_OTLP_ENDPOINT"),
     everywhere("calls-keep", "FREEHOLD_CALLS_KEEP"),
     everywhere("calls-max", "FREEHOLD_CALLS_MAX"),
+    everywhere("keep-responses", "FREEHOLD_KEEP_RESPONSES"),
+    everywhere("keep-files", "FREEHOLD_KEEP_FILES"),
     everywhere("system", "FREEHOLD_SYSTEM"),
     everywhere("temperature", "FREEHOLD_TEMPERATURE"),
     everywhere("top-k", "FREEHOLD_TOP_K"),

@@ -26,7 +26,7 @@ pub(crate) struct Limit(pub(crate) Option<Duration>);
 
 /// A time: `10m`, `90s`, `1h`, `30d`; a bare number is seconds. `0` and `off` are never.
 pub(crate) fn parse_time(text: &str) -> Result<Limit, String> {
-    let expected = "expected a time, such as 10m, 90s or 1h, or off";
+    let expected = "expected a time, such as 10m, 90s, 1h or 30d, or off";
     if text == "off" {
         return Ok(Limit(None));
     }
@@ -76,7 +76,12 @@ mod tests {
     #[test]
     fn times_may_be_off() {
         let seconds = |n| Ok(Limit(Some(Duration::from_secs(n))));
-        for (text, time) in [("90", seconds(90)), ("10m", seconds(600)), ("1.5h", seconds(5400))] {
+        for (text, time) in [
+            ("90", seconds(90)),
+            ("10m", seconds(600)),
+            ("1.5h", seconds(5400)),
+            ("2d", seconds(172_800)),
+        ] {
             assert_eq!(parse_time(text), time, "{text}");
         }
         let never = Ok(Limit(None));

@@ -12,6 +12,7 @@ use store::{Store, StoreError};
 use crate::config::Config;
 use crate::connections;
 use crate::cors::{OriginError, Origins};
+use crate::kept::{Keeper, Kept};
 use crate::pull::Pull;
 use crate::routes::{self, Parts};
 use crate::tls::{Certificates, Tls, TlsError};
@@ -77,6 +78,7 @@ pub struct Bound {
     store: Option<Arc<Store>>,
     pull: Option<Arc<dyn Pull>>,
     telemetry: Option<Arc<Telemetry>>,
+    kept: Option<Kept>,
     address: SocketAddr,
 }
 
@@ -123,6 +125,7 @@ fn take(config: Config, store: Option<Arc<Store>>) -> Result<Bound, GatewayError
         store,
         pull: None,
         telemetry: None,
+        kept: None,
         address,
     })
 }
@@ -162,6 +165,12 @@ impl Bound {
         Self { telemetry: Some(telemetry), ..self }
     }
 
+    /// The same server, which keeps files, batches and responses.
+    #[must_use]
+    pub fn with_kept(self, kept: Kept) -> Self {
+        Self { kept: Some(kept), ..self }
+    }
+
     /// Answers until `shutdown` is ready, then lets answers under way end within the drain time.
     ///
     /// # Errors
@@ -180,15 +189,19 @@ impl Bound {
                 .map(Arc::new)
                 .map_err(|source| GatewayError::Io { address, source })?,
         };
+        let keeper = Keeper::new(self.kept, Arc::new(self.config.clone()));
+        let sweep = tokio::spawn(keeper.clone().sweep());
         let parts = Parts {
             store: self.store,
             pull: self.pull,
             origins: self.origins,
             telemetry: Arc::clone(&telemetry),
+            keeper,
         };
         let router = routes::router(&self.config, generate, parts);
         let tls = self.certificates.map(Tls::new).transpose()?;
         connections::run(listener, tls, router, &self.config, &telemetry, shutdown).await;
+        sweep.abort();
         Ok(())
     }
 }

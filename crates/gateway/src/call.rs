@@ -9,10 +9,12 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use dialect::{ApiError, CallMeta, Decoded, Dialect, Endpoint, Form};
+use serde_json::Value;
 use serve::{Event, Events, Generate, Input, Reply};
 
 use crate::body::WholeBody;
 use crate::config::Config;
+use crate::kept::responses::Keeping;
 use crate::observe;
 use crate::respond;
 use crate::stream::EventBody;
@@ -26,6 +28,8 @@ struct Accepted {
     /// Whether the model is to be there, and nothing to be generated.
     loads_only: bool,
     events: Events,
+    /// The body to give at once, where the client comes back for the answer.
+    queued: Option<Value>,
 }
 
 /// Answers one call.
@@ -38,16 +42,19 @@ pub(crate) async fn answer(
     body: WholeBody,
     generate: Arc<dyn Generate>,
     config: &Config,
+    keeping: Option<Keeping>,
 ) -> Result<Response, ApiError> {
     let id = format!("{}{request_id}", endpoint.id_prefix);
     // Parsing, rendering and tokenizing compute, so they leave the threads that serve sockets.
     let exchange = observe::current();
-    let accepted =
-        respond::computed(move || accept(endpoint, &id, &body, &*generate, exchange.as_ref()));
-    let accepted = accepted.await?;
-    let Accepted { meta, form, stream, ignored, loads_only, mut events } = accepted;
+    let accept =
+        move || accept(endpoint, &id, &body, &*generate, keeping.as_ref(), exchange.as_ref());
+    let accepted = respond::computed(accept).await?;
+    let Accepted { meta, form, stream, ignored, loads_only, mut events, queued } = accepted;
     let mut cuts = Vec::new();
-    let mut response = if loads_only {
+    let mut response = if let Some(body) = queued.filter(|_| !stream) {
+        respond::json(StatusCode::OK, &body)
+    } else if loads_only {
         fold(&mut events).await?;
         respond::json(StatusCode::OK, &(endpoint.whole)(&meta, &Reply::default(), &form))
     } else if let Some(encode) = endpoint.stream.filter(|_| stream) {
@@ -72,14 +79,18 @@ pub(crate) async fn answer(
 }
 
 fn accept(
-    endpoint: &Endpoint,
+    endpoint: &'static Endpoint,
     id: &str,
     body: &[u8],
     generate: &dyn Generate,
+    keeping: Option<&Keeping>,
     exchange: Option<&Arc<Exchange>>,
 ) -> Result<Accepted, ApiError> {
-    let Decoded { mut request, stream, form, mut ignored, thinking_param, loads_only } =
-        (endpoint.decode)(body, id)?;
+    let (decoded, turn) = match keeping {
+        Some(keeping) => keeping.decode(endpoint, body, id)?,
+        None => ((endpoint.decode)(body, id)?, None),
+    };
+    let Decoded { mut request, stream, form, mut ignored, thinking_param, loads_only } = decoded;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let meta = CallMeta { id: id.to_owned(), created: now.as_secs(), model: request.model.clone() };
     if let Some(other) = endpoint.dialect().other_name(&request.model)
@@ -98,7 +109,11 @@ fn accept(
         request.max_tokens = Some(0);
     }
     let events = observe::submit(generate, request, exchange)?;
-    Ok(Accepted { meta, form, stream, ignored, loads_only, events })
+    let (events, queued) = match turn {
+        Some(turn) => turn.follow(events, meta.clone(), form.clone())?,
+        None => (events, None),
+    };
+    Ok(Accepted { meta, form, stream, ignored, loads_only, events, queued })
 }
 
 async fn next(events: &mut Events) -> Option<Event> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ::observe::Telemetry;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Extension, FromRequestParts, Path, Request, State};
+use axum::extract::{Extension, FromRef, FromRequestParts, Path, Request, State};
 use axum::http::request::Parts as RequestParts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
@@ -21,6 +21,7 @@ use crate::call::answer;
 use crate::config::Config;
 use crate::cors::Origins;
 use crate::gate::{Gate, dialect_of};
+use crate::kept::{self, Keeper};
 use crate::keys::{Caller, Models};
 use crate::observe;
 use crate::page;
@@ -35,6 +36,13 @@ struct Gateway {
     models: Models,
     bodies: Bodies,
     pulls: Pulls,
+    keeper: Keeper,
+}
+
+impl FromRef<Gateway> for Keeper {
+    fn from_ref(gateway: &Gateway) -> Self {
+        gateway.keeper.clone()
+    }
 }
 
 /// What a server may have beside its models.
@@ -43,13 +51,14 @@ pub(crate) struct Parts {
     pub(crate) pull: Option<Arc<dyn Pull>>,
     pub(crate) origins: Origins,
     pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) keeper: Keeper,
 }
 
 /// All routes.
 pub(crate) fn router(
     config: &Config,
     generate: Arc<dyn Generate>,
-    Parts { store, pull, origins, telemetry }: Parts,
+    Parts { store, pull, origins, telemetry, keeper }: Parts,
 ) -> Router {
     let is_loopback = config.address.ip().is_loopback();
     telemetry.know(&generate.names());
@@ -59,8 +68,9 @@ pub(crate) fn router(
     let gateway = Gateway {
         config: Arc::new(config.clone()),
         models: Models::new(generate),
-        bodies: Bodies::new(config),
+        bodies: keeper.bodies.clone(),
         pulls: Pulls::new(pull),
+        keeper,
     };
     let gate = Arc::new(Gate::new(config, store));
     let friends = origins.clone();
@@ -72,7 +82,8 @@ pub(crate) fn router(
         .route("/metrics", get(metrics))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
-        .route("/api/pull", post(pull_model));
+        .route("/api/pull", post(pull_model))
+        .merge(kept::routes());
     for endpoint in ENDPOINTS {
         let handler = move |State(gateway), asker, headers, body| {
             generation(endpoint, gateway, asker, headers, body)
@@ -214,11 +225,12 @@ async fn generation(
     body: Body,
 ) -> Response {
     let dialect = endpoint.dialect();
+    let keeping = gateway.keeper.keeping(endpoint, &caller);
     let answered = async {
         let ignored = read_headers(dialect, &headers)?;
         let body = gateway.bodies.read(body).await?;
         let models = gateway.models.of(&caller);
-        let mut response = answer(endpoint, &id, body, models, &gateway.config).await?;
+        let mut response = answer(endpoint, &id, body, models, &gateway.config, keeping).await?;
         respond::list_ignored(&mut response, &ignored);
         Ok(response)
     };

@@ -57,6 +57,15 @@ impl Store {
         self.writer.lost()
     }
 
+    /// Empties the log of changes into the file, so that nothing deleted stays in it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn settle_log(&self) -> Result<(), StoreError> {
+        let connection = connect(&self.path)?;
+        Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+    }
+
     /// Changes what `change` changes, all or nothing; it is on the disk when this returns.
     ///
     /// # Errors
@@ -113,5 +122,7 @@ pub(crate) fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "foreign_keys", true)?;
     // The schema of the file is not trusted to call functions with effects.
     connection.pragma_update(None, "trusted_schema", false)?;
+    // What is deleted is overwritten, not only forgotten.
+    connection.pragma_update(None, "secure_delete", true)?;
     Ok(connection)
 }

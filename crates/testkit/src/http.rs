@@ -8,6 +8,9 @@ use std::time::Duration;
 /// How long a read may stay silent before the request fails.
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// The type of a body of JSON.
+const JSON: &str = "application/json";
+
 /// An answer: status code, headers with lower-case names, and the whole body.
 #[derive(Debug)]
 pub struct Response {
@@ -28,11 +31,37 @@ impl Response {
 
 /// Sends one request and reads the whole answer. `body` is sent as JSON.
 pub fn request(address: &str, method: &str, path: &str, body: &str) -> io::Result<Response> {
-    let mut connection = Connection::open(address, method, path, body, READ_TIMEOUT)?;
+    request_as(address, method, path, JSON, body.as_bytes())
+}
+
+/// The same with a body of another type.
+pub fn request_as(
+    address: &str,
+    method: &str,
+    path: &str,
+    content_type: &str,
+    body: &[u8],
+) -> io::Result<Response> {
+    let head = Head { method, path, content_type };
+    let mut connection = Connection::open(address, &head, body, READ_TIMEOUT)?;
     let mut text = Vec::new();
     while connection.read_part(&mut text)? {}
     let body = String::from_utf8(text).map_err(invalid)?;
     Ok(Response { status: connection.status, headers: connection.headers, body })
+}
+
+/// Uploads a file as a form with a purpose, as OpenAI's clients do.
+pub fn upload(address: &str, name: &str, purpose: &str, content: &[u8]) -> io::Result<Response> {
+    let boundary = "a-line-that-no-test-uploads";
+    let head = |rest: &str| format!("--{boundary}\r\ncontent-disposition: form-data; {rest}\r\n");
+    let mut body = head("name=\"purpose\"").into_bytes();
+    write!(body, "\r\n{purpose}\r\n")?;
+    write!(body, "{}", head(&format!("name=\"file\"; filename=\"{name}\"")))?;
+    body.extend_from_slice(b"content-type: application/octet-stream\r\n\r\n");
+    body.extend_from_slice(content);
+    write!(body, "\r\n--{boundary}--\r\n")?;
+    let content_type = format!("multipart/form-data; boundary={boundary}");
+    request_as(address, "POST", "/v1/files", &content_type, &body)
 }
 
 /// `GET path`.
@@ -65,7 +94,8 @@ pub fn post_events_within(
     body: &str,
     mut event: impl FnMut(&str) -> bool,
 ) -> io::Result<Response> {
-    let mut connection = Connection::open(address, "POST", path, body, timeout)?;
+    let head = Head { method: "POST", path, content_type: JSON };
+    let mut connection = Connection::open(address, &head, body.as_bytes(), timeout)?;
     let mut pending = Vec::new();
     let streaming = connection.status == 200;
     while connection.read_part(&mut pending)? {
@@ -81,6 +111,13 @@ pub fn post_events_within(
     }
     let body = String::from_utf8(pending).map_err(invalid)?;
     Ok(Response { status: connection.status, headers: connection.headers, body })
+}
+
+/// What stands in front of a body.
+struct Head<'a> {
+    method: &'a str,
+    path: &'a str,
+    content_type: &'a str,
 }
 
 /// How the end of the body is known.
@@ -100,11 +137,11 @@ struct Connection {
 impl Connection {
     fn open(
         address: &str,
-        method: &str,
-        path: &str,
-        body: &str,
+        head: &Head<'_>,
+        body: &[u8],
         timeout: Duration,
     ) -> io::Result<Connection> {
+        let Head { method, path, content_type } = head;
         let target = address
             .to_socket_addrs()?
             .next()
@@ -114,9 +151,10 @@ impl Connection {
         write!(
             stream,
             "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+             content-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
             body.len()
         )?;
+        stream.write_all(body)?;
         let mut reader = BufReader::new(stream);
         let status = read_line(&mut reader)?
             .split_whitespace()

@@ -17,7 +17,8 @@ const SIBLINGS: &[(&str, &[&str])] = &[
     ("serve", &["text", "constrain", "engine"]),
     ("observe", &["serve", "store"]),
     ("dialect", &["serve"]),
-    ("gateway", &["serve", "observe", "dialect", "store"]),
+    ("batch", &["serve", "dialect", "store"]),
+    ("gateway", &["serve", "observe", "dialect", "store", "batch"]),
     (
         "freehold",
         &[
@@ -32,6 +33,7 @@ const SIBLINGS: &[(&str, &[&str])] = &[
             "serve",
             "observe",
             "dialect",
+            "batch",
             "gateway",
         ],
     ),

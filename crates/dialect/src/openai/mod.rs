@@ -1,11 +1,13 @@
 //! The OpenAI dialect: chat completions, completions, responses, models, errors.
 
+mod batch;
 mod chat;
 mod common;
 mod completion;
 mod embeddings;
 mod encode;
 mod error;
+mod list;
 mod logprobs;
 mod responses;
 mod table;
@@ -13,6 +15,7 @@ mod table;
 use crate::endpoint::Endpoint;
 
 pub use crate::error::ApiError;
+pub use batch::{BatchRequest, decode_batch};
 pub use chat::decode_chat;
 pub use completion::decode_completion;
 pub(crate) use embeddings::EMBEDDINGS;
@@ -21,10 +24,14 @@ pub use encode::{
     ChatStream, CompletionStream, encode_chat, encode_completion, encode_model, encode_models,
 };
 pub use error::encode_error;
+pub use list::{ListRequest, encode_list, read_list};
 pub(crate) use logprobs::chat_scores;
 pub(crate) use responses::QUERIES;
-pub use responses::{ResponseStream, decode_response, encode_response};
-pub use table::{CHAT_PARAMETERS, COMPLETION_PARAMETERS, RESPONSES_PARAMETERS};
+pub use responses::{
+    ResponseBody, ResponseStream, cancelled, decode_response, encode_failed, encode_in_progress,
+    encode_queued, encode_response, failed,
+};
+pub use table::{BATCH_PARAMETERS, CHAT_PARAMETERS, COMPLETION_PARAMETERS, RESPONSES_PARAMETERS};
 
 /// `POST /v1/chat/completions`.
 pub(crate) const CHAT: Endpoint = Endpoint {

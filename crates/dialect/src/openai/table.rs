@@ -100,7 +100,7 @@ pub const CHAT_PARAMETERS: &[Parameter] =
 pub const COMPLETION_PARAMETERS: &[Parameter] =
     &joined::<{ SHARED.len() + COMPLETION_ALONE.len() }>(SHARED, COMPLETION_ALONE);
 
-const STORED: &str = "nothing is stored; send the whole conversation as `input`";
+const CONVERSATIONS: &str = "go on from a response by `previous_response_id`";
 
 /// `POST /v1/responses`.
 pub const RESPONSES_PARAMETERS: &[Parameter] = &[
@@ -131,9 +131,18 @@ pub const RESPONSES_PARAMETERS: &[Parameter] = &[
     without_effect("service_tier"),
     without_effect("stream_options"),
     without_effect("user"),
-    refused("store", &["false"], STORED),
-    refused("previous_response_id", &[], STORED),
-    refused("conversation", &[], STORED),
+    honoured("store"),
+    honoured("previous_response_id"),
+    honoured("background"),
+    refused("conversation", &[], CONVERSATIONS),
     refused("prompt", &[], "there are no stored prompts"),
-    refused("background", &["false"], "answers are made while the client waits"),
+];
+
+/// `POST /v1/batches`.
+pub const BATCH_PARAMETERS: &[Parameter] = &[
+    honoured("input_file_id"),
+    honoured("endpoint"),
+    honoured("completion_window"),
+    honoured("metadata"),
+    honoured("output_expires_after"),
 ];

@@ -5,6 +5,7 @@ use crate::commands::WrongUsage;
 use crate::commands::pull::Bars;
 use crate::drafting::Draft;
 use crate::fleet::{self, OfHome};
+use crate::kept;
 use crate::locate::{Found, Locator};
 use crate::output::{bytes, say};
 use crate::plan::{Budget, Room};
@@ -83,9 +84,18 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     say(format_args!("{ready} on http://{address}/v1 (Ctrl-C stops it)"));
     how.is_serving.store(true, Ordering::Relaxed);
     let fleet = Arc::new(fleet);
-    let bound = bound.with_pull(Arc::new(RemotePull(locator.hub().clone())));
-    let bound = bound.with_telemetry(Arc::clone(&telemetry));
-    bound.serve_until_signal(Arc::clone(&fleet) as Arc<dyn Generate>)?;
+    let mut bound = bound
+        .with_pull(Arc::new(RemotePull(locator.hub().clone())))
+        .with_telemetry(Arc::clone(&telemetry));
+    let generate = Arc::clone(&fleet) as Arc<dyn Generate>;
+    let kept = kept::open(locator.hub().home().root(), args, Arc::clone(&generate))?;
+    if let Some(kept) = &kept {
+        bound = bound.with_kept(kept.clone());
+    }
+    bound.serve_until_signal(generate)?;
+    if let Some(kept) = kept {
+        kept.batches.stop();
+    }
     how.is_serving.store(false, Ordering::Relaxed);
     // What is cut off ends here, and is recorded before the process ends.
     drop(fleet);

@@ -3,6 +3,7 @@
 
 mod adapters;
 mod bad_input;
+mod batches;
 mod bench;
 mod calls;
 mod clients;

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::http::HeaderMap;
+use axum::http::{Extensions, HeaderMap};
 use dialect::ApiError;
 use serve::{Clock, Generate, SystemClock, Tenant};
 use store::{KEYS_MAX, KeyRow, Store, StoreError};
@@ -48,6 +48,16 @@ impl Caller {
     /// Somebody, where nobody needs a key.
     pub(crate) fn anybody() -> Self {
         Self { tenant: Tenant::default(), key_id: None, name: None, grant: None }
+    }
+
+    /// Who a request's extensions say it is; anybody, where nothing was checked.
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        extensions.get().cloned().unwrap_or_else(Self::anybody)
+    }
+
+    /// Whose what it keeps is: the number of its key, nothing where nobody needs one.
+    pub(crate) fn owner(&self) -> String {
+        self.key_id.map_or_else(String::new, |id| id.to_string())
     }
 
     /// Whether it may ask the model of this listed name.

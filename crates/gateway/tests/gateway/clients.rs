@@ -5,7 +5,7 @@ use std::process::Command;
 
 use testkit::packages::{self, FRAMEWORKS, MODULES, SDKS, run};
 
-use crate::scripted::{config, start};
+use crate::scripted::{config, start, start_keeping};
 
 /// A folder that is kept under the build folder.
 pub(crate) fn kept(name: &str) -> PathBuf {
@@ -20,7 +20,11 @@ fn script(name: &str) -> PathBuf {
 fn drives(name: &str, path: &str) {
     let Some(python) = packages::python(&kept("python-clients"), SDKS) else { return };
     let server = start(config());
-    run(Command::new(python).arg(script(name)).arg(format!("http://{}{path}", server.address)));
+    drive(python, name, &format!("http://{}{path}", server.address));
+}
+
+fn drive(python: &Path, name: &str, address: &str) {
+    run(Command::new(python).arg(script(name)).arg(address));
 }
 
 /// Runs a script of this folder with the server's address, in an empty folder that is its home.
@@ -43,6 +47,14 @@ fn the_openai_client_works_unmodified() {
 #[test]
 fn the_openai_client_works_unmodified_with_responses() {
     drives("responses_client.py", "/v1");
+}
+
+#[test]
+fn the_openai_client_works_unmodified_with_files_and_batches_and_kept_responses() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_keeping(config(), folder.path());
+    drive(python, "files_client.py", &format!("http://{}/v1", server.address));
 }
 
 #[test]

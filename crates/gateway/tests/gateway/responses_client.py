@@ -66,7 +66,9 @@ def refused(kind, **arguments):
 
 
 assert refused(openai.BadRequestError, previous_response_id="resp_1").param == "previous_response_id"
-assert refused(openai.BadRequestError, store=True).param == "store"
+assert refused(openai.BadRequestError, background=True).param == "background"
+raw = client.responses.with_raw_response.create(model=MODEL, input="hi", store=True)
+assert raw.headers["x-freehold-ignored"] == "store" and raw.parse().store is False
 assert refused(openai.BadRequestError, tools=[{"type": "web_search"}]).param == "tools[0].type"
 assert refused(openai.NotFoundError, model="gpt-9").code == "model_not_found"
 failed = [event for event in client.responses.create(model=MODEL, input="fail", stream=True)][-1]

@@ -1,25 +1,28 @@
 //! A `Generate` that says what the prompt tells it to, and a server over it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use gateway::{ApiError, Bound, Config, Pull, PullStep, bind};
+use batch::Runner;
+use gateway::{ApiError, Bound, Config, KeepRules, Kept, Pull, PullStep, bind};
 use serve::{
     ChatPrompt, ChatTokens, Delta, Detokenize, EmbedText, Error, Event, EventSender, Events,
     FinishReason, Generate, Input, ModelCard, ModelDetails, Part, Request, ResponseFormat,
     ScoredToken, Task, TextDetails, TextFault, TextModel, Thinking, Timings, ToolChoice, Usage,
     WeightDetails, channel,
 };
+use store::Store;
 use tokio::sync::oneshot;
 
 /// The last user text decides: `slow` never ends by itself, `busy` is refused, `long` does not
 /// fit, `break` breaks off, `fail` fails midway, `call` calls the tools there are, `stop` meets a
-/// stop string, `json` gives an object; anything else is answered in three pieces, after some
+/// stop string, `json` gives an object, `turns` counts the turns; anything else is answered in three pieces, after some
 /// reasoning where that is asked for.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Scripted {
     pub(crate) n_running: Arc<AtomicUsize>,
     pub(crate) n_cancelled: Arc<AtomicUsize>,
@@ -245,6 +248,11 @@ fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &Atom
             say(sender, if is_held { "{\"held\":true}" } else { "free" }, false);
             return finish(sender, FinishReason::EndOfTurn, usage);
         }
+        "turns" => {
+            let Input::Chat(chat) = &request.input else { return };
+            say(sender, &format!("{} turns", chat.messages.len()), false);
+            return finish(sender, FinishReason::EndOfTurn, usage);
+        }
         "pause" => std::thread::sleep(Duration::from_millis(400)),
         "break" => return,
         "fail" => {
@@ -357,7 +365,26 @@ pub(crate) fn start(config: Config) -> Running {
 }
 
 pub(crate) fn start_bound(bound: Bound) -> Running {
+    start_scripted(bound, Scripted::default())
+}
+
+/// A server that keeps files, batches and responses in a folder.
+pub(crate) fn start_keeping(config: Config, folder: &Path) -> Running {
     let scripted = Scripted::default();
+    let store = Arc::new(Store::open(&folder.join("store.sqlite")).unwrap());
+    let rules = batch::Rules { lines_max: 3, ..Default::default() };
+    let generate = Arc::new(scripted.clone());
+    let runner = Runner::start(Arc::clone(&store), generate, Box::new(|_, _| Ok(())), rules, now);
+    let rules = KeepRules { file_bytes_max: 2 << 20, ..Default::default() };
+    let kept = Kept { store, batches: Arc::new(runner.unwrap()), rules };
+    start_scripted(bind(config).unwrap().with_kept(kept), scripted)
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn start_scripted(bound: Bound, scripted: Scripted) -> Running {
     let counts = (Arc::clone(&scripted.n_running), Arc::clone(&scripted.n_cancelled));
     start_over(bound, Arc::new(scripted), counts)
 }

@@ -19,37 +19,117 @@ const INCLUDE_REASONING: &str = "reasoning.encrypted_content";
 /// What asks for log-probabilities.
 const INCLUDE_LOGPROBS: &str = "message.output_text.logprobs";
 
-/// Decodes a body; `id` names the call.
+/// Decodes a body for a server that keeps nothing; `id` names the call.
 ///
 /// # Errors
 /// The body is not JSON, a parameter has the wrong type or range, or is refused.
 pub fn decode_response(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
-    let object = parse_body(body)?;
-    let fields = Fields::root(&object);
-    let mut ignored = ignored_parameters(&fields, RESPONSES_PARAMETERS)?;
+    let body = ResponseBody::parse(body)?;
+    let nothing = "nothing is stored here";
+    if body.previous.is_some() {
+        let why = format!("{nothing}; send the whole conversation as `input`");
+        return Err(ApiError::not_supported("previous_response_id", &why));
+    }
+    if body.background {
+        return Err(ApiError::not_supported("background", nothing));
+    }
+    let mut decoded = body.decode_over(id, &[], false)?;
+    if body.store == Some(true) {
+        decoded.ignored.push("store".to_owned());
+    }
+    Ok(decoded)
+}
+
+/// A body, and what it says about keeping the answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResponseBody {
+    object: Map<String, Value>,
+    /// Whether the answer is to be kept, where that is said.
+    pub store: Option<bool>,
+    /// Whether the client comes back for the answer.
+    pub background: bool,
+    /// The response that this one goes on from.
+    pub previous: Option<String>,
+}
+
+impl ResponseBody {
+    /// Reads a body so far.
+    ///
+    /// # Errors
+    /// It is no JSON object, or one of these parameters has the wrong type.
+    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let object = parse_body(body)?;
+        let fields = Fields::root(&object);
+        let store = fields.bool("store")?;
+        let background = fields.bool("background")?.unwrap_or(false);
+        let previous = fields.str("previous_response_id")?.map(str::to_owned);
+        if background && store == Some(false) {
+            let message = "background: an answer that is not stored could not be fetched";
+            return Err(FieldError::new("background", message).into());
+        }
+        Ok(Self { object, store, background, previous })
+    }
+
+    /// The items of `input` as they are listed later, each with an id; those without one are
+    /// given ids that begin with the call's.
+    ///
+    /// # Errors
+    /// `input` is not there, or of the wrong type.
+    pub fn input_items(&self, id: &str) -> Result<Vec<Value>, ApiError> {
+        Ok(items::listed(&Fields::root(&self.object), id)?)
+    }
+
+    /// Decodes the rest for a server that keeps the answer, or does not because the client said
+    /// so. `earlier` are the items of the conversation before, answers included.
+    ///
+    /// # Errors
+    /// A parameter has the wrong type or range, or is refused; or `earlier` cannot be read.
+    pub fn decode(&self, id: &str, earlier: &[Value]) -> Result<Decoded, ApiError> {
+        self.decode_over(id, earlier, self.store.unwrap_or(true))
+    }
+
+    fn decode_over(
+        &self,
+        id: &str,
+        earlier: &[Value],
+        is_stored: bool,
+    ) -> Result<Decoded, ApiError> {
+        let fields = Fields::root(&self.object);
+        let mut decoded = decode(&fields, id, earlier)?;
+        let repeats = &mut decoded.form.repeats;
+        repeats.insert("store".to_owned(), json!(is_stored));
+        repeats.insert("background".to_owned(), json!(self.background));
+        repeats.insert("previous_response_id".to_owned(), json!(self.previous));
+        Ok(decoded)
+    }
+}
+
+fn decode(fields: &Fields<'_>, id: &str, earlier: &[Value]) -> Result<Decoded, ApiError> {
+    let mut ignored = ignored_parameters(fields, RESPONSES_PARAMETERS)?;
     let model = fields.required_str("model")?;
     let instructions = fields.str("instructions")?;
     let mut messages: Vec<Message> =
         instructions.map(|text| Message::text(Role::System, text)).into_iter().collect();
-    items::read(&fields, &mut messages, &mut ignored)?;
+    items::read_earlier(earlier, &mut messages, &mut ignored)?;
+    items::read(fields, &mut messages, &mut ignored)?;
     let chat = Chat {
         messages,
-        tools: tools::read(&fields, &mut ignored)?,
-        tool_choice: tool_choice(&fields)?,
+        tools: tools::read(fields, &mut ignored)?,
+        tool_choice: tool_choice(fields)?,
         single_call: fields.bool("parallel_tool_calls")? == Some(false),
-        thinking: thinking(&fields, &mut ignored)?,
+        thinking: thinking(fields, &mut ignored)?,
         ..Chat::default()
     };
     let mut request = Request::new(id, model, Input::Chat(chat));
     request.max_tokens = fields.count("max_output_tokens", 1..=usize::MAX)?;
     request.sampling = Sampling {
         temperature: fields.number("temperature", 0.0..=TEMPERATURE_MAX)?,
-        top_p: share(&fields, "top_p")?,
+        top_p: share(fields, "top_p")?,
         ..Sampling::default()
     };
-    request.response_format = format(&fields, &mut ignored)?;
-    let mut form = Form { repeats: repeats(&fields), ..Form::default() };
-    request.logprobs = include(&fields, &mut form, &mut ignored)?;
+    request.response_format = format(fields, &mut ignored)?;
+    let mut form = Form { repeats: repeats(fields), ..Form::default() };
+    request.logprobs = include(fields, &mut form, &mut ignored)?;
     form.has_logprobs = request.logprobs.is_some();
     let said_effort = fields.object("reasoning")?.is_some_and(|r| r.get("effort").is_some());
     let thinking_param = said_effort.then_some("reasoning.effort");

@@ -19,8 +19,42 @@ pub fn encode_response(meta: &CallMeta, reply: &Reply, form: &Form) -> Value {
     response(meta, form, &state, output, Some(&reply.usage))
 }
 
+/// The body of an answer that has not begun.
+#[must_use]
+pub fn encode_queued(meta: &CallMeta, form: &Form) -> Value {
+    response(meta, form, &State::Queued, Vec::new(), None)
+}
+
+/// The body of an answer that has begun.
+#[must_use]
+pub fn encode_in_progress(meta: &CallMeta, form: &Form) -> Value {
+    response(meta, form, &State::InProgress, Vec::new(), None)
+}
+
+/// The body of an answer that failed.
+#[must_use]
+pub fn encode_failed(meta: &CallMeta, form: &Form, message: &str) -> Value {
+    response(meta, form, &State::Failed(message.to_owned()), Vec::new(), None)
+}
+
+/// The body of an answer that somebody cancelled, from what it was before.
+#[must_use]
+pub fn cancelled(mut body: Value) -> Value {
+    body["status"] = json!("cancelled");
+    body
+}
+
+/// The body of an answer that failed, from what it was before.
+#[must_use]
+pub fn failed(mut body: Value, message: &str) -> Value {
+    body["status"] = json!("failed");
+    body["error"] = json!({"code": "server_error", "message": message});
+    body
+}
+
 /// How far an answer is.
 pub(crate) enum State {
+    Queued,
     InProgress,
     Completed,
     Incomplete(&'static str),
@@ -37,6 +71,7 @@ pub(crate) fn response(
     usage: Option<&Usage>,
 ) -> Value {
     let (status, incomplete, error) = match state {
+        State::Queued => ("queued", Value::Null, Value::Null),
         State::InProgress => ("in_progress", Value::Null, Value::Null),
         State::Completed => ("completed", Value::Null, Value::Null),
         State::Incomplete(reason) => ("incomplete", json!({"reason": reason}), Value::Null),

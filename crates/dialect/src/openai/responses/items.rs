@@ -1,6 +1,6 @@
 //! Input items to turns: items of the model that follow one another are one turn.
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use serve::{Message, Part, Role, ToolCall, ToolResult};
 
 use crate::fields::{FieldError, Fields};
@@ -27,6 +27,65 @@ pub(crate) fn read(
         return Err(FieldError::new("input", "input is empty"));
     }
     Ok(())
+}
+
+/// Reads the items of a conversation before.
+pub(crate) fn read_earlier(
+    items: &[Value],
+    messages: &mut Vec<Message>,
+    ignored: &mut Vec<String>,
+) -> Result<(), FieldError> {
+    for (index, value) in items.iter().enumerate() {
+        let item = Fields::of(value, format!("previous_response_id.items[{index}]"))?;
+        read_item(&item, messages, ignored)?;
+    }
+    Ok(())
+}
+
+/// The items of `input` with what lists of items have: a type, an id, a status, and parts in
+/// place of a text.
+pub(crate) fn listed(fields: &Fields<'_>, call: &str) -> Result<Vec<Value>, FieldError> {
+    let call = call.trim_start_matches("resp_");
+    let items = match fields.get("input") {
+        None => return Err(fields.missing("input")),
+        Some(Value::String(text)) => vec![json!({"role": "user", "content": text})],
+        Some(_) => fields.array("input")?.cloned().unwrap_or_default(),
+    };
+    let complete = |(place, mut item): (usize, Value)| {
+        if let Value::Object(item) = &mut item {
+            complete(item, call, place);
+        }
+        item
+    };
+    Ok(items.into_iter().enumerate().map(complete).collect())
+}
+
+fn complete(item: &mut Map<String, Value>, call: &str, place: usize) {
+    let is_null = |item: &Map<String, Value>, name: &str| item.get(name).is_none_or(Value::is_null);
+    if is_null(item, "type") {
+        item.insert("type".to_owned(), json!("message"));
+    }
+    let prefix = match item["type"].as_str().unwrap_or_default() {
+        "message" => "msg",
+        "reasoning" => "rs",
+        "function_call" => "fc",
+        "function_call_output" => "fco",
+        _ => "item",
+    };
+    if is_null(item, "id") {
+        item.insert("id".to_owned(), json!(format!("{prefix}_{call}_in{place}")));
+    }
+    if is_null(item, "status") && prefix != "rs" {
+        item.insert("status".to_owned(), json!("completed"));
+    }
+    let is_answer = item.get("role").is_some_and(|role| role == "assistant");
+    if let Some(Value::String(text)) = item.get("content") {
+        let part = match is_answer {
+            true => json!({"type": "output_text", "text": text, "annotations": []}),
+            false => json!({"type": "input_text", "text": text}),
+        };
+        item.insert("content".to_owned(), json!([part]));
+    }
 }
 
 fn read_item(

@@ -1,5 +1,5 @@
-//! `POST /v1/responses`: answers as lists of items. Nothing is stored, so each request brings the
-//! whole conversation.
+//! `POST /v1/responses`: answers as lists of items. Who keeps answers gives the items of the
+//! conversation before as a value; here nothing is kept.
 
 mod count;
 mod decode;
@@ -10,6 +10,8 @@ mod stream;
 mod tools;
 
 pub(crate) use count::QUERIES;
-pub use decode::decode_response;
-pub use encode::encode_response;
+pub use decode::{ResponseBody, decode_response};
+pub use encode::{
+    cancelled, encode_failed, encode_in_progress, encode_queued, encode_response, failed,
+};
 pub use stream::ResponseStream;

@@ -1,0 +1,201 @@
+//! `/v1/files`.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Extension, Path, Request, State};
+use axum::http::{Extensions, HeaderValue, StatusCode, Uri, header};
+use axum::response::Response;
+use dialect::openai::encode_list;
+use dialect::{ApiError, Dialect};
+use http_body::{Frame, SizeHint};
+use serde_json::{Value, json};
+use store::FileRow;
+use tokio::sync::mpsc;
+
+use crate::kept::{Keeper, list, refused, upload};
+use crate::keys::Caller;
+use crate::respond::{self, RequestId};
+
+/// Elements of a list where nothing is said, and at most, as OpenAI's.
+const LIST_DEFAULT: usize = 10_000;
+const LIST_MAX: usize = 10_000;
+/// Bytes of a content that are read at once, and how many such pieces wait for a client.
+const PIECE_BYTES: usize = 64 << 10;
+const PIECES_MAX: usize = 4;
+
+/// A file as OpenAI's clients read it.
+fn encode(row: &FileRow) -> Value {
+    json!({
+        "id": row.id,
+        "object": "file",
+        "bytes": row.bytes,
+        "created_at": row.created_at,
+        "expires_at": row.expires_at,
+        "filename": row.filename,
+        "purpose": row.purpose,
+        // What is listed has come whole.
+        "status": "processed",
+        "status_details": null,
+        // Not OpenAI's: for who checks what has come.
+        "sha256": row.sha256,
+    })
+}
+
+/// `POST /v1/files`.
+pub(crate) async fn create(
+    State(keeper): State<Keeper>,
+    Extension(RequestId(id)): Extension<RequestId>,
+    request: Request,
+) -> Response {
+    let caller = Caller::of(request.extensions());
+    let created = async {
+        let uploaded = upload::receive(keeper.kept()?, &keeper.config, &caller, request).await?;
+        let mut response = respond::json(StatusCode::OK, &encode(&uploaded.file));
+        respond::list_ignored(&mut response, &uploaded.ignored);
+        Ok(response)
+    };
+    answered(created.await, &id)
+}
+
+/// `GET /v1/files`.
+pub(crate) async fn list(
+    State(keeper): State<Keeper>,
+    Extension(RequestId(id)): Extension<RequestId>,
+    uri: Uri,
+    extensions: Extensions,
+) -> Response {
+    let owner = Caller::of(&extensions).owner();
+    let listed = async {
+        let mut asked = list::asked(&uri, LIST_DEFAULT, LIST_MAX)?;
+        let is_purpose = |(name, _): &(String, String)| name == "purpose";
+        let purpose = asked.others.iter().position(is_purpose);
+        let purpose = purpose.map(|at| asked.others.remove(at).1);
+        let (store, page) = (keeper.kept()?.store.clone(), list::page(&asked));
+        let part = respond::computed(move || {
+            store.files(&owner, purpose.as_deref(), &page).map_err(refused)
+        });
+        let part = part.await?;
+        let data = part.rows.iter().map(encode).collect();
+        let mut response = respond::json(StatusCode::OK, &encode_list(data, part.has_more));
+        respond::list_ignored(&mut response, &names(asked.others));
+        Ok(response)
+    };
+    answered(listed.await, &id)
+}
+
+/// `GET /v1/files/{id}`.
+pub(crate) async fn read(
+    State(keeper): State<Keeper>,
+    Extension(RequestId(id)): Extension<RequestId>,
+    Path(file): Path<String>,
+    extensions: Extensions,
+) -> Response {
+    let row = find(&keeper, &extensions, file).await;
+    answered(row.map(|row| respond::json(StatusCode::OK, &encode(&row))), &id)
+}
+
+/// `DELETE /v1/files/{id}`.
+pub(crate) async fn delete(
+    State(keeper): State<Keeper>,
+    Extension(RequestId(id)): Extension<RequestId>,
+    Path(file): Path<String>,
+    extensions: Extensions,
+) -> Response {
+    let owner = Caller::of(&extensions).owner();
+    let deleted = async {
+        let store = keeper.kept()?.store.clone();
+        let body = json!({"id": file, "object": "file", "deleted": true});
+        respond::computed(move || store.delete_file(&owner, &file).map_err(refused)).await?;
+        Ok(respond::json(StatusCode::OK, &body))
+    };
+    answered(deleted.await, &id)
+}
+
+/// `GET /v1/files/{id}/content`.
+pub(crate) async fn content(
+    State(keeper): State<Keeper>,
+    Extension(RequestId(id)): Extension<RequestId>,
+    Path(file): Path<String>,
+    extensions: Extensions,
+) -> Response {
+    let opened = async {
+        let row = find(&keeper, &extensions, file).await?;
+        let store = keeper.kept()?.store.clone();
+        let bytes = row.bytes;
+        let content = respond::computed(move || store.content(&row).map_err(refused)).await?;
+        let mut response = Response::new(Body::new(Content::of(content, bytes)));
+        let binary = HeaderValue::from_static("application/octet-stream");
+        response.headers_mut().insert(header::CONTENT_TYPE, binary);
+        // Whatever it is, no browser is to take it for a page of this server.
+        let options = HeaderValue::from_static("nosniff");
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, options);
+        Ok(response)
+    };
+    answered(opened.await, &id)
+}
+
+async fn find(keeper: &Keeper, extensions: &Extensions, id: String) -> Result<FileRow, ApiError> {
+    let owner = Caller::of(extensions).owner();
+    let store = keeper.kept()?.store.clone();
+    respond::computed(move || store.file(&owner, &id).map_err(refused)).await
+}
+
+/// A response, or an error in OpenAI's shape.
+pub(crate) fn answered(response: Result<Response, ApiError>, id: &str) -> Response {
+    response.unwrap_or_else(|error| respond::error(Dialect::OpenAi, &error, id))
+}
+
+/// Names of parameters that have no effect.
+pub(crate) fn names(pairs: Vec<(String, String)>) -> Vec<String> {
+    pairs.into_iter().map(|(name, _)| name).collect()
+}
+
+/// A content as a body, read by a thread of its own as the client takes it.
+struct Content {
+    pieces: mpsc::Receiver<io::Result<Bytes>>,
+    left: u64,
+}
+
+impl Content {
+    fn of(mut file: File, bytes: u64) -> Self {
+        let (sender, pieces) = mpsc::channel(PIECES_MAX);
+        tokio::task::spawn_blocking(move || {
+            loop {
+                let mut piece = vec![0; PIECE_BYTES];
+                let read = file.read(&mut piece).map(|n_bytes| {
+                    piece.truncate(n_bytes);
+                    Bytes::from(piece)
+                });
+                let is_last = !matches!(&read, Ok(piece) if !piece.is_empty());
+                if (read.is_err() || !is_last) && sender.blocking_send(read).is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        Self { pieces, left: bytes }
+    }
+}
+
+impl HttpBody for Content {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let piece = std::task::ready!(self.pieces.poll_recv(context));
+        if let Some(Ok(piece)) = &piece {
+            self.left = self.left.saturating_sub(piece.len() as u64);
+        }
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}

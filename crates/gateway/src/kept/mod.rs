@@ -1,0 +1,169 @@
+//! What outlives a request: files, batches, responses. Routes and shapes here; what is kept is in
+//! [`store`], what is done with it in [`batch`].
+
+mod batches;
+mod files;
+mod list;
+pub(crate) mod responses;
+mod upload;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::FromRef;
+use axum::routing::{get, post};
+use batch::Runner;
+use dialect::{ApiError, Endpoint};
+use store::{Store, StoreError};
+
+use crate::body::Bodies;
+use crate::config::Config;
+use crate::kept::responses::{Keeping, Running};
+use crate::keys::Caller;
+
+/// The endpoint whose answers are kept.
+const RESPONSES: &str = "/v1/responses";
+/// How often what is too old is deleted.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+/// A batch is forgotten so long after its end; its files stay.
+const BATCH_KEPT_SECONDS: u64 = 30 * 24 * 3600;
+
+/// What is kept, and for how long.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// Where.
+    pub store: Arc<Store>,
+    /// Who works on batches.
+    pub batches: Arc<Runner>,
+    /// Limits.
+    pub rules: KeepRules,
+}
+
+/// Limits of what is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeepRules {
+    /// Most bytes of a file.
+    pub file_bytes_max: u64,
+    /// Most bytes of all files, when another comes.
+    pub files_bytes_max: u64,
+    /// Longest time for an upload.
+    pub upload_timeout: Duration,
+    /// Most bytes of all responses; the ones that were used longest ago go.
+    pub responses_bytes_max: u64,
+    /// How long a response is kept that is not used; `None` is until there is no room.
+    pub responses_kept: Option<Duration>,
+}
+
+impl Default for KeepRules {
+    fn default() -> Self {
+        Self {
+            file_bytes_max: 512 << 20,
+            files_bytes_max: 16 << 30,
+            upload_timeout: Duration::from_secs(3600),
+            responses_bytes_max: 1 << 30,
+            responses_kept: Some(Duration::from_secs(30 * 24 * 3600)),
+        }
+    }
+}
+
+/// What the routes of kept things share; without a store they refuse.
+#[derive(Clone)]
+pub(crate) struct Keeper {
+    pub(crate) kept: Option<Kept>,
+    pub(crate) running: Running,
+    pub(crate) bodies: Bodies,
+    pub(crate) config: Arc<Config>,
+}
+
+impl Keeper {
+    pub(crate) fn new(kept: Option<Kept>, config: Arc<Config>) -> Self {
+        let (running, bodies) = (Running::new(kept.as_ref()), Bodies::new(&config));
+        Self { kept, running, bodies, config }
+    }
+
+    /// What is kept.
+    ///
+    /// # Errors
+    /// Nothing is.
+    pub(crate) fn kept(&self) -> Result<&Kept, ApiError> {
+        self.kept.as_ref().ok_or_else(|| {
+            let message =
+                "this server stores nothing, so there are no files, batches and responses";
+            ApiError::new(501, message).with_code("not_supported")
+        })
+    }
+
+    /// Where the answer to a call is kept, if its endpoint keeps answers.
+    pub(crate) fn keeping(&self, endpoint: &Endpoint, caller: &Caller) -> Option<Keeping> {
+        let kept = self.kept.clone().filter(|_| endpoint.path == RESPONSES)?;
+        Some(Keeping { kept, running: self.running.clone(), owner: caller.owner() })
+    }
+
+    /// Deletes what is too old, again and again.
+    pub(crate) async fn sweep(self) {
+        let Some(kept) = self.kept else { return };
+        loop {
+            let (kept, running) = (kept.clone(), self.running.clone());
+            let swept = tokio::task::spawn_blocking(move || kept.sweep(&running)).await;
+            if let Ok(Err(error)) = swept {
+                tracing::error!(%error, "what is too old could not be deleted");
+            }
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+        }
+    }
+}
+
+impl Kept {
+    fn sweep(&self, running: &Running) -> Result<(), StoreError> {
+        let now = now();
+        let store = &self.store;
+        running.fail_abandoned(store, self.rules.responses_bytes_max)?;
+        let mut n_deleted = store.expire_files(now)?;
+        if let Some(kept) = self.rules.responses_kept {
+            n_deleted += store.expire_responses(now.saturating_sub(kept.as_secs()))?;
+        }
+        n_deleted += store.forget_batches(now.saturating_sub(BATCH_KEPT_SECONDS))?;
+        store.sweep_files(SystemTime::now())?;
+        tracing::debug!(n_deleted, "what was too old is deleted");
+        store.settle_log()
+    }
+}
+
+/// The routes of kept things.
+pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S>
+where
+    Keeper: FromRef<S>,
+{
+    Router::new()
+        .route("/v1/files", post(files::create).get(files::list))
+        .route("/v1/files/{id}", get(files::read).delete(files::delete))
+        .route("/v1/files/{id}/content", get(files::content))
+        .route("/v1/batches", post(batches::create).get(batches::list))
+        .route("/v1/batches/{id}", get(batches::read))
+        .route("/v1/batches/{id}/cancel", post(batches::cancel))
+        .route("/v1/responses/{id}", get(responses::read).delete(responses::delete))
+        .route("/v1/responses/{id}/input_items", get(responses::input_items))
+        .route("/v1/responses/{id}/cancel", post(responses::cancel))
+}
+
+/// Unix time in seconds.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// A refusal or failure of the store as clients hear of it.
+pub(crate) fn refused(error: StoreError) -> ApiError {
+    let message = error.to_string();
+    let with = |status, code| ApiError::new(status, message.clone()).with_code(code);
+    match error {
+        StoreError::Unknown { .. } => with(404, "not_found"),
+        StoreError::TooLong { .. } => with(413, "file_too_large"),
+        StoreError::Quota { .. } => with(413, "storage_quota_exceeded"),
+        StoreError::InUse { .. } => with(400, "file_in_use"),
+        StoreError::TooManyBatches { .. } => with(429, "too_many_batches"),
+        StoreError::TooLongAgo { .. } => with(400, "conversation_too_long"),
+        StoreError::Busy { .. } => with(503, "store_busy"),
+        _ => ApiError::new(500, message),
+    }
+}

@@ -1,0 +1,400 @@
+//! Responses that are kept: what a call goes on from, and what becomes of its answer.
+//!
+//! An answer is kept when it is complete, before its last event is sent, so who has the end can
+//! fetch it. A client that goes away before the end cancels its answer, and nothing is kept of it.
+//! An answer in the background goes on without its client; where the process ends before it, the
+//! next one says that it failed.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::extract::{Extension, Path, State};
+use axum::http::{Extensions, StatusCode, Uri};
+use axum::response::Response;
+use dialect::openai::{
+    ResponseBody, cancelled, encode_failed, encode_in_progress, encode_list, encode_queued, failed,
+};
+use dialect::{ApiError, CallMeta, Decoded, Endpoint, Form};
+use serde_json::{Value, json};
+use serve::{Event, EventSender, Events, Reply};
+use store::{Member, NewResponse, ResponseRow, Store, StoreError};
+
+use crate::kept::files::{answered, names};
+use crate::kept::{Keeper, Kept, list, now, refused};
+use crate::keys::Caller;
+use crate::respond::{self, RequestId};
+
+/// How often an answer under way is asked whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(100);
+/// Elements of a list where nothing is said, and at most, as OpenAI's.
+const LIST_DEFAULT: usize = 20;
+const LIST_MAX: usize = 100;
+
+/// The answers in the background of this process.
+#[derive(Clone)]
+pub(crate) struct Running {
+    /// This process among those that use the store.
+    member: Option<Arc<Member>>,
+    /// Of each, whether it was cancelled.
+    flags: Arc<Mutex<HashMap<String, Arc<AtomicBool>>>>,
+}
+
+impl Running {
+    pub(crate) fn new(kept: Option<&Kept>) -> Self {
+        let joined = kept.map(|kept| kept.store.join());
+        let member = joined.and_then(|joined| {
+            joined.inspect_err(|error| tracing::error!(%error, "the store cannot be joined")).ok()
+        });
+        Self { member: member.map(Arc::new), flags: Arc::default() }
+    }
+
+    fn id(&self) -> &str {
+        self.member.as_ref().map_or("", |member| member.id())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<AtomicBool>>> {
+        // One statement each, so a poisoned lock is still good.
+        self.flags.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says of the answers whose process has ended that they failed.
+    pub(crate) fn fail_abandoned(&self, store: &Store, quota: u64) -> Result<(), StoreError> {
+        for (id, body) in store.abandoned_responses(self.id())? {
+            let body = serde_json::from_str(&body).unwrap_or_else(|_| json!({"id": id}));
+            let body = failed(body, "the server ended before the answer was complete");
+            store.move_response(&id, "failed", body.to_string(), quota)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a call's answer is kept, and whose it is.
+#[derive(Clone)]
+pub(crate) struct Keeping {
+    pub(crate) kept: Kept,
+    pub(crate) running: Running,
+    pub(crate) owner: String,
+}
+
+/// A call whose answer is to be kept.
+pub(crate) struct Turn {
+    keeping: Keeping,
+    endpoint: &'static Endpoint,
+    previous: Option<String>,
+    /// JSON list.
+    input: String,
+    is_background: bool,
+}
+
+impl Keeping {
+    /// Decodes a body over the conversation that it goes on from; with it what is to be kept,
+    /// where something is.
+    ///
+    /// # Errors
+    /// The decoder's, or there is no such conversation.
+    pub(crate) fn decode(
+        &self,
+        endpoint: &'static Endpoint,
+        body: &[u8],
+        id: &str,
+    ) -> Result<(Decoded, Option<Turn>), ApiError> {
+        let body = ResponseBody::parse(body)?;
+        let earlier = match &body.previous {
+            Some(previous) => self.earlier(previous)?,
+            None => Vec::new(),
+        };
+        let decoded = body.decode(id, &earlier)?;
+        if body.store == Some(false) {
+            return Ok((decoded, None));
+        }
+        let turn = Turn {
+            keeping: self.clone(),
+            endpoint,
+            previous: body.previous.clone(),
+            input: Value::Array(body.input_items(id)?).to_string(),
+            is_background: body.background,
+        };
+        Ok((decoded, Some(turn)))
+    }
+
+    /// The items of a conversation to the answer with this id.
+    fn earlier(&self, id: &str) -> Result<Vec<Value>, ApiError> {
+        let about = |error: ApiError| error.with_param("previous_response_id");
+        let turns = self.kept.store.conversation(&self.owner, id).map_err(|error| match error {
+            StoreError::Unknown { id } => {
+                let message = format!("the previous response `{id}` is not here");
+                about(ApiError::new(404, message).with_code("previous_response_not_found"))
+            }
+            other => about(refused(other)),
+        })?;
+        let last = turns.last().map_or("", |turn| turn.status.as_str());
+        if !matches!(last, "completed" | "incomplete") {
+            let message = format!("the previous response `{id}` is {last}, and has no answer");
+            let error = ApiError::new(400, message).with_code("previous_response_not_complete");
+            return Err(about(error));
+        }
+        Ok(turns.iter().flat_map(|turn| items(turn).chain(output(turn))).collect())
+    }
+}
+
+/// What was given in a turn.
+fn items(turn: &ResponseRow) -> impl Iterator<Item = Value> + use<> {
+    let items: Vec<Value> = serde_json::from_str(&turn.input).unwrap_or_default();
+    items.into_iter()
+}
+
+/// What was answered.
+fn output(turn: &ResponseRow) -> impl Iterator<Item = Value> + use<> {
+    let body: Value = serde_json::from_str(&turn.body).unwrap_or_default();
+    let output = body.get("output").and_then(Value::as_array).cloned();
+    output.unwrap_or_default().into_iter()
+}
+
+impl Turn {
+    /// Follows an answer; the events that are returned are the same, the last of them after the
+    /// answer is kept. With it the body to give at once, where the answer is in the background.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub(crate) fn follow(
+        self,
+        events: Events,
+        meta: CallMeta,
+        form: Form,
+    ) -> Result<(Events, Option<Value>), ApiError> {
+        let flag = Arc::new(AtomicBool::new(false));
+        let queued = self.is_background.then(|| encode_queued(&meta, &form));
+        if let Some(body) = &queued {
+            self.add(&meta, "queued", body).map_err(refused)?;
+            self.keeping.running.lock().insert(meta.id.clone(), Arc::clone(&flag));
+        }
+        let (sender, followed) = serve::channel();
+        let follow = Follow { turn: self, meta, form, flag, sender };
+        tokio::runtime::Handle::current().spawn(follow.run(events));
+        Ok((followed, queued))
+    }
+
+    fn add(&self, meta: &CallMeta, status: &str, body: &Value) -> Result<(), StoreError> {
+        let Keeping { kept, running, owner } = &self.keeping;
+        let new = NewResponse {
+            id: meta.id.clone(),
+            owner: owner.clone(),
+            previous: self.previous.clone(),
+            status: status.to_owned(),
+            runner: running.id().to_owned(),
+            created_at: now(),
+            input: self.input.clone(),
+            body: body.to_string(),
+        };
+        kept.store.add_response(new, kept.rules.responses_bytes_max)
+    }
+}
+
+/// An answer under way that is to be kept.
+struct Follow {
+    turn: Turn,
+    meta: CallMeta,
+    form: Form,
+    flag: Arc<AtomicBool>,
+    sender: EventSender,
+}
+
+impl Follow {
+    async fn run(self, mut events: Events) {
+        let this = Arc::new(self);
+        let mut reply = Reply::default();
+        let mut look = tokio::time::interval(LOOK);
+        while this.is_wanted() {
+            let event = tokio::select! {
+                event = poll_fn(|context| events.poll_recv(context)) => event,
+                _ = look.tick() => continue,
+            };
+            let broken = || Event::Failed(serve::Error::Internal("the answer broke off".into()));
+            let event = event.unwrap_or_else(broken);
+            let is_last = matches!(event, Event::Done { .. } | Event::Failed(_));
+            // A failure is kept below.
+            drop(reply.push(event.clone()));
+            let kept = this.keep(&event, &reply).await;
+            let unkept = |error: StoreError| {
+                tracing::error!(%error, "a response could not be kept");
+                Event::Failed(serve::Error::Internal(format!("the answer was not kept: {error}")))
+            };
+            this.sender.send(kept.map_or_else(unkept, |()| event));
+            if is_last {
+                break;
+            }
+        }
+        // Dropping the events cancels the request, where it has not ended.
+        this.turn.keeping.running.lock().remove(&this.meta.id);
+    }
+
+    fn is_wanted(&self) -> bool {
+        match self.turn.is_background {
+            true => !self.flag.load(Ordering::Relaxed),
+            false => !self.sender.is_closed(),
+        }
+    }
+
+    /// Keeps what an event changes.
+    async fn keep(self: &Arc<Self>, event: &Event, reply: &Reply) -> Result<(), StoreError> {
+        let is_background = self.turn.is_background;
+        let (meta, form) = (&self.meta, &self.form);
+        let (status, body) = match event {
+            Event::Done { .. } => {
+                let body = (self.turn.endpoint.whole)(meta, reply, form);
+                let is_cut = body["status"] == "incomplete";
+                (if is_cut { "incomplete" } else { "completed" }, body)
+            }
+            Event::Started { .. } if is_background => {
+                ("in_progress", encode_in_progress(meta, form))
+            }
+            Event::Failed(error) if is_background => {
+                ("failed", encode_failed(meta, form, &error.to_string()))
+            }
+            _ => return Ok(()),
+        };
+        let this = Arc::clone(self);
+        let kept = tokio::task::spawn_blocking(move || {
+            if !is_background {
+                return this.turn.add(&this.meta, status, &body);
+            }
+            let Kept { store, rules, .. } = &this.turn.keeping.kept;
+            let quota = rules.responses_bytes_max;
+            // Where it was cancelled or deleted meanwhile, that stands.
+            store.move_response(&this.meta.id, status, body.to_string(), quota).map(drop)
+        });
+        kept.await.unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+/// `GET /v1/responses/{id}`.
+pub(crate) async fn read(
+    State(keeper): State<Keeper>,
+    Extension(RequestId(id)): Extension<RequestId>,
+    Path(response): Path<String>,
+    uri: Uri,
+    extensions: Extensions,
+) -> Response {
+    let owner = Caller::of(&extensions).owner();
+    let found = async {
+        let asked = list::asked(&uri, LIST_DEFAULT, LIST_MAX)?.others;
+        if asked.iter().any(|(name, value)| name == "stream" && value == "true") {
+            let why = "an answer that is kept is given whole; ask again while it is in progress";
+            return Err(ApiError::not_supported("stream", why));
+        }
+        let store = keeper.kept()?.store.clone();
+        let row = respond::computed(move || store.response(&owner, &response).map_err(refused));
+        let mut response = respond::json(StatusCode::OK, &body_of(&row.await?)?);
+        let is_said = |(name, value): &(String, String)| name == "stream" && value == "false";
+        let others = asked.into_iter().filter(|pair| !is_said(pair)).collect();
+        respond::list_ignored(&mut response, &names(others));
+        Ok(response)
+    };
+    answered(found.await, &id)
+}
+
+fn body_of(row: &ResponseRow) -> Result<Value, ApiError> {
+    serde_json::from_str(&row.body).map_err(|error| ApiError::new(500, error.to_string()))
+}
+
+/// `DELETE /v1/responses/{id}`.
+pub(crate) async fn delete(
+    State(keeper): State<Keeper>,
+    Extension(RequestId(id)): Extension<RequestId>,
+    Path(response): Path<String>,
+    extensions: Extensions,
+) -> Response {
+    let owner = Caller::of(&extensions).owner();
+    let deleted = async {
+        let store = keeper.kept()?.store.clone();
+        let body = json!({"id": response, "object": "response", "deleted": true});
+        let name = response.clone();
+        respond::computed(move || store.delete_response(&owner, &response).map_err(refused))
+            .await?;
+        keeper.running.cancel(&name);
+        Ok(respond::json(StatusCode::OK, &body))
+    };
+    answered(deleted.await, &id)
+}
+
+/// `GET /v1/responses/{id}/input_items`: all that the answer was given, what came before too.
+pub(crate) async fn input_items(
+    State(keeper): State<Keeper>,
+    Extension(RequestId(id)): Extension<RequestId>,
+    Path(response): Path<String>,
+    uri: Uri,
+    extensions: Extensions,
+) -> Response {
+    let owner = Caller::of(&extensions).owner();
+    let listed = async {
+        let asked = list::asked(&uri, LIST_DEFAULT, LIST_MAX)?;
+        let store = keeper.kept()?.store.clone();
+        let turns =
+            respond::computed(move || store.conversation(&owner, &response).map_err(refused));
+        let turns = turns.await?;
+        let n_before = turns.len().saturating_sub(1);
+        let mut all: Vec<Value> = Vec::new();
+        for (place, turn) in turns.iter().enumerate() {
+            all.extend(items(turn));
+            all.extend(output(turn).filter(|_| place < n_before));
+        }
+        if asked.newest_first {
+            all.reverse();
+        }
+        let from = match &asked.after {
+            None => 0,
+            Some(after) => {
+                let at = all.iter().position(|item| item["id"] == after.as_str());
+                at.ok_or_else(|| refused(StoreError::Unknown { id: after.clone() }))? + 1
+            }
+        };
+        let has_more = all.len() - from > asked.limit;
+        let part = all.into_iter().skip(from).take(asked.limit).collect();
+        let mut response = respond::json(StatusCode::OK, &encode_list(part, has_more));
+        respond::list_ignored(&mut response, &names(asked.others));
+        Ok(response)
+    };
+    answered(listed.await, &id)
+}
+
+/// `POST /v1/responses/{id}/cancel`.
+pub(crate) async fn cancel(
+    State(keeper): State<Keeper>,
+    Extension(RequestId(id)): Extension<RequestId>,
+    Path(response): Path<String>,
+    extensions: Extensions,
+) -> Response {
+    let owner = Caller::of(&extensions).owner();
+    let done = async {
+        let kept = keeper.kept()?.clone();
+        let name = response.clone();
+        let body = respond::computed(move || {
+            let body = body_of(&kept.store.response(&owner, &response).map_err(refused)?)?;
+            if body["background"] != true {
+                let message = "only a response in the background can be cancelled";
+                return Err(ApiError::new(400, message).with_code("response_not_cancellable"));
+            }
+            let quota = kept.rules.responses_bytes_max;
+            let body = cancelled(body).to_string();
+            kept.store.move_response(&response, "cancelled", body, quota).map_err(refused)?;
+            // What stands now: where it had ended before, that.
+            body_of(&kept.store.response(&owner, &response).map_err(refused)?)
+        });
+        let body = body.await?;
+        keeper.running.cancel(&name);
+        Ok(respond::json(StatusCode::OK, &body))
+    };
+    answered(done.await, &id)
+}
+
+impl Running {
+    /// Has an answer under way stop.
+    fn cancel(&self, id: &str) {
+        if let Some(flag) = self.lock().get(id) {
+            flag.store(true, Ordering::Relaxed);
+        }
+    }
+}

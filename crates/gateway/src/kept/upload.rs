@@ -1,0 +1,250 @@
+//! Uploads: a form of several parts, whose file goes to the disk as it comes.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, header};
+use dialect::ApiError;
+use multer::{Constraints, Field, Multipart, SizeLimit};
+use store::{FileRow, NewFile, Store, Upload};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::config::Config;
+use crate::kept::{Kept, now, refused};
+use crate::keys::Caller;
+use crate::respond;
+
+/// What files may be for. `batch_output` is for the server's own.
+const PURPOSES: [&str; 6] = ["batch", "user_data", "assistants", "fine-tune", "vision", "evals"];
+/// Most parts of a form, bytes of one that is no file, and bytes of a file's name.
+const PARTS_MAX: usize = 32;
+const TEXT_BYTES_MAX: u64 = 4096;
+const NAME_BYTES_MAX: usize = 1024;
+/// What a form has beside its file: heads of parts and the other parts.
+const FORM_BYTES_MAX: u64 = 1 << 20;
+/// Pieces that wait for the disk.
+const PIECES_MAX: usize = 8;
+/// How long a file may be kept, in seconds, as OpenAI's.
+const LASTS: std::ops::RangeInclusive<u64> = 3600..=30 * 24 * 3600;
+/// A client that sends too much hears the refusal only once it has sent; this much more is read.
+const DISCARD_BYTES_MAX: usize = 64 << 20;
+
+/// A file that has come.
+pub(crate) struct Uploaded {
+    pub(crate) file: FileRow,
+    /// Parts without effect.
+    pub(crate) ignored: Vec<String>,
+}
+
+/// The parts of a form.
+#[derive(Default)]
+struct Form {
+    upload: Option<(Upload, String)>,
+    purpose: Option<String>,
+    anchor: Option<String>,
+    lasts: Option<String>,
+    ignored: Vec<String>,
+}
+
+/// Receives a file.
+///
+/// # Errors
+/// The form is broken or incomplete, too much, or too slow; or the store refuses.
+pub(crate) async fn receive(
+    kept: &Kept,
+    config: &Config,
+    caller: &Caller,
+    request: Request,
+) -> Result<Uploaded, ApiError> {
+    let boundary = boundary(request.headers())?;
+    let limit = kept.rules.file_bytes_max;
+    let form = read(request.into_body(), boundary, &kept.store, limit, config);
+    let form = timeout(kept.rules.upload_timeout, form).await.map_err(|_| {
+        let seconds = kept.rules.upload_timeout.as_secs();
+        slow(format!("the upload did not end within {seconds} seconds"))
+    })??;
+    let Form { upload, purpose, anchor, lasts, ignored } = form;
+    let (upload, filename) = upload.ok_or_else(|| missing("file"))?;
+    let created_at = now();
+    let about = NewFile {
+        owner: caller.owner(),
+        purpose: purpose_of(purpose)?,
+        filename,
+        created_at,
+        expires_at: expiry(anchor, lasts)?.map(|lasts| created_at.saturating_add(lasts)),
+    };
+    let (store, quota) = (Arc::clone(&kept.store), kept.rules.files_bytes_max);
+    let added = respond::computed(move || store.add_file(upload, about, quota).map_err(refused));
+    Ok(Uploaded { file: added.await?, ignored })
+}
+
+fn boundary(headers: &HeaderMap) -> Result<String, ApiError> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    multer::parse_boundary(kind.unwrap_or_default()).map_err(|_| {
+        let message = "a file is uploaded as multipart/form-data with a boundary";
+        ApiError::new(415, message).with_code("unsupported_media_type")
+    })
+}
+
+fn slow(message: String) -> ApiError {
+    ApiError::new(408, message).with_code("body_timeout")
+}
+
+fn missing(name: &str) -> ApiError {
+    ApiError::new(400, format!("{name} is missing")).with_param(name)
+}
+
+fn purpose_of(purpose: Option<String>) -> Result<String, ApiError> {
+    let purpose = purpose.ok_or_else(|| missing("purpose"))?;
+    if PURPOSES.contains(&purpose.as_str()) {
+        return Ok(purpose);
+    }
+    let message = format!("purpose: expected one of {}, got {purpose:?}", PURPOSES.join(", "));
+    Err(ApiError::new(400, message).with_param("purpose"))
+}
+
+/// Seconds that the file is kept.
+fn expiry(anchor: Option<String>, lasts: Option<String>) -> Result<Option<u64>, ApiError> {
+    let bad = |what: &str, got: Option<String>| {
+        let message = format!("expires_after: expected {what}, got {got:?}");
+        ApiError::new(400, message).with_param("expires_after")
+    };
+    match (anchor, lasts) {
+        (None, None) => Ok(None),
+        (Some(anchor), Some(lasts)) if anchor == "created_at" => {
+            let seconds = lasts.parse().ok().filter(|seconds| LASTS.contains(seconds));
+            let range = format!("seconds from {} to {}", LASTS.start(), LASTS.end());
+            seconds.map(Some).ok_or_else(|| bad(&range, Some(lasts)))
+        }
+        (anchor, _) => Err(bad("an anchor \"created_at\" and seconds", anchor)),
+    }
+}
+
+async fn read(
+    body: Body,
+    boundary: String,
+    store: &Arc<Store>,
+    limit: u64,
+    config: &Config,
+) -> Result<Form, ApiError> {
+    let sizes = SizeLimit::new().whole_stream(limit.saturating_add(FORM_BYTES_MAX));
+    let constraints = Constraints::new().size_limit(sizes);
+    let mut parts = Multipart::with_constraints(body.into_data_stream(), boundary, constraints);
+    let mut form = Form::default();
+    let late = |_| {
+        let seconds = config.body_timeout.as_secs_f32();
+        slow(format!("nothing came for {seconds} seconds"))
+    };
+    for _ in 0..PARTS_MAX {
+        let part = timeout(config.body_timeout, parts.next_field()).await.map_err(late)?;
+        let Some(mut part) = part.map_err(broken)? else { return Ok(form) };
+        let name = part.name().unwrap_or_default().to_owned();
+        let mut text = async || read_text(&mut part, &name, config).await;
+        let place = match name.as_str() {
+            "file" => {
+                if form.upload.is_some() {
+                    return Err(twice("file"));
+                }
+                form.upload = Some(read_file(part, store, limit, config).await?);
+                continue;
+            }
+            "purpose" => &mut form.purpose,
+            "expires_after[anchor]" => &mut form.anchor,
+            "expires_after[seconds]" => &mut form.lasts,
+            _ => {
+                text().await?;
+                form.ignored.push(name);
+                continue;
+            }
+        };
+        if place.replace(text().await?).is_some() {
+            return Err(twice(&name));
+        }
+    }
+    Err(ApiError::new(400, format!("the form has more than {PARTS_MAX} parts")))
+}
+
+fn twice(name: &str) -> ApiError {
+    ApiError::new(400, format!("{name} is there twice")).with_param(name)
+}
+
+fn broken(error: multer::Error) -> ApiError {
+    match error {
+        multer::Error::StreamSizeExceeded { limit } => {
+            let message = format!("the body is longer than the limit of {limit} bytes");
+            ApiError::new(413, message).with_code("file_too_large")
+        }
+        other => ApiError::new(400, format!("the form cannot be read: {other}")),
+    }
+}
+
+/// The next piece of a part.
+async fn piece(part: &mut Field<'_>, config: &Config) -> Result<Option<Bytes>, ApiError> {
+    match timeout(config.body_timeout, part.chunk()).await {
+        Ok(piece) => piece.map_err(broken),
+        Err(_) => {
+            let seconds = config.body_timeout.as_secs_f32();
+            Err(slow(format!("nothing came for {seconds} seconds")))
+        }
+    }
+}
+
+async fn read_text(part: &mut Field<'_>, name: &str, config: &Config) -> Result<String, ApiError> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = piece(part, config).await? {
+        if (bytes.len() + piece.len()) as u64 > TEXT_BYTES_MAX {
+            let message = format!("{name:?} is longer than the limit of {TEXT_BYTES_MAX} bytes");
+            return Err(ApiError::new(400, message));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    String::from_utf8(bytes).map_err(|_| ApiError::new(400, format!("{name:?} is not UTF-8")))
+}
+
+/// Writes a file to the disk, on a thread of its own, as it comes.
+async fn read_file(
+    mut part: Field<'_>,
+    store: &Arc<Store>,
+    limit: u64,
+    config: &Config,
+) -> Result<(Upload, String), ApiError> {
+    let filename = part.file_name().unwrap_or("upload").to_owned();
+    if filename.len() > NAME_BYTES_MAX {
+        let message = format!("the file's name is longer than the limit of {NAME_BYTES_MAX} bytes");
+        return Err(ApiError::new(400, message).with_param("file"));
+    }
+    let (sender, mut pieces) = mpsc::channel::<Bytes>(PIECES_MAX);
+    let store = Arc::clone(store);
+    let written = tokio::task::spawn_blocking(move || {
+        let mut upload = store.upload(limit)?;
+        while let Some(piece) = pieces.blocking_recv() {
+            upload.write(&piece)?;
+        }
+        Ok(upload)
+    });
+    let (mut n_discarded, mut has_ended) = (0, false);
+    let come = async {
+        while let Some(piece) = piece(&mut part, config).await? {
+            // Who writes has given up: the rest is read so that the client hears why.
+            if sender.send(piece.clone()).await.is_err() {
+                n_discarded += piece.len();
+                if n_discarded > DISCARD_BYTES_MAX {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    };
+    let come: Result<(), ApiError> = come.await;
+    if come.is_ok() {
+        has_ended = true;
+    }
+    drop(sender);
+    let written = written.await.map_err(|error| ApiError::new(500, error.to_string()))?;
+    let upload = written.map_err(refused)?;
+    come?;
+    debug_assert!(has_ended, "what broke off was told above");
+    Ok((upload, filename))
+}

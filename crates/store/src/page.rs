@@ -1,0 +1,69 @@
+//! Parts of long lists, by the id of the last row that the client has.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql};
+
+use crate::error::StoreError;
+
+/// Which part of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The part begins behind the row with this id.
+    pub after: Option<String>,
+    /// Most rows.
+    pub limit: usize,
+    /// Whether the newest row is the first.
+    pub newest_first: bool,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// Its rows.
+    pub rows: Vec<T>,
+    /// Whether more follow.
+    pub has_more: bool,
+}
+
+/// What of a table is listed: rows of one owner that `filter` leaves.
+pub(crate) struct Listing<'a> {
+    pub(crate) table: &'static str,
+    pub(crate) columns: &'static str,
+    pub(crate) owner: &'a str,
+    /// A column and the value that it must have.
+    pub(crate) filter: Option<(&'static str, &'a str)>,
+}
+
+impl Listing<'_> {
+    /// Reads one part.
+    ///
+    /// # Errors
+    /// There is no row of the owner that `page.after` names.
+    pub(crate) fn read<T>(
+        &self,
+        connection: &Connection,
+        page: &Page,
+        row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Listed<T>, StoreError> {
+        let Self { table, columns, owner, filter } = *self;
+        let after = page.after.as_deref().map(|id| self.place(connection, id)).transpose()?;
+        let (beyond, order) = if page.newest_first { ("<", "DESC") } else { (">", "ASC") };
+        let (column, wanted) = filter.unwrap_or(("owner", owner));
+        let sql = format!(
+            "SELECT {columns} FROM {table} WHERE owner = ?1 AND {column} = ?2 \
+             AND (?3 IS NULL OR seq {beyond} ?3) ORDER BY seq {order} LIMIT ?4"
+        );
+        let one_more = i64::try_from(page.limit.saturating_add(1)).unwrap_or(i64::MAX);
+        let values: [&dyn ToSql; 4] = [&owner, &wanted, &after, &one_more];
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut rows = statement.query_map(values, row)?.collect::<Result<Vec<T>, _>>()?;
+        let has_more = rows.len() > page.limit;
+        rows.truncate(page.limit);
+        Ok(Listed { rows, has_more })
+    }
+
+    fn place(&self, connection: &Connection, id: &str) -> Result<i64, StoreError> {
+        let sql = format!("SELECT seq FROM {} WHERE owner = ?1 AND id = ?2", self.table);
+        let found = connection.query_row(&sql, [self.owner, id], |row| row.get(0)).optional()?;
+        found.ok_or_else(|| StoreError::Unknown { id: id.to_owned() })
+    }
+}
