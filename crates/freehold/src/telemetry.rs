@@ -1,21 +1,14 @@
 //! What `freehold serve` tells of itself: the log, the records of calls, spans.
 
 use crate::cli::{LogFormat, Observing};
-use crate::locate::Locator;
-use crate::output::{self, say};
+use crate::output;
 use anyhow::{Context as _, Result};
 use observe::{Keep, Log, Otlp, OtlpOptions, Outside, Retention, Sink, Telemetry};
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use store::Store;
 use tracing::level_filters::LevelFilter;
-
-/// Where what must survive lies.
-pub(crate) fn store_path(locator: &Locator) -> PathBuf {
-    locator.hub().home().root().join("store.sqlite")
-}
 
 /// Begins to log to standard error.
 pub(crate) fn log(args: &Observing) {
@@ -47,17 +40,13 @@ pub(crate) fn log(args: &Observing) {
 /// Starts all that is to be told, of a server at `address`.
 pub(crate) fn start(
     args: &Observing,
-    locator: &Locator,
+    store: Option<&Arc<Store>>,
     address: SocketAddr,
 ) -> Result<Arc<Telemetry>> {
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(Log)];
     let mut outside = Vec::new();
-    if args.calls_max > 0 {
-        // What cannot be recorded is no reason not to answer: the disk may be full or read-only.
-        match Store::open(&store_path(locator)) {
-            Ok(store) => keep(args, Arc::new(store), &mut sinks, &mut outside),
-            Err(error) => say(format_args!("calls are not recorded: {error}")),
-        }
+    if let Some(store) = store.filter(|_| args.calls_max > 0) {
+        keep(args, Arc::clone(store), &mut sinks, &mut outside);
     }
     let variable = |name: &str| std::env::var(name).ok();
     let options = OtlpOptions::read(args.otlp_endpoint.as_deref(), variable)?;

@@ -32,7 +32,7 @@ pub use cors::OriginError;
 pub use dialect::ApiError;
 pub use dialect::ollama::PullStep;
 pub use kept::{KeepRules, Kept};
-pub use keys::Caller;
+pub use keys::{Caller, may_ask};
 pub use pull::Pull;
 use serve::Generate;
 pub use tls::TlsError;

@@ -3,7 +3,7 @@
 use crate::cli::Calls;
 use crate::locate::Locator;
 use crate::output::{Table, stdout};
-use crate::telemetry::store_path;
+use crate::store::path;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{CallRow, CallSum, Store};
 
 pub(crate) fn run(args: &Calls, locator: &Locator) -> Result<()> {
-    let path = store_path(locator);
+    let path = path(locator);
     // Looking makes no file.
     if !path.is_file() {
         bail!("there are no calls in {}; `freehold serve` records them", path.display());

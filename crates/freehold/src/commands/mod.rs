@@ -3,6 +3,7 @@
 mod bench;
 mod calls;
 mod embed;
+mod keys;
 mod list;
 mod pack;
 mod pull;
@@ -46,5 +47,6 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Run(args) => run::run(args, &locator),
         Command::Serve(args) => serve::run(args, &locator),
         Command::Calls(args) => calls::run(args, &locator),
+        Command::Keys(args) => keys::run(args, &locator),
     }
 }

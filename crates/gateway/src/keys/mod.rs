@@ -170,6 +170,36 @@ impl Keys {
     }
 }
 
+/// Whether what an owner keeps may be worked on with a model, at a time when nobody asks: its key
+/// must still be good, and the model one of the key's. Limits of a minute do not count for it.
+///
+/// # Errors
+/// Why not, as the call itself would be answered.
+pub fn may_ask(
+    store: &Store,
+    models: &dyn Generate,
+    owner: &str,
+    model: &str,
+    unix_now: u64,
+) -> Result<(), ApiError> {
+    if owner.is_empty() {
+        return Ok(());
+    }
+    let row = match owner.parse() {
+        Ok(id) => store.key(id).map_err(unreadable)?,
+        Err(_) => None,
+    };
+    let row = row.ok_or_else(|| refused("the API key is gone"))?;
+    check(&row, unix_now)?;
+    let listed = models.resolve(model);
+    if listed.is_some_and(|listed| scope::is_within(&row.models, &listed.id)) {
+        return Ok(());
+    }
+    let available = models.names().into_iter().filter(|name| scope::is_within(&row.models, name));
+    let available = available.collect::<Vec<_>>().join(", ");
+    Err(serve::Error::UnknownModel { model: model.to_owned(), available }.into())
+}
+
 /// Whether a key that exists is good.
 fn check(row: &KeyRow, unix_now: u64) -> Result<(), ApiError> {
     if row.revoked_at.is_some() {
