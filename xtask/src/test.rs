@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the one command that a change must pass.
 
-use crate::{instructions, schemas, shell, smollm2, tidy};
+use crate::{instructions, minilm, schemas, shell, smollm2, tidy};
 use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -18,7 +18,8 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     instructions::valgrind();
     let mut counts = Counts { all_ran: true, ..Counts::default() };
     let mut everything = shell::cargo(&["test", "--workspace", "--no-fail-fast"]);
-    counts.add(everything.env("FREEHOLD_SMOLLM2", model).envs(schemas::get()?))?;
+    everything.env("FREEHOLD_SMOLLM2", model).env("FREEHOLD_MINILM", minilm::get()?);
+    counts.add(everything.envs(schemas::get()?))?;
     counts.add(&mut instructions::command())?;
     println!("{} ignored; {:.0} s in all", counts.ignored, begun.elapsed().as_secs_f64());
     println!("{} passed, {} failed", counts.passed, counts.failed);

@@ -664,7 +664,7 @@ compares the wall time. {model} {prompt} {generate} {depth} {batch} {threads} ar
 pub(crate) struct Bench {
     /// The model; it needs no tokenizer
     pub(crate) model: String,
-    /// Tokens of prefill
+    /// Tokens of prefill; of a model that embeds, of each text, at most as many as it takes
     #[arg(long, value_name = "N", default_value_t = 512)]
     pub(crate) prompt: u32,
     /// Tokens of decode
@@ -673,7 +673,7 @@ pub(crate) struct Bench {
     /// Tokens already in the context
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) depth: u32,
-    /// Sequences decoded together; the decode speed is their sum
+    /// Sequences decoded, or texts embedded, together; the decode speed is their sum
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) batch: u32,
     /// Repeats, after one that warms up

@@ -394,6 +394,78 @@ fn norms_agree_with_plain_sums_for_every_length() {
 }
 
 #[test]
+fn layer_norms_agree_with_plain_sums_for_every_length() {
+    let pool = Pool::new(2);
+    for cols in (1..=67).chain([384, 768]) {
+        let mut random = Random(cols as u64);
+        // Far from zero, so that a variance without its mean taken off would be seen.
+        let x: Vec<f32> = random.floats(3 * cols).iter().map(|x| 5.0 + x).collect();
+        let (weight, bias) = (random.floats(cols), random.floats(cols));
+        for bias in [None, Some(&bias[..])] {
+            let mut out = vec![0f32; x.len()];
+            layer_norm(&pool, &x, &weight, bias, 1e-5, &mut out);
+            for (row, out) in x.chunks_exact(cols).zip(out.chunks_exact(cols)) {
+                let n = cols as f64;
+                let mean = row.iter().map(|x| f64::from(*x)).sum::<f64>() / n;
+                let variance = row.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / n;
+                for (i, (x, o)) in row.iter().zip(out).enumerate() {
+                    let normed = (f64::from(*x) - mean) / (variance + 1e-5).sqrt();
+                    let bias = bias.map_or(0.0, |bias| f64::from(bias[i]));
+                    let exact = normed * f64::from(weight[i]) + bias;
+                    // The mean is off by an ulp of 5, which the deviation divides.
+                    let bound = 1e-6 * (1.0 + exact.abs()) + 2e-6 / (variance + 1e-5).sqrt();
+                    assert!((f64::from(*o) - exact).abs() <= bound, "{cols}: {o} for {exact}");
+                }
+            }
+            let isas = Isa::all_available().into_iter().map(|isa| {
+                let mut row = vec![0f32; cols];
+                // SAFETY: slices of one length, and the CPU has the level.
+                unsafe { (kernels_for(isa).layer_norm)(&x[..cols], &weight, bias, 1e-5, &mut row) };
+                bits(&row)
+            });
+            for got in isas {
+                assert_eq!(got, bits(&out[..cols]));
+            }
+        }
+    }
+}
+
+/// The error function by its series in f64, for |x| < 6.
+fn erf(x: f64) -> f64 {
+    let (mut term, mut sum) = (x, x);
+    for n in 1..200 {
+        term *= -x * x / f64::from(n);
+        sum += term / f64::from(2 * n + 1);
+    }
+    sum * 2.0 / std::f64::consts::PI.sqrt()
+}
+
+#[test]
+fn gelu_is_close_to_its_definition_and_equal_on_every_level() {
+    let x: Vec<f32> = (-1000..=1000).map(|i| i as f32 * 5e-3).collect();
+    let run = |isa: Isa| {
+        let mut out = x.clone();
+        // SAFETY: the CPU has the level.
+        unsafe { (kernels_for(isa).gelu)(&mut out) };
+        out
+    };
+    let expected = run(Isa::Scalar);
+    for (got, x) in expected.iter().zip(&x) {
+        let x = f64::from(*x);
+        let exact = x * 0.5 * (1.0 + erf(x / std::f64::consts::SQRT_2));
+        let bound = 1.5e-7 * x.abs() + 2.0 * f64::from(f32::EPSILON) * exact.abs();
+        assert!((f64::from(*got) - exact).abs() <= bound, "gelu({x}) = {got}, not {exact}");
+    }
+    for isa in Isa::all_available() {
+        assert!(bits(&run(isa)) == bits(&expected), "{}", isa.name());
+    }
+    let mut odd = [f32::NAN, -40.0, 40.0, 0.0, -0.0];
+    gelu_rows(&Pool::new(1), &mut odd);
+    assert!(odd[0].is_nan());
+    assert_eq!(&odd[1..], [0.0, 40.0, 0.0, 0.0]);
+}
+
+#[test]
 fn experts_are_the_weighted_sum_of_their_networks() {
     let (hidden, width, count, tokens, k) = (64, 48, 5, 13, 2);
     let pool = Pool::new(3);

@@ -202,3 +202,147 @@ fn what_an_encoder_cannot_do_is_refused() {
     let overlong = run(&Batch { chunks: &chunks }, &[]);
     assert!(matches!(overlong, Err(ForwardError::PositionPastContext { context_length: 60, .. })));
 }
+
+/// A copy of a golden in a folder of its own.
+fn copied(name: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+    let from = testkit::golden_encoders().into_iter().find(|folder| folder.ends_with(name));
+    let (home, from) = (tempfile::tempdir().expect("there is room"), from.expect("it is there"));
+    let to = home.path().join(name);
+    std::fs::create_dir_all(to.join("1_Pooling")).expect("there is room");
+    for file in ["config.json", "model.safetensors", "modules.json", "1_Pooling/config.json"] {
+        if from.join(file).is_file() {
+            std::fs::copy(from.join(file), to.join(file)).expect("there is room");
+        }
+    }
+    (home, to)
+}
+
+#[test]
+fn what_a_folder_says_of_sentences_is_kept_to_or_refused_by_name() {
+    let (_home, folder) = copied("bert-mean");
+    let inspect = || {
+        let checkpoint = Checkpoint::open(&folder).expect("it opens");
+        model::inspect(&checkpoint).map(|spec| (spec.pooling, spec.context_length))
+    };
+    let write = |file: &str, text: &str| std::fs::write(folder.join(file), text).expect("written");
+    assert_eq!(inspect().expect("as it was"), (Some(Pooling::Mean), 64));
+    write("sentence_bert_config.json", r#"{"max_seq_length": 9, "do_lower_case": false}"#);
+    assert_eq!(inspect().expect("shorter"), (Some(Pooling::Mean), 9));
+    write("1_Pooling/config.json", r#"{"pooling_mode": "lasttoken", "include_prompt": true}"#);
+    assert_eq!(inspect().expect("the later form"), (Some(Pooling::Last), 9));
+    let module = |kind: &str, path: &str| format!(r#"[{{"type": "a.{kind}", "path": "{path}"}}]"#);
+    for (file, text, named) in [
+        ("sentence_bert_config.json", r#"{"do_lower_case": true}"#, "do_lower_case"),
+        ("sentence_bert_config.json", r#"{"max_seq_length": 0}"#, "max_seq_length"),
+        ("sentence_bert_config.json", "[]", "sentence_bert_config.json"),
+        (
+            "config_sentence_transformers.json",
+            r#"{"default_prompt_name": "q", "prompts": {"q": "query: "}}"#,
+            "default_prompt_name",
+        ),
+        ("1_Pooling/config.json", r#"{"pooling_mode_mean_tokens": false}"#, "one pooling mode"),
+        (
+            "1_Pooling/config.json",
+            r#"{"pooling_mode_mean_tokens": true, "pooling_mode_cls_token": true}"#,
+            "one pooling mode",
+        ),
+        (
+            "1_Pooling/config.json",
+            r#"{"pooling_mode_mean_sqrt_len_tokens": true}"#,
+            "pooling_mode_mean_sqrt_len_tokens",
+        ),
+        ("1_Pooling/config.json", r#"{"word_embedding_dimension": 25}"#, "hidden size"),
+        ("1_Pooling/config.json", "{", "config.json"),
+        ("modules.json", &module("Dense", "2_Dense"), "Dense"),
+        ("modules.json", &module("Pooling", "../1_Pooling"), "folder"),
+        ("modules.json", &module("Pooling", ""), "folder"),
+        ("modules.json", &module("Pooling", "9_Pooling"), "9_Pooling"),
+        ("modules.json", "{}", "modules.json"),
+        ("modules.json", "[1]", "modules.json"),
+    ] {
+        let before = std::fs::read(folder.join(file)).ok();
+        write(file, text);
+        let refused = inspect().expect_err(text).to_string();
+        assert!(refused.contains(named), "{text}: {refused}");
+        match before {
+            Some(before) => std::fs::write(folder.join(file), before).expect("written"),
+            None => std::fs::remove_file(folder.join(file)).expect("it is there"),
+        }
+    }
+    assert!(inspect().is_ok(), "all is as it was");
+}
+
+#[test]
+fn fuzz_what_a_folder_says_of_sentences() {
+    let (_home, folder) = copied("bert-mean");
+    let files = ["modules.json", "1_Pooling/config.json", "sentence_bert_config.json"];
+    let pieces = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "1",
+        "null",
+        "true",
+        "\"type\"",
+        "\"path\"",
+        "\"a.Pooling\"",
+        "\"1_Pooling\"",
+        "\"pooling_mode\"",
+        "\"mean\"",
+        "\"max_seq_length\"",
+        "-1",
+        "1e99",
+    ];
+    let input = bolero::generator::produce::<(u8, Vec<u8>)>();
+    bolero::check!().with_iterations(300).with_generator(input).for_each(|(file, parts)| {
+        let text: String =
+            parts.iter().map(|&part| pieces[usize::from(part) % pieces.len()]).collect();
+        let path = folder.join(files[usize::from(*file) % files.len()]);
+        let before = std::fs::read(&path).ok();
+        std::fs::write(&path, text).expect("written");
+        let checkpoint = Checkpoint::open(&folder).expect("it opens");
+        // Refused or read, and never more context than there is.
+        assert!(model::inspect(&checkpoint).map_or(true, |spec| spec.context_length <= 64));
+        match before {
+            Some(before) => std::fs::write(&path, before).expect("written"),
+            None => std::fs::remove_file(&path).expect("it is there"),
+        }
+    });
+}
+
+#[test]
+fn configurations_that_change_the_mathematics_are_refused_by_name() {
+    let (_home, folder) = copied("bert-mean");
+    let config = std::fs::read_to_string(folder.join("config.json")).expect("it is there");
+    let config: serde_json::Value = serde_json::from_str(&config).expect("it is JSON");
+    for (key, value) in [
+        ("hidden_act", serde_json::json!("gelu_new")),
+        ("position_embedding_type", "relative_key".into()),
+        ("is_decoder", true.into()),
+        ("architectures", serde_json::json!(["BertForMaskedLM"])),
+        ("layer_norm_eps", 2.into()),
+        ("num_attention_heads", 5.into()),
+        ("type_vocab_size", 0.into()),
+        ("max_position_embeddings", 0.into()),
+        ("some_gate", true.into()),
+        ("model_type", "nomic_bert".into()),
+        ("model_type", "modernbert".into()),
+    ] {
+        let mut changed = config.clone();
+        changed[key] = value;
+        let refused = model::from_config(&changed).expect_err(key).to_string();
+        // Heads are told by what they share.
+        let named = if key == "num_attention_heads" { "hidden_size" } else { key };
+        assert!(refused.contains(named), "{key}: {refused}");
+    }
+    // RoBERTa needs a row behind the padding.
+    let mut roberta = config;
+    roberta["model_type"] = "roberta".into();
+    roberta["architectures"] = serde_json::json!(["RobertaModel"]);
+    roberta["pad_token_id"] = 63.into();
+    let refused = model::from_config(&roberta).expect_err("no position is left").to_string();
+    assert!(refused.contains("max_position_embeddings"), "{refused}");
+}

@@ -30,15 +30,21 @@ impl Case {
         self
     }
 
+    fn ahead(mut self) -> Case {
+        self.shape.ahead = true;
+        self
+    }
+
     fn with_sinks(mut self) -> Case {
         let sink = |x: &f32| 4.0 * x;
         self.sinks = Some(Random(77).floats(self.shape.heads).iter().map(sink).collect());
         self
     }
 
-    /// Positions p with row - window < p <= row.
+    /// Positions p with row - window < p <= row, or < tokens where rows see ahead.
     fn seen(&self, row: usize) -> Range<usize> {
-        self.shape.window.map_or(0, |window| (row + 1).saturating_sub(window))..row + 1
+        let end = if self.shape.ahead { self.tokens } else { row + 1 };
+        self.shape.window.map_or(0, |window| (row + 1).saturating_sub(window))..end
     }
 
     /// The weights of `seen` for one row and head, and the output.
@@ -145,6 +151,25 @@ fn attention_does_not_depend_on_chunks_or_threads() {
             assert!(bits(&got) == bits(&whole), "{kv:?} chunk {chunk} threads {threads}");
         }
         assert!(case.error(&whole, 1299..1300) < bound(kv));
+    }
+}
+
+/// Lengths around the edges of vectors, blocks and stretches; a sequence as a whole, because no
+/// row may see what is not stored.
+#[test]
+fn attention_ahead_is_softmax_over_the_whole_sequence() {
+    for kv in KvType::ALL {
+        for tokens in [1, 15, 16, 17, 33, 64, 511, 513, 1030] {
+            let case = Case::new(3, 3, 32, tokens).ahead();
+            let whole = case.paged(kv, tokens, 1);
+            for threads in [2, 5] {
+                let got = case.paged(kv, tokens, threads);
+                assert!(bits(&got) == bits(&whole), "{kv:?} {tokens} tokens, {threads} threads");
+            }
+            let rows = [0, tokens / 2, tokens - 1];
+            let error = case.error(&whole, rows.into_iter());
+            assert!(error < bound(kv), "{kv:?} {tokens} tokens: {error}");
+        }
     }
 }
 

@@ -236,7 +236,7 @@ impl Hash {
 }
 
 /// Token ids spread over the vocabulary, the same on every run.
-fn tokens(count: usize, vocab_size: usize) -> Vec<u32> {
+pub(super) fn tokens(count: usize, vocab_size: usize) -> Vec<u32> {
     let mut state = 1u64;
     let mut next = || {
         // Knuth's MMIX generator; its high bits are the good ones.

@@ -6,12 +6,14 @@ mod compare;
 mod measure;
 mod print;
 mod roof;
+mod texts;
 
 use crate::cli::Bench;
 use crate::compute::{self, Numerics};
 use crate::locate::{Found, Locator};
 use crate::output::stdout;
 use crate::packed::PackedUse;
+use crate::pooled;
 use anyhow::{Context as _, Result};
 use compare::Rival;
 use measure::{Measured, Run};
@@ -24,6 +26,10 @@ pub(crate) fn run(args: &Bench, locator: &Locator) -> Result<()> {
     let rivals = args.compare.iter().map(|line| Rival::parse(line)).collect::<Result<Vec<_>>>()?;
     let found = locator.find(&args.model)?;
     let packed = PackedUse::new(locator, found.model, args.compute.packed);
+    let spec = model::inspect(&compute::open(&found.path)?)?;
+    if pooled::is_pooled(&spec, None) {
+        return texts::run(args, &found, packed, &spec);
+    }
     let (report, rivals) = measure(args, &found, packed, rivals)?;
     let mut out = stdout();
     if args.json {
