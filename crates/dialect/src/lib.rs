@@ -6,6 +6,7 @@
 //! a table of parameters that says what is honoured, what is accepted without effect and what is
 //! refused; nothing is dropped in silence.
 
+mod answers;
 pub mod anthropic;
 mod body;
 mod calls;
@@ -14,9 +15,11 @@ mod error;
 mod fields;
 pub mod ollama;
 pub mod openai;
+pub mod openapi;
 mod parameters;
 mod prefill;
 mod sampling;
+mod shape;
 mod sse;
 mod time;
 mod tokens;
@@ -26,3 +29,4 @@ pub use endpoint::{
 };
 pub use error::{ApiError, Overflow};
 pub use parameters::{Parameter, Treatment};
+pub use shape::{Field, Presence, Record, Shape};

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
-use dialect::{ApiError, Dialect, ENDPOINTS, Endpoint, QUERIES, Query, anthropic, openai};
+use dialect::{ApiError, Dialect, ENDPOINTS, Endpoint, QUERIES, Query, anthropic, openai, openapi};
 use serde_json::json;
 use serve::{Generate, ModelCard};
 
@@ -40,6 +40,7 @@ pub(crate) fn router(
     let mut router = Router::new()
         .route("/", get(home))
         .route("/health", get(health))
+        .route("/openapi.json", get(openapi))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
         .route("/api/pull", post(pull_model));
@@ -80,6 +81,11 @@ async fn home(headers: HeaderMap) -> Response {
 async fn health(State(gateway): State<Gateway>) -> Response {
     let models = gateway.generate.names();
     respond::json(StatusCode::OK, &json!({"status": "ok", "models": models}))
+}
+
+/// The document of the interface.
+async fn openapi() -> Response {
+    respond::json(StatusCode::OK, &openapi::document(env!("CARGO_PKG_VERSION")))
 }
 
 /// Whose client asks on a path that dialects share.

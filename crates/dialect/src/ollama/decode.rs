@@ -51,9 +51,7 @@ fn read_options(
     request: &mut Request,
     ignored: &mut Vec<String>,
 ) -> Result<(), ApiError> {
-    let names = survey(options.object, OPTIONS).map_err(|refusal| {
-        ApiError::not_supported(format!("options.{}", refusal.name), refusal.why)
-    })?;
+    let names = survey(options.object, OPTIONS).map_err(|refusal| refusal.within("options"))?;
     ignored.extend(names.into_iter().map(|name| format!("options.{name}")));
     let all = sampling(options)?;
     request.sampling = Sampling {

@@ -7,6 +7,7 @@ mod encode;
 mod error;
 mod logprobs;
 mod responses;
+pub(crate) mod shapes;
 mod table;
 
 use crate::endpoint::Endpoint;

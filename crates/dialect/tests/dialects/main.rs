@@ -7,5 +7,7 @@ mod anthropic;
 mod events;
 mod fuzz;
 mod ollama;
+mod openapi;
 mod responses;
+mod shapes;
 mod tables;

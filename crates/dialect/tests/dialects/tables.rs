@@ -5,12 +5,13 @@ use serde_json::{Value, json};
 
 use crate::events::with;
 
-fn smallest(path: &str) -> Value {
+pub(crate) fn smallest(path: &str) -> Value {
     let messages = json!([{"role": "user", "content": "hi"}]);
     match path {
         "/v1/completions" | "/api/generate" => json!({"model": "m", "prompt": "x"}),
         "/v1/responses" => json!({"model": "m", "input": "x"}),
-        _ => json!({"model": "m", "messages": messages, "max_tokens": 9}),
+        "/v1/messages" => json!({"model": "m", "messages": messages, "max_tokens": 9}),
+        _ => json!({"model": "m", "messages": messages}),
     }
 }
 

@@ -16,22 +16,24 @@ fn python() -> Option<&'static Path> {
 }
 
 fn install() -> Option<PathBuf> {
+    installed("python-clients", "openai, anthropic, ollama", &CLIENTS)
+}
+
+/// The Python of a virtual environment under the build folder that has these modules, made of
+/// these packages where it is not there yet.
+pub(crate) fn installed(name: &str, modules: &str, packages: &[&str]) -> Option<PathBuf> {
     let found = Command::new("python3").arg("--version").output();
     if !found.is_ok_and(|output| output.status.success()) {
-        testkit::skipped("no python3 for the clients");
+        testkit::skipped(&format!("no python3 for {name}"));
         return None;
     }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-clients");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let python = folder.join("bin/python");
-    let has_clients = |python: &Path| {
-        Command::new(python)
-            .args(["-c", "import openai, anthropic, ollama"])
-            .output()
-            .is_ok_and(|o| o.status.success())
-    };
-    if !has_clients(&python) {
+    let imports = format!("import {modules}");
+    let imported = Command::new(&python).args(["-c", &imports]).output();
+    if !imported.is_ok_and(|output| output.status.success()) {
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(CLIENTS));
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(packages));
     }
     Some(python)
 }
@@ -44,7 +46,7 @@ fn drives(script: &str, path: &str) {
     run(Command::new(python).arg(script).arg(format!("http://{}{path}", server.address)));
 }
 
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     let output = command.output().unwrap();
     assert!(
         output.status.success(),

@@ -6,6 +6,7 @@ use serve::{
 };
 
 use crate::body::parse_body;
+use crate::calls::described;
 use crate::endpoint::{Decoded, Form};
 use crate::error::ApiError;
 use crate::fields::{FieldError, Fields};
@@ -99,7 +100,7 @@ fn tools(fields: &Fields<'_>) -> Result<Vec<Tool>, FieldError> {
             );
             return Err(FieldError::new(param, message));
         }
-        let name = tool.required_str("name")?.to_owned();
+        let name = described(&tool)?;
         // As templates expect it: what describes the function stands inside.
         let mut function = tool.object.clone();
         function.shift_remove("type");
@@ -159,7 +160,7 @@ fn format(fields: &Fields<'_>, ignored: &mut Vec<String>) -> Result<ResponseForm
         "json_object" => Ok(ResponseFormat::JsonObject),
         "json_schema" => Ok(ResponseFormat::JsonSchema {
             name: format.required_str("name")?.to_owned(),
-            schema: format.get("schema").ok_or_else(|| format.missing("schema"))?.clone(),
+            schema: format.schema("schema")?.ok_or_else(|| format.missing("schema"))?.clone(),
             strict: format.bool("strict")?.unwrap_or(false),
         }),
         other => {
