@@ -20,11 +20,19 @@ pub(crate) fn function_tools(
             return Err(FieldError::new(param, message));
         }
         let function = tool.object("function")?.ok_or_else(|| tool.missing("function"))?;
-        let name = function.required_str("name")?.to_owned();
+        let name = described(&function)?;
         // Whole and in the client's key order: templates print it.
         tools.push(Tool { name, definition: value.clone() });
     }
     Ok(tools)
+}
+
+/// The name of a function whose other fields are what templates take them for.
+pub(crate) fn described(function: &Fields<'_>) -> Result<String, FieldError> {
+    function.str("description")?;
+    function.object("parameters")?;
+    function.bool("strict")?;
+    Ok(function.required_str("name")?.to_owned())
 }
 
 /// As deep as JSON is read.

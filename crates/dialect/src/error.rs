@@ -113,7 +113,10 @@ impl From<FieldError> for ApiError {
 }
 
 impl From<Refusal> for ApiError {
-    fn from(Refusal { name, why }: Refusal) -> Self {
-        Self::not_supported(name, why)
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotSupported { name, why } => Self::not_supported(name, why),
+            Refusal::Value(error) => error.into(),
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::shape::SCHEMA;
+
 /// A field of the wrong type or range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FieldError {
@@ -15,7 +17,7 @@ impl FieldError {
         Self { param: param.into(), message: message.into() }
     }
 
-    fn expected(param: String, expected: &str, got: &Value) -> Self {
+    pub(crate) fn expected(param: String, expected: &str, got: &Value) -> Self {
         let message = format!("{param}: expected {expected}, got {}", describe(got));
         Self { param, message }
     }
@@ -146,6 +148,11 @@ impl<'a> Fields<'a> {
             _ => None,
         })?;
         Ok(strings.unwrap_or_default())
+    }
+
+    /// A JSON schema.
+    pub(crate) fn schema(&self, name: &str) -> Result<Option<&'a Value>, FieldError> {
+        self.typed(name, "a JSON schema", |value| SCHEMA.holds(value).then_some(value))
     }
 
     /// A list of token ids.

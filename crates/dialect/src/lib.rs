@@ -6,6 +6,7 @@
 //! a table of parameters that says what is honoured, what is accepted without effect and what is
 //! refused; nothing is dropped in silence.
 
+mod answers;
 pub mod anthropic;
 mod base64;
 mod body;
@@ -16,10 +17,12 @@ mod error;
 mod fields;
 pub mod ollama;
 pub mod openai;
+pub mod openapi;
 mod parameters;
 mod prefill;
 mod rerank;
 mod sampling;
+mod shape;
 mod sse;
 mod time;
 mod tokens;
@@ -30,4 +33,5 @@ pub use endpoint::{
 };
 pub use error::{ApiError, Overflow};
 pub use parameters::{Parameter, Treatment};
+pub use shape::{Field, Presence, Record, Shape};
 pub use time::rfc3339;

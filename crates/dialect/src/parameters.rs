@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use crate::fields::FieldError;
+use crate::shape::Shape;
+
 /// What happens to a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Treatment {
@@ -18,23 +21,59 @@ pub enum Treatment {
     },
 }
 
+impl Treatment {
+    /// Its name in what is told about parameters.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Honoured => "honoured",
+            Self::WithoutEffect => "without_effect",
+            Self::Refused { .. } => "refused",
+        }
+    }
+}
+
 /// One row of a dialect's table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Parameter {
     /// Name in the request's JSON.
     pub name: &'static str,
     /// What happens to it.
     pub treatment: Treatment,
+    /// What its value may be, where it does something; anything else is refused.
+    pub shape: Shape,
+    /// Whether it must be there.
+    pub is_needed: bool,
+    /// What it does, in a line; empty where it does nothing.
+    pub about: &'static str,
+}
+
+impl Parameter {
+    /// The same row with what its value may be and what it does.
+    #[must_use]
+    pub const fn takes(self, shape: Shape, about: &'static str) -> Self {
+        Self { shape, about, ..self }
+    }
+
+    /// The same row of what must be there.
+    #[must_use]
+    pub const fn needed(self) -> Self {
+        Self { is_needed: true, ..self }
+    }
+}
+
+const fn row(name: &'static str, treatment: Treatment) -> Parameter {
+    Parameter { name, treatment, shape: Shape::Any, is_needed: false, about: "" }
 }
 
 /// A row of what does something.
 pub(crate) const fn honoured(name: &'static str) -> Parameter {
-    Parameter { name, treatment: Treatment::Honoured }
+    row(name, Treatment::Honoured)
 }
 
 /// A row of what is listed.
 pub(crate) const fn without_effect(name: &'static str) -> Parameter {
-    Parameter { name, treatment: Treatment::WithoutEffect }
+    row(name, Treatment::WithoutEffect)
 }
 
 /// A row of what is refused, but for values that ask for nothing.
@@ -43,7 +82,7 @@ pub(crate) const fn refused(
     unless: &'static [&'static str],
     why: &'static str,
 ) -> Parameter {
-    Parameter { name, treatment: Treatment::Refused { unless, why } }
+    row(name, Treatment::Refused { unless, why })
 }
 
 /// Two tables as one.
@@ -61,13 +100,31 @@ pub(crate) const fn joined<const N: usize>(
 }
 
 /// A parameter that was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) name: &'static str,
-    pub(crate) why: &'static str,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// What it asks for is not there.
+    NotSupported { name: String, why: &'static str },
+    /// Its value is none that it takes.
+    Value(FieldError),
 }
 
-/// Names the parameters without effect, unknown ones included; `null` asks for nothing.
+impl Refusal {
+    /// The same refusal of a parameter that stands in an object of this name.
+    pub(crate) fn within(self, object: &str) -> Self {
+        match self {
+            Self::NotSupported { name, why } => {
+                Self::NotSupported { name: format!("{object}.{name}"), why }
+            }
+            Self::Value(FieldError { param, message }) => Self::Value(FieldError {
+                param: format!("{object}.{param}"),
+                message: format!("{object}.{message}"),
+            }),
+        }
+    }
+}
+
+/// Names the parameters without effect, unknown ones included, and refuses values that a row does
+/// not take; `null` asks for nothing.
 pub(crate) fn survey(
     object: &Map<String, Value>,
     table: &[Parameter],
@@ -75,14 +132,22 @@ pub(crate) fn survey(
     let mut ignored = Vec::new();
     for (name, value) in object.iter().filter(|(_, value)| !value.is_null()) {
         let known = table.iter().find(|parameter| parameter.name == name);
-        match known.map(|parameter| parameter.treatment) {
-            Some(Treatment::Honoured) => {}
-            Some(Treatment::WithoutEffect) | None => ignored.push(name.clone()),
-            Some(Treatment::Refused { unless, why }) => {
+        let Some(row) = known else {
+            ignored.push(name.clone());
+            continue;
+        };
+        match row.treatment {
+            Treatment::Honoured if row.shape.holds(value) => {}
+            Treatment::Honoured => {
+                let expected = row.shape.described();
+                let error = FieldError::expected(name.clone(), &expected, value);
+                return Err(Refusal::Value(error));
+            }
+            Treatment::WithoutEffect => ignored.push(name.clone()),
+            Treatment::Refused { unless, why } => {
                 let text = value.to_string();
                 if !unless.contains(&text.as_str()) {
-                    let name = known.map_or("", |parameter| parameter.name);
-                    return Err(Refusal { name, why });
+                    return Err(Refusal::NotSupported { name: name.clone(), why });
                 }
             }
         }

@@ -5,6 +5,7 @@ use serve::{Dry, LastN};
 pub(crate) use serve::Sampling;
 
 use crate::fields::{FieldError, Fields};
+use crate::shape::Shape;
 
 /// Most alternatives reported for a token.
 pub(crate) const TOP_LOGPROBS_MAX: usize = 20;
@@ -16,6 +17,13 @@ const PENALTY_MAX: f32 = 2.0;
 const BIAS_MAX: f64 = 100.0;
 /// Bound of what multiplies: far above any use, and far below overflow.
 const FACTOR_MAX: f32 = 100.0;
+
+/// The same bounds as shapes.
+pub(crate) const TEMPERATURE: Shape = Shape::Number(0.0, TEMPERATURE_MAX as f64);
+pub(crate) const PENALTY: Shape = Shape::Number(-PENALTY_MAX as f64, PENALTY_MAX as f64);
+pub(crate) const FACTOR: Shape = Shape::Number(0.0, FACTOR_MAX as f64);
+pub(crate) const REPETITION: Shape = Shape::Number(f32::MIN_POSITIVE as f64, FACTOR_MAX as f64);
+pub(crate) const BIASES: Shape = Shape::ByToken(&Shape::Number(-BIAS_MAX, BIAS_MAX));
 
 pub(crate) fn sampling(fields: &Fields<'_>) -> Result<Sampling, FieldError> {
     let penalty = -PENALTY_MAX..=PENALTY_MAX;

@@ -8,27 +8,33 @@ use crate::endpoint::{Answer, ENDPOINTS, QUERIES as ALL_QUERIES, Query};
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::openai;
+use crate::openai::shapes::{MESSAGES, TOOLS};
 use crate::parameters::{Parameter, Treatment, honoured, refused, survey};
+use crate::shape::Shape::{Bool, Text};
+use crate::shape::{OBJECT, TOKENS};
 use crate::{anthropic, ollama};
 
 const TEMPLATE: &str = "the model's own template is used";
 
 /// `POST /tokenize`.
 const TOKENIZE_PARAMETERS: &[Parameter] = &[
-    honoured("model"),
-    honoured("prompt"),
-    honoured("messages"),
-    honoured("tools"),
-    honoured("chat_template_kwargs"),
-    honoured("add_special_tokens"),
-    honoured("return_token_strs"),
+    honoured("model").takes(Text, "Which model; the first where none is named."),
+    honoured("prompt").takes(Text, "A text to count."),
+    honoured("messages").takes(MESSAGES, "A conversation to count."),
+    honoured("tools").takes(TOOLS, "Tools that the model may call."),
+    honoured("chat_template_kwargs").takes(OBJECT, "Further variables for the model's template."),
+    honoured("add_special_tokens").takes(Bool, "Whether the tokens that begin a text are counted."),
+    honoured("return_token_strs").takes(Bool, "Whether the texts of the tokens are told."),
     refused("add_generation_prompt", &["true"], "prompts end where the answer begins"),
     refused("continue_final_message", &["false"], "prompts end where the answer begins"),
     refused("chat_template", &[], TEMPLATE),
 ];
 
 /// `POST /detokenize`.
-const DETOKENIZE_PARAMETERS: &[Parameter] = &[honoured("model"), honoured("tokens")];
+const DETOKENIZE_PARAMETERS: &[Parameter] = &[
+    honoured("model").takes(Text, "Which model; the first where none is named."),
+    honoured("tokens").takes(TOKENS, "Token ids.").needed(),
+];
 
 /// The endpoints that answer at once.
 pub(crate) const QUERIES: &[Query] = &[
@@ -207,15 +213,13 @@ fn endpoint(method: &str, path: &str, parameters: &[Parameter]) -> Value {
 
 /// A table as those read it who ask what they may send.
 fn rows(parameters: &[Parameter]) -> Vec<Value> {
-    let row = |parameter: &Parameter| match parameter.treatment {
-        Treatment::Honoured => json!({"name": parameter.name, "treatment": "honoured"}),
-        Treatment::WithoutEffect => json!({"name": parameter.name, "treatment": "without_effect"}),
-        Treatment::Refused { unless, why } => json!({
-            "name": parameter.name,
-            "treatment": "refused",
-            "why": why,
-            "accepted_values": unless,
-        }),
+    let row = |parameter: &Parameter| {
+        let mut row = json!({"name": parameter.name, "treatment": parameter.treatment.word()});
+        if let Treatment::Refused { unless, why } = parameter.treatment {
+            row["why"] = json!(why);
+            row["accepted_values"] = json!(unless);
+        }
+        row
     };
     parameters.iter().map(row).collect()
 }

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
-use dialect::{ApiError, Dialect, ENDPOINTS, Endpoint, QUERIES, Query, anthropic, openai};
+use dialect::{ApiError, Dialect, ENDPOINTS, Endpoint, QUERIES, Query, anthropic, openai, openapi};
 use serde_json::json;
 use serve::{Generate, ModelCard};
 use store::Store;
@@ -80,6 +80,7 @@ pub(crate) fn router(
         .route("/page/{name}", get(page_file))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
+        .route("/openapi.json", get(openapi))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
         .route("/api/pull", post(pull_model))
@@ -152,6 +153,11 @@ async fn home(headers: HeaderMap) -> Response {
     };
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
     response
+}
+
+/// The document of the interface.
+async fn openapi() -> Response {
+    respond::json(StatusCode::OK, &openapi::document(env!("CARGO_PKG_VERSION")))
 }
 
 async fn page_file(

@@ -230,7 +230,7 @@ impl Config {
 fn json_format(format: &Fields<'_>) -> Result<ResponseFormat, FieldError> {
     match format.required_str("type")? {
         "json_schema" => {
-            let schema = format.get("schema").ok_or_else(|| format.missing("schema"))?.clone();
+            let schema = format.schema("schema")?.ok_or_else(|| format.missing("schema"))?.clone();
             Ok(ResponseFormat::JsonSchema { name: String::new(), schema, strict: true })
         }
         other => {

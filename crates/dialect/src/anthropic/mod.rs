@@ -4,6 +4,7 @@ mod blocks;
 mod encode;
 mod error;
 mod messages;
+pub(crate) mod shapes;
 mod stream;
 mod table;
 mod tools;

@@ -58,9 +58,7 @@ pub(crate) fn option_names(options: &Fields<'_>) -> Result<Vec<String>, ApiError
 
 /// Names of options without effect.
 fn surveyed(options: &Fields<'_>) -> Result<Vec<String>, ApiError> {
-    survey(options.object, OPTIONS).map_err(|refusal| {
-        ApiError::not_supported(format!("options.{}", refusal.name), refusal.why)
-    })
+    Ok(survey(options.object, OPTIONS).map_err(|refusal| refusal.within("options"))?)
 }
 
 fn read_options(

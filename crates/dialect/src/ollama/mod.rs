@@ -7,6 +7,7 @@ mod encode;
 mod generate;
 mod models;
 mod pull;
+pub(crate) mod shapes;
 mod table;
 
 use crate::endpoint::Endpoint;

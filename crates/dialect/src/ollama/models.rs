@@ -8,6 +8,7 @@ use crate::endpoint::{Answer, Query};
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::parameters::{Parameter, honoured, refused, survey, without_effect};
+use crate::shape::Shape::Text;
 use crate::time::rfc3339;
 
 /// The version of Ollama whose interface this is: clients ask for it to know what they may use.
@@ -17,8 +18,8 @@ const NEVER: &str = "9999-12-31T23:59:59Z";
 
 /// `POST /api/show`.
 const SHOW_PARAMETERS: &[Parameter] = &[
-    honoured("model"),
-    honoured("name"),
+    honoured("model").takes(Text, "Which model."),
+    honoured("name").takes(Text, "The older name of `model`."),
     without_effect("verbose"),
     refused("system", &[r#""""#], "what is shown is the model as it is"),
     refused("template", &[r#""""#], "what is shown is the model as it is"),

@@ -7,12 +7,13 @@ use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::ollama::encode::{encode_error, write_line};
 use crate::parameters::{Parameter, honoured, refused, survey};
+use crate::shape::Shape::{Bool, Text};
 
 /// `POST /api/pull`.
 pub const PULL_PARAMETERS: &[Parameter] = &[
-    honoured("model"),
-    honoured("name"),
-    honoured("stream"),
+    honoured("model").takes(Text, "Which model."),
+    honoured("name").takes(Text, "The older name of `model`."),
+    honoured("stream").takes(Bool, "Whether progress is told, as it is where nothing is said."),
     refused("insecure", &["false"], "certificates are always checked"),
     refused("username", &[r#""""#], "the server's own token is used"),
     refused("password", &[r#""""#], "the server's own token is used"),

@@ -129,9 +129,11 @@ fn message(fields: &Fields<'_>, ignored: &mut Vec<String>) -> Result<Message, Fi
     }
     let calls = if role == Role::Assistant { tool_calls(fields)? } else { Vec::new() };
     if !has_content && calls.is_empty() {
+        // An empty list of calls is what some clients say beside nothing.
+        let is_empty_turn = role == Role::Assistant && fields.get("tool_calls").is_some();
         if let Some(text) = fields.str("refusal")? {
             content.push(Part::Text(text.to_owned()));
-        } else if role != Role::Assistant || content.is_empty() {
+        } else if !is_empty_turn && (role != Role::Assistant || content.is_empty()) {
             return Err(fields.missing("content"));
         }
     }

@@ -5,6 +5,7 @@ use serve::{Effort, Input, Request, ResponseFormat, Stop, Thinking};
 
 use crate::error::ApiError;
 use crate::fields::{FieldError, Fields};
+use crate::openai::shapes::SCHEMA_OR_TEXT;
 use crate::parameters::{Parameter, survey};
 use crate::sampling::sampling;
 
@@ -100,6 +101,10 @@ fn guided(
 ) -> Result<(), FieldError> {
     let name = |word: &str| format!("{prefix}{word}");
     if let Some(value) = fields.get(&name("json")) {
+        if !SCHEMA_OR_TEXT.holds(value) {
+            let expected = SCHEMA_OR_TEXT.described();
+            return Err(FieldError::expected(fields.path(&name("json")), &expected, value));
+        }
         // A schema, or the text of one.
         let schema = match value {
             Value::String(text) => serde_json::from_str(text).map_err(|error| {
@@ -133,7 +138,7 @@ fn openai_format(format: &Fields<'_>) -> Result<ResponseFormat, FieldError> {
             let schema = format.object("json_schema")?.ok_or(format.missing("json_schema"))?;
             Ok(ResponseFormat::JsonSchema {
                 name: schema.required_str("name")?.to_owned(),
-                schema: schema.get("schema").cloned().unwrap_or(Value::Null),
+                schema: schema.schema("schema")?.cloned().unwrap_or(Value::Null),
                 strict: schema.bool("strict")?.unwrap_or(false),
             })
         }

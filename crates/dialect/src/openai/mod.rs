@@ -10,6 +10,7 @@ mod error;
 mod list;
 mod logprobs;
 mod responses;
+pub(crate) mod shapes;
 mod table;
 
 use crate::endpoint::Endpoint;

@@ -59,7 +59,7 @@ fn rich() -> Vec<Value> {
 }
 
 /// Every place in a value, in order.
-fn places(value: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
+pub(crate) fn places(value: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
     visit(value);
     match value {
         Value::Array(items) => items.iter_mut().for_each(|item| places(item, visit)),

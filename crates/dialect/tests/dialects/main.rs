@@ -8,5 +8,7 @@ mod events;
 mod fuzz;
 mod namespaces;
 mod ollama;
+mod openapi;
 mod responses;
+mod shapes;
 mod tables;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::events::with;
 
-fn smallest(path: &str) -> Value {
+pub(crate) fn smallest(path: &str) -> Value {
     let messages = json!([{"role": "user", "content": "hi"}]);
     match path {
         "/v1/completions" | "/api/generate" => json!({"model": "m", "prompt": "x"}),
@@ -14,7 +14,8 @@ fn smallest(path: &str) -> Value {
         path if path.ends_with("/rerank") => {
             json!({"model": "m", "query": "x", "documents": ["y"]})
         }
-        _ => json!({"model": "m", "messages": messages, "max_tokens": 9}),
+        "/v1/messages" => json!({"model": "m", "messages": messages, "max_tokens": 9}),
+        _ => json!({"model": "m", "messages": messages}),
     }
 }
 

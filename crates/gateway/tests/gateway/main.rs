@@ -7,5 +7,6 @@ mod clients;
 mod dialects;
 mod http;
 mod metrics;
+mod openapi;
 mod scripted;
 mod turns;

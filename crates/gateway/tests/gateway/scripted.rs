@@ -26,6 +26,8 @@ use tokio::sync::oneshot;
 pub(crate) struct Scripted {
     pub(crate) n_running: Arc<AtomicUsize>,
     pub(crate) n_cancelled: Arc<AtomicUsize>,
+    /// Answers by any name, not by its own alone.
+    takes_any_model: bool,
 }
 
 fn prompt(request: &Request) -> String {
@@ -76,14 +78,14 @@ impl Generate for Scripted {
     }
 
     fn text(&self, model: &str) -> Result<Arc<dyn TextModel>, Error> {
-        if model == "own/script" {
+        if model == "own/script" || self.takes_any_model {
             return Ok(Arc::new(Bytes));
         }
         Err(Error::UnknownModel { model: model.into(), available: "own/script".into() })
     }
 
     fn submit(&self, request: Request) -> Result<Events, Error> {
-        if request.model != "own/script" {
+        if request.model != "own/script" && !self.takes_any_model {
             let available = "own/script".into();
             return Err(Error::UnknownModel { model: request.model, available });
         }
@@ -362,6 +364,12 @@ pub(crate) fn config() -> Config {
 
 pub(crate) fn start(config: Config) -> Running {
     start_bound(bind(config).unwrap().with_pull(Arc::new(ScriptedPull)))
+}
+
+/// A server that answers for a model of any name.
+pub(crate) fn start_for_any_model(config: Config) -> Running {
+    let scripted = Scripted { takes_any_model: true, ..Scripted::default() };
+    start_scripted(bind(config).unwrap().with_pull(Arc::new(ScriptedPull)), scripted)
 }
 
 pub(crate) fn start_bound(bound: Bound) -> Running {

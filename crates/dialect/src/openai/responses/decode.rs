@@ -217,7 +217,7 @@ fn format(fields: &Fields<'_>, ignored: &mut Vec<String>) -> Result<ResponseForm
         "json_object" => Ok(ResponseFormat::JsonObject),
         "json_schema" => Ok(ResponseFormat::JsonSchema {
             name: format.required_str("name")?.to_owned(),
-            schema: format.get("schema").ok_or_else(|| format.missing("schema"))?.clone(),
+            schema: format.schema("schema")?.ok_or_else(|| format.missing("schema"))?.clone(),
             strict: format.bool("strict")?.unwrap_or(false),
         }),
         other => {

@@ -205,17 +205,8 @@ fn read_reasoning(
     messages: &mut Vec<Message>,
     ignored: &mut Vec<String>,
 ) -> Result<(), FieldError> {
-    let mut texts = Vec::new();
-    for name in ["content", "summary"] {
-        let list = item.array(name)?.into_iter().flatten();
-        for (index, value) in list.enumerate() {
-            let part = Fields::of(value, format!("{}[{index}]", item.path(name)))?;
-            texts.push(part.required_str("text")?);
-        }
-        if !texts.is_empty() {
-            break;
-        }
-    }
+    let (content, summary) = (texts(item, "content")?, texts(item, "summary")?);
+    let mut texts = if content.is_empty() { summary } else { content };
     let sealed = item.str("encrypted_content")?;
     if texts.is_empty()
         && let Some(sealed) = sealed
@@ -231,4 +222,14 @@ fn read_reasoning(
     }
     assistant(messages).content.push(Part::Reasoning(texts.join("\n")));
     Ok(())
+}
+
+/// The texts of a list of parts that have nothing else.
+fn texts<'a>(item: &Fields<'a>, name: &str) -> Result<Vec<&'a str>, FieldError> {
+    let mut texts = Vec::new();
+    for (index, value) in item.array(name)?.into_iter().flatten().enumerate() {
+        let part = Fields::of(value, format!("{}[{index}]", item.path(name)))?;
+        texts.push(part.required_str("text")?);
+    }
+    Ok(texts)
 }

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 use serve::Tool;
 
+use crate::calls::described;
 use crate::endpoint::Form;
 use crate::fields::{FieldError, Fields};
 
@@ -71,7 +72,7 @@ fn refused(tool: &Fields<'_>, kind: &str) -> FieldError {
 fn function(tool: &Fields<'_>, namespace: Option<&Fields<'_>>) -> Result<Tool, FieldError> {
     let mut function = tool.object.clone();
     function.shift_remove("type");
-    let mut name = tool.required_str("name")?.to_owned();
+    let mut name = described(tool)?;
     if let Some(namespace) = namespace {
         name = joined(namespace.required_str("name")?, &name);
         function.insert("name".into(), json!(name));

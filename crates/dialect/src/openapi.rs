@@ -1,0 +1,271 @@
+//! The document of the whole interface, in OpenAPI 3.1: from the tables that requests are read
+//! by, and from the shapes that tests hold answers to. No library writes it: those that there are
+//! read it off types, and bodies are not read into types here but by tables, which also say what
+//! happens to each parameter.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::answers;
+use crate::endpoint::{Dialect, ENDPOINTS, QUERIES};
+use crate::ollama::PULL_PARAMETERS;
+use crate::parameters::Parameter;
+use crate::shape::{Shape, reference, table_schema};
+
+/// What the document says of one route. A new route is one row here.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// `GET`, `POST`, or what else it takes.
+    pub method: &'static str,
+    /// Where it is; parts in braces are parameters.
+    pub path: &'static str,
+    /// What it does, in a line.
+    pub about: &'static str,
+    /// Its answer.
+    pub answer: Content,
+    /// Parameters that it does not ask for although its table does for another route.
+    pub unneeded: &'static [&'static str],
+}
+
+/// The answer of a route that is well.
+#[derive(Debug, Clone, Copy)]
+pub enum Content {
+    /// JSON.
+    Json(Shape),
+    /// JSON, or a stream where that is asked for.
+    Streamed(Shape),
+    /// Text.
+    Text,
+    /// Nothing is well: the route is known and not done.
+    NotDone,
+}
+
+const fn route(
+    method: &'static str,
+    path: &'static str,
+    answer: Content,
+    about: &'static str,
+) -> Route {
+    Route { method, path, about, answer, unneeded: &[] }
+}
+
+use Content::{Json, NotDone, Streamed, Text};
+
+/// Every route of the server.
+pub const ROUTES: &[Route] = &[
+    route("GET", "/", Text, "Says that the server runs."),
+    route("GET", "/health", Json(answers::HEALTH), "Says that the server is ready."),
+    route("GET", "/openapi.json", Json(crate::shape::OBJECT), "This document."),
+    route("GET", "/v1/models", Json(answers::MODELS), "The models."),
+    route("GET", "/v1/models/{id}", Json(answers::MODEL_CARD), "One model."),
+    route("GET", "/v1/capabilities", Json(answers::CAPABILITIES), "What the server can do."),
+    route("POST", "/v1/chat/completions", Streamed(answers::CHAT), "Answers a conversation."),
+    route("POST", "/v1/completions", Streamed(answers::COMPLETION), "Goes on with a text."),
+    route("POST", "/v1/responses", Streamed(answers::RESPONSE), "Answers a conversation."),
+    route("POST", "/v1/messages", Streamed(answers::MESSAGE), "Answers a conversation."),
+    Route {
+        unneeded: &["max_tokens"],
+        ..route(
+            "POST",
+            "/v1/messages/count_tokens",
+            Json(answers::TOKEN_COUNT),
+            "Counts the tokens of a prompt.",
+        )
+    },
+    route("POST", "/api/chat", Streamed(answers::OLLAMA_CHAT), "Answers a conversation."),
+    route("POST", "/api/generate", Streamed(answers::OLLAMA_GENERATE), "Answers a prompt."),
+    route("GET", "/api/tags", Json(answers::OLLAMA_TAGS), "The models."),
+    route("GET", "/api/ps", Json(answers::OLLAMA_PS), "The models that are loaded."),
+    route("GET", "/api/version", Json(answers::OLLAMA_VERSION), "The version of the interface."),
+    route("POST", "/api/show", Json(answers::OLLAMA_SHOW), "Describes a model."),
+    route("POST", "/api/pull", Streamed(answers::OLLAMA_PULLED), "Brings a model here."),
+    route("POST", "/api/embed", NotDone, "Embeds texts."),
+    route("POST", "/api/embeddings", NotDone, "Embeds a text."),
+    route("POST", "/api/create", NotDone, "Makes a model."),
+    route("POST", "/api/copy", NotDone, "Gives a model another name."),
+    route("POST", "/api/push", NotDone, "Publishes a model."),
+    route("DELETE", "/api/delete", NotDone, "Removes a model."),
+    route("POST", "/tokenize", Json(answers::TOKENIZED), "The tokens of a text."),
+    route("POST", "/detokenize", Json(answers::DETOKENIZED), "The text of tokens."),
+    route("GET", "/tokenizer_info", Json(answers::TOKENIZER), "What tokens a model has."),
+];
+
+/// What may go wrong with every request, and with those that have a body.
+const STATUSES: [(u16, &str); 5] = [
+    (400, "The request is not understood, or asks for what is not there."),
+    (403, "A page of another site asks."),
+    (404, "There is no such model or path."),
+    (500, "The server failed."),
+    (503, "The server is going down, or has no room."),
+];
+const BODY_STATUSES: [(u16, &str); 3] = [
+    (408, "The body took too long."),
+    (413, "The body is too long."),
+    (429, "Too many requests wait."),
+];
+
+impl Route {
+    /// The parameters of its requests, where it has a body.
+    #[must_use]
+    pub fn parameters(&self) -> Option<&'static [Parameter]> {
+        if (self.method, self.path) == ("POST", "/api/pull") {
+            return Some(PULL_PARAMETERS);
+        }
+        let generating = ENDPOINTS.iter().map(|e| ("POST", e.path, e.parameters));
+        let asking = QUERIES.iter().copied().flatten();
+        let asking = asking.map(|query| (query.method, query.path, query.parameters));
+        let found = generating
+            .chain(asking)
+            .find(|(method, path, _)| (*method, *path) == (self.method, self.path));
+        found.map(|(.., parameters)| parameters).filter(|_| self.method != "GET")
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect::of_path(self.path)
+    }
+
+    fn operation(&self) -> Value {
+        let mut operation = json!({
+            "operationId": operation_id(self.method, self.path),
+            "summary": self.about,
+            "tags": [self.dialect().name()],
+            "responses": self.responses(),
+        });
+        if let Some((_, name)) = path_parameter(self.path) {
+            let parameter = json!({
+                "name": name,
+                "in": "path",
+                "required": true,
+                "schema": {"type": "string", "minLength": 1},
+            });
+            operation["parameters"] = json!([parameter]);
+        }
+        // What is not done does not look at what it is sent.
+        let parameters = self.parameters().filter(|_| !matches!(self.answer, NotDone));
+        if let Some(parameters) = parameters {
+            let schema = table_schema(parameters, self.unneeded);
+            operation["requestBody"] = json!({"required": true, "content": json_of(schema)});
+        }
+        operation
+    }
+
+    fn responses(&self) -> Value {
+        let mut responses = Map::new();
+        let mut put = |status: u16, about: &str, content: Value| {
+            let response = json!({"description": about, "content": content});
+            responses.insert(status.to_string(), response);
+        };
+        match self.answer {
+            Json(shape) => put(200, "The answer.", json_of(shape.schema())),
+            Streamed(shape) => {
+                let mut content = json_of(shape.schema());
+                content[self.dialect().stream_type()] = json!({"schema": {"type": "string"}});
+                put(200, "The answer, or its stream where `stream` asks for it.", content);
+            }
+            Text => put(200, "The answer.", json!({"text/plain": {"schema": {"type": "string"}}})),
+            NotDone => {}
+        }
+        let error = || json_of(self.dialect().error_shape().schema());
+        let has_body = self.parameters().is_some();
+        let of_body = BODY_STATUSES.iter().filter(|_| has_body);
+        for (status, about) in STATUSES.iter().chain(of_body) {
+            put(*status, about, error());
+        }
+        if matches!(self.answer, NotDone) || self.path == "/api/pull" {
+            put(501, "This is not done here.", error());
+        }
+        if self.dialect() == Dialect::Anthropic {
+            put(529, "Too many requests wait.", error());
+        }
+        Value::Object(responses)
+    }
+
+    /// The shapes that it refers to.
+    fn shapes(&self) -> Vec<Shape> {
+        let mut shapes = vec![self.dialect().error_shape()];
+        shapes.extend(self.parameters().map(Shape::Table));
+        if let Json(shape) | Streamed(shape) = self.answer {
+            shapes.push(shape);
+        }
+        // A page of models answers in the shape that the client's headers ask for.
+        if self.path.starts_with("/v1/models") {
+            shapes.push(answers::ANTHROPIC_ERROR);
+        }
+        shapes
+    }
+}
+
+impl Dialect {
+    fn name(self) -> &'static str {
+        match self {
+            Self::OpenAi => "OpenAI",
+            Self::Anthropic => "Anthropic",
+            Self::Ollama => "Ollama",
+        }
+    }
+
+    /// What its errors are.
+    #[must_use]
+    pub fn error_shape(self) -> Shape {
+        match self {
+            Self::OpenAi => answers::OPENAI_ERROR,
+            Self::Anthropic => answers::ANTHROPIC_ERROR,
+            Self::Ollama => answers::OLLAMA_ERROR,
+        }
+    }
+}
+
+fn json_of(schema: Value) -> Value {
+    json!({"application/json": {"schema": schema}})
+}
+
+/// `post_v1_chat_completions`.
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let mut id = method.to_ascii_lowercase();
+    for word in words {
+        id.push('_');
+        id.push_str(word);
+    }
+    id
+}
+
+/// Where the path's parameter begins, and its name.
+fn path_parameter(path: &str) -> Option<(usize, &str)> {
+    let (before, rest) = path.split_once('{')?;
+    Some((before.len(), rest.split_once('}')?.0))
+}
+
+/// The document, of a server of this version.
+///
+/// Source: the OpenAPI Specification, version 3.1.0; schemas are JSON Schema 2020-12.
+#[must_use]
+pub fn document(version: &str) -> Value {
+    let mut schemas = BTreeMap::new();
+    let mut paths = Map::new();
+    for route in ROUTES {
+        route.shapes().iter().for_each(|shape| shape.collect(&mut schemas));
+        let item = paths.entry(route.path).or_insert_with(|| json!({}));
+        item[route.method.to_ascii_lowercase()] = route.operation();
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {"title": "Freehold", "version": version},
+        "paths": paths,
+        "components": {"schemas": schemas},
+    })
+}
+
+/// The schema of a shape as a document by itself, with what it refers to.
+#[must_use]
+pub fn shape_schema(shape: Shape) -> Value {
+    let mut schemas = BTreeMap::new();
+    shape.collect(&mut schemas);
+    let mut schema = match shape {
+        Shape::Record(record) => reference(record.name),
+        other => other.schema(),
+    };
+    schema["components"] = json!({"schemas": schemas});
+    schema
+}
