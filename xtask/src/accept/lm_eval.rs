@@ -23,6 +23,8 @@ const PACKAGES: [&str; 6] =
 const FACTS: &str = "freehold_facts";
 /// Generated.
 const ECHO: &str = "freehold_echo";
+/// Prompts as the model's template writes them.
+const CHAT: &str = "--apply_chat_template";
 /// Nats that a log-likelihood in f32 may be off.
 const DIFFERENCE_MAX: f64 = 1e-3;
 /// What the server computes with: exact, and as it does by default.
@@ -38,6 +40,7 @@ pub(super) fn run(context: &Context) -> Result<Findings> {
     let file = context.smollm2()?;
     let harness = Harness { python, folder: context.models.join("lm-eval") };
     let reference = harness.reference(&file)?;
+    let chat_reference = harness.chat_reference(&file)?;
     let mut found = Findings::default();
     let _ = writeln!(
         found.markdown,
@@ -57,26 +60,22 @@ pub(super) fn run(context: &Context) -> Result<Findings> {
     for (name, flags) in [("activations and KV cache in f32", EXACT), ("as by default", DEFAULT)] {
         let server = serve(context, &file, flags)?;
         let ours = harness.completions(server.address())?;
+        let chat = harness.chat(server.address())?;
         drop(server);
         let compared = Compared::of(&ours, &reference)?;
-        let row = compared.row(&format!("local-completions, {name}"), &ours);
-        eprintln!("{row}");
-        let _ = writeln!(found.markdown, "{row}");
+        let talk = Compared::of(&chat, &chat_reference)?;
+        for row in [
+            compared.row(&format!("local-completions, {name}"), &ours),
+            talk.chat_row(&format!("local-chat-completions, {name}"), &chat),
+        ] {
+            eprintln!("{row}");
+            let _ = writeln!(found.markdown, "{row}");
+        }
         if flags == EXACT {
             found.missed.extend(compared.missed());
+            found.missed.extend(talk.missed());
         }
     }
-    let server = serve(context, &file, DEFAULT)?;
-    let chat = harness.chat(server.address())?;
-    let answered = chat.iter().filter(|sample| !text(sample).trim().is_empty()).count();
-    if answered < chat.len() {
-        found.missed.push(format!("chat: {answered} of {} items have an answer", chat.len()));
-    }
-    let exact = mean(&chat, "exact_match");
-    let _ = writeln!(
-        found.markdown,
-        "| local-chat-completions, as by default | | | | | | {answered} answers | {exact:.3} |"
-    );
     Ok(found)
 }
 
@@ -117,10 +116,15 @@ impl Harness {
     }
 
     fn reference(&self, file: &Path) -> Result<Samples> {
-        let folder = file.parent().context("a file has a folder")?.display();
-        let model = format!("pretrained={folder},gguf_file={},dtype=float32", file_name(file));
-        let model = ["hf", "--model_args", &model, "--device", "cpu", "--batch_size", "1"];
+        let arguments = transformers(file)?;
+        let model = ["hf", "--model_args", &arguments, "--device", "cpu", "--batch_size", "1"];
         Samples::read(&self.evaluate("reference", &model, &both())?)
+    }
+
+    fn chat_reference(&self, file: &Path) -> Result<Samples> {
+        let arguments = transformers(file)?;
+        let model = ["hf", "--model_args", &arguments, "--device", "cpu", CHAT];
+        Samples::of_chat(&self.evaluate("chat-reference", &model, ECHO)?)
     }
 
     fn completions(&self, address: &str) -> Result<Samples> {
@@ -129,12 +133,18 @@ impl Harness {
         Samples::read(&self.evaluate("completions", &model, &both())?)
     }
 
-    fn chat(&self, address: &str) -> Result<Vec<Value>> {
+    fn chat(&self, address: &str) -> Result<Samples> {
         let url = format!("http://{address}/v1/chat/completions");
         let model = format!("base_url={url},model={},num_concurrent=4", server::NAME);
-        let model = ["local-chat-completions", "--model_args", &model, "--apply_chat_template"];
-        samples(&self.evaluate("chat", &model, ECHO)?, ECHO)
+        let model = ["local-chat-completions", "--model_args", &model, CHAT];
+        Samples::of_chat(&self.evaluate("chat", &model, ECHO)?)
     }
+}
+
+/// The file as the harness's model for transformers takes it.
+fn transformers(file: &Path) -> Result<String> {
+    let folder = file.parent().context("a file has a folder")?.display();
+    Ok(format!("pretrained={folder},gguf_file={},dtype=float32", file_name(file)))
 }
 
 fn both() -> String {
@@ -144,6 +154,11 @@ fn both() -> String {
 impl Samples {
     fn read(folder: &Path) -> Result<Samples> {
         Ok(Samples { facts: samples(folder, FACTS)?, echo: samples(folder, ECHO)? })
+    }
+
+    /// Chat has no log-likelihoods of a prompt.
+    fn of_chat(folder: &Path) -> Result<Samples> {
+        Ok(Samples { facts: Vec::new(), echo: samples(folder, ECHO)? })
     }
 }
 
@@ -240,11 +255,21 @@ impl Compared {
         )
     }
 
+    /// The same where there are no options.
+    fn chat_row(&self, name: &str, ours: &Samples) -> String {
+        let Compared { generated, same_text, .. } = self;
+        let exact = mean(&ours.echo, "exact_match");
+        format!("| {name} | | | | | | {same_text} of {generated} | {exact:.3} |")
+    }
+
     /// What the exact form may not miss.
     fn missed(&self) -> Vec<String> {
         let mut missed = Vec::new();
         let largest = self.largest();
-        if self.differences.is_empty() || largest > DIFFERENCE_MAX {
+        if self.generated == 0 {
+            missed.push("nothing was generated".to_owned());
+        }
+        if largest > DIFFERENCE_MAX {
             let n = self.options;
             missed.push(format!(
                 "of {n} log-likelihoods one is {largest:.1e} off, limit {DIFFERENCE_MAX:.0e}"

@@ -38,7 +38,9 @@ fn rich() -> Vec<Value> {
     let input = json!([
         {"role": "user", "content": [{"type": "input_text", "text": "x"}]},
         {"type": "reasoning", "summary": [{"text": "s"}], "content": [], "encrypted_content": "e"},
+        {"type": "reasoning", "summary": [], "encrypted_content": "freehold:t"},
         {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call", "call_id": "d", "name": "f", "namespace": "n", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "x"}]},
     ]);
     vec![
@@ -47,9 +49,12 @@ fn rich() -> Vec<Value> {
             "thinking": {"type": "enabled", "budget_tokens": 1024}, "think": "low",
             "format": {"type": "object"}, "options": {"num_predict": 3, "stop": ["x"]},
             "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {}}}}),
-        json!({"model": "m", "input": input, "tools": [{"type": "function", "name": "f"}],
+        json!({"model": "m", "input": input, "tools": [{"type": "function", "name": "f"},
+            {"type": "namespace", "name": "n", "description": "d",
+                "tools": [{"type": "function", "name": "f", "description": "d"}]},
+            {"type": "web_search"}],
             "text": {"format": {"type": "text"}}, "reasoning": {"effort": "low"},
-            "include": ["x"], "tool_choice": "auto"}),
+            "include": ["x", "reasoning.encrypted_content"], "tool_choice": "auto"}),
         json!({"model": "m", "prompt": "x", "system": "s", "raw": false, "images": ["x"]}),
         json!({"model": "m", "input": ["x", [1, 2]], "encoding_format": "base64", "dimensions": 2,
             "truncate": true, "truncate_prompt_tokens": 3, "normalize": false, "options": {}}),

@@ -1,12 +1,11 @@
 //! Functions in namespaces, as agents send them to `/v1/responses`.
 
 use dialect::openai::{ResponseStream, decode_response, encode_response};
-use dialect::{CallMeta, Decoded, StreamEncoder};
+use dialect::{CallMeta, Decoded};
 use serde_json::{Value, json};
-use serve::{Input, Part, Reply, Tool, ToolCall};
+use serve::{FinishReason, Input, Part, Tool, ToolCall};
 
-use crate::events::{call, chat, end, started};
-use serve::FinishReason;
+use crate::events::{call, chat, end, fold, frames, started, streamed};
 
 fn function(name: &str, description: &str) -> Value {
     json!({"type": "function", "name": name, "description": description, "strict": false,
@@ -54,13 +53,8 @@ fn calls_of_them_are_told_with_both_parts_whole_and_streamed() {
         events.extend(call(index, name, &["{}"]));
     }
     events.extend(end(FinishReason::ToolCalls));
-    let mut reply = Reply::default();
-    let mut stream = ResponseStream::new(meta(), decoded.form.clone());
-    let mut out = String::new();
-    for event in events {
-        stream.push(&event, &mut out);
-        reply.push(event).unwrap();
-    }
+    let reply = fold(&events);
+    let out = streamed(&mut ResponseStream::new(meta(), decoded.form.clone()), &events);
     let expect = [
         (Value::Null, "run"),
         (json!("agents"), "close"),
@@ -73,8 +67,7 @@ fn calls_of_them_are_told_with_both_parts_whole_and_streamed() {
     let items = whole["output"].as_array().unwrap();
     let expect: Vec<_> = expect.map(|(space, name)| (space, name.to_owned())).into();
     assert_eq!(items.iter().map(told).collect::<Vec<_>>(), expect);
-    let frames = out.lines().filter_map(|line| line.strip_prefix("data: "));
-    let frames: Vec<Value> = frames.map(|frame| serde_json::from_str(frame).unwrap()).collect();
+    let frames: Vec<Value> = frames(&out).into_iter().map(|(_, frame)| frame).collect();
     for kind in ["response.output_item.added", "response.output_item.done"] {
         let items = frames.iter().filter(|frame| frame["type"] == kind);
         assert_eq!(items.map(|frame| told(&frame["item"])).collect::<Vec<_>>(), expect, "{kind}");

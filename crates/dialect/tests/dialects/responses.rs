@@ -104,6 +104,31 @@ fn items_of_the_model_are_one_turn() {
 }
 
 #[test]
+fn reasoning_that_is_asked_for_comes_back_without_its_text() {
+    let decoded = decode(&json!({"include": ["reasoning.encrypted_content"]})).unwrap();
+    assert!(decoded.form.sends_back_reasoning && decoded.ignored.is_empty());
+    let reply = fold(&everything());
+    let out = streamed(&mut ResponseStream::new(meta(), decoded.form.clone()), &everything());
+    let whole = encode_response(&meta(), &reply, &decoded.form);
+    let mut item = whole["output"][0].clone();
+    assert_eq!(
+        (&item["type"], &item["encrypted_content"]),
+        (&json!("reasoning"), &json!("freehold:Hm."))
+    );
+    let done = frames(&out).into_iter().find(|(kind, _)| kind == "response.output_item.done");
+    assert_eq!(done.map(|(_, frame)| frame["item"].clone()).as_ref(), Some(&item));
+    // Some clients send back the item without the text that it has.
+    item["content"] = Value::Null;
+    let input = json!([{"role": "user", "content": "hi"}, item, {"role": "user", "content": "on"}]);
+    let decoded = decode(&json!({"input": input})).unwrap();
+    assert!(decoded.ignored.is_empty(), "{:?}", decoded.ignored);
+    let thought = vec![Part::Reasoning("Hm.".into())];
+    assert_eq!(chat(&decoded.request.input).messages[1].content, thought);
+    let plain = encode_response(&meta(), &reply, &decode(&json!({})).unwrap().form);
+    assert_eq!(plain["output"][0].get("encrypted_content"), None, "only who asks");
+}
+
+#[test]
 fn wrong_fields_are_named() {
     for (extra, param) in [
         (json!({"model": null}), "model"),

@@ -12,6 +12,8 @@ use crate::turns::{Heard, Own, Turn, start_turns, thought};
 
 /// Speaks Anthropic's messages.
 const CLAUDE_CODE: &str = "@anthropic-ai/claude-code@^2.1";
+/// Speaks OpenAI's chat completions.
+const QWEN_CODE: &str = "@qwen-code/qwen-code@>=0.15 <1";
 /// Speaks OpenAI's responses.
 const CODEX: &str = "@openai/codex@>=0.160 <0.200";
 const BEFORE: &str = "The sky is grey.\n";
@@ -94,6 +96,36 @@ fn an_agent_that_speaks_anthropics_messages_changes_a_file() {
     assert!(heard.results[0].contains(BEFORE.trim()), "{heard:?}");
     assert!(heard.results[2].contains("17 sky.txt"), "{heard:?}");
     thoughts_came_back(&heard, ["Read", "Write", "Bash"]);
+}
+
+#[test]
+fn an_agent_that_speaks_openais_chat_completions_changes_a_file() {
+    let Some(desk) = Desk::set("qwen", QWEN_CODE) else { return };
+    let file = desk.file();
+    let (server, heard) = start_turns(vec![
+        Turn::Call("read_file", json!({"file_path": file})),
+        Turn::Call("write_file", json!({"file_path": file, "content": AFTER})),
+        Turn::Call(
+            "run_shell_command",
+            json!({"command": "wc -c sky.txt", "description": "Count bytes", "is_background": false}),
+        ),
+        Turn::Say(DONE),
+    ]);
+    let mut command = desk.agent();
+    command
+        .args(["--yolo", "--auth-type", "openai", "--output-format", "json"])
+        .args(["-p", "Make the sky blue."])
+        .env("OPENAI_BASE_URL", format!("http://{}/v1", server.address))
+        .env("OPENAI_API_KEY", "none")
+        .env("OPENAI_MODEL", "own/script");
+    let said = run(&mut command);
+    let heard = heard.lock().unwrap();
+    assert_eq!(desk.sky(), AFTER, "{said}\n{heard:?}");
+    assert!(said.contains(DONE), "{said}");
+    assert_eq!(heard.results.len(), 3, "{heard:?}");
+    assert!(heard.results[0].contains(BEFORE.trim()), "{heard:?}");
+    assert!(heard.results[2].contains("17 sky.txt"), "{heard:?}");
+    thoughts_came_back(&heard, ["read_file", "write_file", "run_shell_command"]);
 }
 
 #[test]
