@@ -126,6 +126,9 @@ impl Fixed {
         let threads_bytes =
             model::working_bytes(&spec, threads, context.unwrap_or(limit.min(CONTEXT_DEFAULT_MAX)));
         let text_bytes = vocabulary * (TEXT_BYTES_PER_TOKEN + SAMPLER_BYTES_PER_TOKEN);
+        // What is copied of a step's hidden states.
+        let hidden_bytes =
+            pooled.map_or(0, |steps| (4 * steps.step_tokens * spec.hidden_size) as u64);
         let adapter = |path: &&Path| {
             let opened = Adapter::open(path);
             let opened =
@@ -135,7 +138,7 @@ impl Fixed {
         Ok(Fixed {
             weights_bytes: plan.packed_bytes + plan.mapped_bytes,
             loading_bytes: plan.loading_bytes,
-            buffers_bytes: plan.scratch_bytes + threads_bytes + text_bytes,
+            buffers_bytes: plan.scratch_bytes + threads_bytes + text_bytes + hidden_bytes,
             adapters_bytes: adapters.iter().map(adapter).sum::<Result<u64>>()?,
             draft_bytes: 0,
             block_bytes: model::kv_bytes(&spec, kv, BLOCK_TOKENS),

@@ -148,44 +148,64 @@ pub(crate) unsafe fn layer_norm_row<S: Simd>(
     out: &mut [f32],
 ) {
     let n = x.len() as f32;
-    // SAFETY: loads and stores stay within the chunks, or go through a padded copy.
+    // SAFETY: chunks have at most 16 values, and `load` and `store` keep to them.
     unsafe {
         let mut sum = S::splat(0.0);
         for chunk in x.chunks(LANES) {
-            sum = S::add(sum, S::load(padded(chunk).as_ptr()));
+            sum = S::add(sum, load::<S>(chunk, 0.0));
         }
         let mean = sum_lanes::<S>(sum) / n;
         let mut squares = S::splat(0.0);
         for chunk in x.chunks(LANES) {
-            let mut lanes = padded(chunk);
             // What pads the row is no difference from the mean.
-            lanes[chunk.len()..].fill(mean);
-            let difference = S::sub(S::load(lanes.as_ptr()), S::splat(mean));
+            let difference = S::sub(load::<S>(chunk, mean), S::splat(mean));
             squares = S::fma(difference, difference, squares);
         }
         let inverse = 1.0 / (sum_lanes::<S>(squares) / n + eps).sqrt();
         let chunks = x.chunks(LANES).zip(weight.chunks(LANES)).zip(out.chunks_mut(LANES));
         for (i, ((x, weight), out)) in chunks.enumerate() {
             let bias = match bias {
-                Some(bias) => padded(&bias[i * LANES..][..x.len()]),
-                None => [0.0; LANES],
+                Some(bias) => load::<S>(&bias[i * LANES..][..x.len()], 0.0),
+                None => S::splat(0.0),
             };
-            let difference = S::sub(S::load(padded(x).as_ptr()), S::splat(mean));
+            let difference = S::sub(load::<S>(x, 0.0), S::splat(mean));
             let normed = S::mul(difference, S::splat(inverse));
-            let mut lanes = [0f32; LANES];
-            let value = S::fma(normed, S::load(padded(weight).as_ptr()), S::load(bias.as_ptr()));
-            S::store(lanes.as_mut_ptr(), value);
-            out.copy_from_slice(&lanes[..out.len()]);
+            store::<S>(out, S::fma(normed, load::<S>(weight, 0.0), bias));
         }
     }
 }
 
-/// At most 16 values with zeros behind them.
+/// At most 16 values, with `rest` behind them.
+///
+/// # Safety
+/// [`Simd`]'s contract.
 #[inline(always)]
-fn padded(values: &[f32]) -> [f32; LANES] {
-    let mut lanes = [0f32; LANES];
+unsafe fn load<S: Simd>(values: &[f32], rest: f32) -> S::F {
+    if values.len() >= LANES {
+        // SAFETY: 16 values.
+        return unsafe { S::load(values.as_ptr()) };
+    }
+    let mut lanes = [rest; LANES];
     lanes[..values.len()].copy_from_slice(values);
-    lanes
+    // SAFETY: 16 lanes.
+    unsafe { S::load(lanes.as_ptr()) }
+}
+
+/// The first lanes into at most 16 places.
+///
+/// # Safety
+/// [`Simd`]'s contract.
+#[inline(always)]
+unsafe fn store<S: Simd>(to: &mut [f32], values: S::F) {
+    if to.len() >= LANES {
+        // SAFETY: 16 places.
+        return unsafe { S::store(to.as_mut_ptr(), values) };
+    }
+    let mut lanes = [0f32; LANES];
+    // SAFETY: 16 lanes.
+    unsafe { S::store(lanes.as_mut_ptr(), values) };
+    let len = to.len();
+    to.copy_from_slice(&lanes[..len]);
 }
 
 /// [`gelu_rows`] of one stretch.
@@ -195,10 +215,8 @@ fn padded(values: &[f32]) -> [f32; LANES] {
 #[inline(always)]
 pub(crate) unsafe fn gelu_stretch<S: Simd>(x: &mut [f32]) {
     for chunk in x.chunks_mut(LANES) {
-        let mut lanes = padded(chunk);
-        // SAFETY: 16 lanes.
-        unsafe { S::store(lanes.as_mut_ptr(), gelu::<S>(S::load(lanes.as_ptr()))) };
-        chunk.copy_from_slice(&lanes[..chunk.len()]);
+        // SAFETY: a chunk has at most 16 values.
+        unsafe { store::<S>(chunk, gelu::<S>(load::<S>(chunk, 0.0))) };
     }
 }
 

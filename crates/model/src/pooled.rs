@@ -166,7 +166,9 @@ impl Pooled {
             let rows = if rows == LogitRows::All { text.tokens.len() } else { 1 };
             let (own, others) = rest.split_at(rows * hidden_size);
             rest = others;
-            self.finish(own, out)?;
+            let mut gathering = self.gathering();
+            gathering.add(own);
+            self.finish(gathering, out)?;
         }
         self.hidden = hidden;
         Ok(())
@@ -177,7 +179,7 @@ impl Pooled {
         let rows = self.rows();
         let blocks: Vec<u32> = (0..self.cache.blocks() as u32).collect();
         let last = (text.tokens.len() - 1) / self.step_tokens;
-        let mut all = Vec::new();
+        let mut gathering = self.gathering();
         for (part, tokens) in text.tokens.chunks(self.step_tokens).enumerate() {
             let wanted =
                 if rows == LogitRows::Last && part < last { LogitRows::None } else { rows };
@@ -185,9 +187,9 @@ impl Pooled {
             let blocks = &blocks[..];
             let chunk = Chunk { tokens, position, blocks, logits: wanted, adapter: None };
             self.forward(&[chunk], &[])?;
-            all.extend_from_slice(&self.hidden);
+            gathering.add(&self.hidden);
         }
-        self.finish(&all, out)
+        self.finish(gathering, out)
     }
 
     /// The rows that pooling needs.
@@ -212,40 +214,59 @@ impl Pooled {
         model.forward_hidden(cache, scratch, &Batch { chunks }, types, hidden)
     }
 
-    /// The result of one sequence from its hidden states (rows, hidden size).
-    fn finish(&mut self, states: &[f32], out: &mut Vec<f32>) -> Result<(), ForwardError> {
-        let hidden_size = self.spec().hidden_size;
-        let last = states.len() - hidden_size;
+    /// What gathers the hidden states of a sequence.
+    fn gathering(&self) -> Gathering {
+        let pooling = match self.output {
+            PooledOutput::Vector(pooling) => pooling,
+            // Classifiers read the first token.
+            PooledOutput::Scores { .. } => Pooling::Cls,
+        };
+        Gathering { pooling, rows: 0, values: vec![0.0; self.spec().hidden_size] }
+    }
+
+    /// The result of one sequence.
+    fn finish(&mut self, gathered: Gathering, out: &mut Vec<f32>) -> Result<(), ForwardError> {
         match self.output {
+            PooledOutput::Vector(_) => out.extend(gathered.vector()),
             PooledOutput::Scores { .. } => {
-                let mut scores = Vec::new();
-                self.model.classify(&mut self.scratch, &states[..hidden_size], &mut scores)?;
+                let (first, mut scores) = (gathered.vector(), Vec::new());
+                self.model.classify(&mut self.scratch, &first, &mut scores)?;
                 out.append(&mut scores);
-            }
-            PooledOutput::Vector(Pooling::Cls) => out.extend_from_slice(&states[..hidden_size]),
-            PooledOutput::Vector(Pooling::Last) => out.extend_from_slice(&states[last..]),
-            PooledOutput::Vector(Pooling::Mean) => out.extend(mean(states, hidden_size)),
-            PooledOutput::Vector(Pooling::Max) => {
-                let (first, others) = states.split_at(hidden_size);
-                let mut largest = first.to_vec();
-                for row in others.chunks_exact(hidden_size) {
-                    // A NaN stays one.
-                    let larger = |a: f32, b: f32| if a >= b || a.is_nan() { a } else { b };
-                    largest.iter_mut().zip(row).for_each(|(a, b)| *a = larger(*a, *b));
-                }
-                out.append(&mut largest);
             }
         }
         Ok(())
     }
 }
 
-/// The mean of all rows, summed in f64 and in their order.
-fn mean(states: &[f32], hidden_size: usize) -> impl Iterator<Item = f32> {
-    let mut sums = vec![0f64; hidden_size];
-    for row in states.chunks_exact(hidden_size) {
-        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+/// Hidden states on their way to one vector, row by row in their order, so that it does not
+/// matter in which parts they come. In f64, which every f32 fits.
+struct Gathering {
+    pooling: Pooling,
+    rows: usize,
+    values: Vec<f64>,
+}
+
+impl Gathering {
+    /// Takes the next hidden states (rows, hidden size).
+    fn add(&mut self, states: &[f32]) {
+        for row in states.chunks_exact(self.values.len()) {
+            let is_first = self.rows == 0;
+            self.rows += 1;
+            for (kept, &value) in self.values.iter_mut().zip(row) {
+                let value = f64::from(value);
+                *kept = match self.pooling {
+                    Pooling::Mean => *kept + value,
+                    Pooling::Cls if !is_first => *kept,
+                    // A NaN stays one.
+                    Pooling::Max if !is_first && (*kept >= value || kept.is_nan()) => *kept,
+                    Pooling::Cls | Pooling::Max | Pooling::Last => value,
+                };
+            }
+        }
     }
-    let count = (states.len() / hidden_size) as f64;
-    sums.into_iter().map(move |sum| (sum / count) as f32)
+
+    fn vector(self) -> Vec<f32> {
+        let count = if self.pooling == Pooling::Mean { self.rows as f64 } else { 1.0 };
+        self.values.into_iter().map(|value| (value / count) as f32).collect()
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kernels::Pool;
 use model::{
     Activations, BLOCK_TOKENS, Batch, Chunk, ForwardError, Head, KvType, LoadOptions, LogitRows,
-    Model, Pooling, Scratch,
+    Model, Pooled, PooledError, PooledOutput, PooledRoom, Pooling, Scratch, Texts,
 };
 use weights::Checkpoint;
 
@@ -345,4 +345,84 @@ fn configurations_that_change_the_mathematics_are_refused_by_name() {
     roberta["pad_token_id"] = 63.into();
     let refused = model::from_config(&roberta).expect_err("no position is left").to_string();
     assert!(refused.contains("max_position_embeddings"), "{refused}");
+}
+
+/// Results of all sequences of a golden, by a pooled model with steps of `room`.
+fn pooled_run(folder: &Path, golden: &Golden, pooling: Option<Pooling>, room: Room) -> Vec<f32> {
+    let model = load(folder, Activations::F32, 2);
+    let output = PooledOutput::of(model.spec(), pooling).expect("the files say it");
+    let room = match room {
+        Room::Usual => PooledRoom::of(model.spec(), model.spec().context_length, 64),
+        Room::Small => PooledRoom { step_tokens: 8, blocks: 4 },
+    };
+    let mut pooled = Pooled::new(model, output, room);
+    let texts: Vec<Texts<'_>> = golden
+        .sequences
+        .iter()
+        .map(|(tokens, types)| {
+            let second = types.iter().position(|&kind| kind == 1).unwrap_or(tokens.len());
+            Texts { tokens, second }
+        })
+        .collect();
+    let mut out = Vec::new();
+    pooled.run(&texts, &mut out).expect("it runs");
+    assert_eq!(out.len(), texts.len() * output.width(pooled.spec()));
+    out
+}
+
+enum Room {
+    /// Some sequences fit one step together, not all.
+    Usual,
+    /// Most sequences are longer than a step.
+    Small,
+}
+
+#[test]
+fn pooled_models_give_what_the_reference_gives() {
+    for folder in testkit::golden_encoders() {
+        let golden = Golden::open(&folder);
+        let got = pooled_run(&folder, &golden, None, Room::Usual);
+        let expected = golden.scores.as_ref().or(golden.vectors.as_ref()).expect("one of both");
+        let unit = |rows: &[f32]| -> Vec<f32> {
+            let row = |row: &[f32]| {
+                let length = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+                row.iter().map(|x| (f64::from(*x) / length) as f32).collect::<Vec<_>>()
+            };
+            rows.chunks_exact(rows.len() / golden.sequences.len()).flat_map(row).collect()
+        };
+        let got = if golden.scores.is_some() { got } else { unit(&got) };
+        let error = relative_error(&got, expected);
+        assert!(error < TOLERANCE, "{}: {error}", folder.display());
+    }
+}
+
+#[test]
+fn a_text_that_is_longer_than_a_step_has_the_same_bits() {
+    let folder = testkit::golden_encoders().into_iter().find(|f| f.ends_with("qwen3-last"));
+    let folder = folder.expect("the repository carries it");
+    let golden = Golden::open(&folder);
+    let mut all = Vec::new();
+    for pooling in Pooling::ALL {
+        let run = |room| pooled_run(&folder, &golden, Some(pooling), room);
+        let (usual, small) = (run(Room::Usual), run(Room::Small));
+        assert!(usual.iter().zip(&small).all(|(a, b)| a.to_bits() == b.to_bits()), "{pooling:?}");
+        all.push(usual);
+    }
+    assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "each pooling is another");
+}
+
+#[test]
+fn a_pooling_must_be_known_and_make_sense() {
+    let spec = |name: &str| {
+        let folder = testkit::golden_encoders().into_iter().find(|folder| folder.ends_with(name));
+        let checkpoint = Checkpoint::open(&folder.expect("it is there")).expect("it opens");
+        model::inspect(&checkpoint).expect("it is understood")
+    };
+    let (vectors, scores) = (spec("bert-mean"), spec("bert-scores"));
+    let bare = model::Spec { pooling: None, ..vectors.clone() };
+    assert_eq!(PooledOutput::of(&bare, None), Err(PooledError::NoPooling));
+    let asked = Some(Pooling::Cls);
+    assert_eq!(PooledOutput::of(&vectors, asked), Ok(PooledOutput::Vector(Pooling::Cls)));
+    assert_eq!(PooledOutput::of(&scores, None), Ok(PooledOutput::Scores { labels: 1 }));
+    assert_eq!(PooledOutput::of(&scores, asked), Err(PooledError::Classifier));
 }

@@ -175,3 +175,47 @@ fn texts_beyond_the_limits_are_refused() {
     let ids = tokenizer.encode(&spaces[1..], PLAIN).unwrap();
     assert_eq!(tokenizer.decode(&ids, true).unwrap().len(), spaces.len() - 1);
 }
+
+/// What stands around one text and between two, in each form that files have it in.
+#[test]
+fn pairs_of_texts_are_put_together_as_the_file_says() {
+    let tokenizer = |processor: Value| {
+        let json = serde_json::json!({
+            "model": {"type": "WordLevel", "vocab": {"a": 0, "<s>": 1, "</s>": 2}, "unk_token": "a"},
+            "post_processor": processor,
+        });
+        Tokenizer::from_tokenizer_json(json.to_string().as_bytes()).expect("it is read")
+    };
+    let ends = |kind: &str| {
+        serde_json::json!({"type": kind, "sep": ["</s>", 2], "cls": ["<s>", 1],
+            "trim_offsets": true, "add_prefix_space": false})
+    };
+    let special = |id: &str| serde_json::json!({"SpecialToken": {"id": id, "type_id": 0}});
+    let text = |id: &str| serde_json::json!({"Sequence": {"id": id, "type_id": 0}});
+    let template = serde_json::json!({"type": "TemplateProcessing",
+        "single": [special("<s>"), text("A")],
+        "pair": [special("<s>"), text("A"), special("</s>"), special("<s>"), text("B")],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]},
+            "</s>": {"id": "</s>", "ids": [2], "tokens": ["</s>"]}}});
+    for (processor, before, between, after) in [
+        (ends("BertProcessing"), &[1][..], Some(&[2][..]), &[2][..]),
+        (ends("RobertaProcessing"), &[1], Some(&[2, 2]), &[2]),
+        (template.clone(), &[1], Some(&[2, 1]), &[]),
+        (
+            serde_json::json!({"type": "Sequence", "processors": [template]}),
+            &[1],
+            Some(&[2, 1]),
+            &[],
+        ),
+        (
+            serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true}),
+            &[],
+            None,
+            &[],
+        ),
+    ] {
+        let tokenizer = tokenizer(processor);
+        let around = tokenizer.around();
+        assert_eq!((around.before, around.between, around.after), (before, between, after));
+    }
+}
