@@ -5,6 +5,7 @@ mod bench;
 mod demo;
 mod instructions;
 mod mix;
+mod packages;
 mod padded;
 mod random_model;
 mod schemas;

@@ -12,6 +12,7 @@ mod drafts;
 mod faults;
 mod models;
 mod packed;
+mod page;
 mod prefixes;
 mod real_model;
 mod server;

@@ -8,7 +8,7 @@ use testkit::http;
 use testkit::process::{Server, free_port};
 
 /// The model, or none with a visible line.
-fn model() -> Option<PathBuf> {
+pub(crate) fn model() -> Option<PathBuf> {
     let model = testkit::smollm2();
     if model.is_none() {
         testkit::skipped(
@@ -20,7 +20,7 @@ fn model() -> Option<PathBuf> {
 
 /// With activations rounded to int8 the first token of the answer is a near tie in the 4-bit
 /// file; computed exactly the model knows.
-const EXACT: [&str; 2] = ["--activations", "f32"];
+pub(crate) const EXACT: [&str; 2] = ["--activations", "f32"];
 const QUESTION: &str = "What is the capital of France?";
 
 #[test]

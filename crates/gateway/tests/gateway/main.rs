@@ -5,4 +5,5 @@
 mod clients;
 mod dialects;
 mod http;
+mod page;
 mod scripted;
