@@ -6,6 +6,7 @@ mod demo;
 mod instructions;
 mod minilm;
 mod mix;
+mod packages;
 mod padded;
 mod random_model;
 mod schemas;

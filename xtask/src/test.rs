@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the one command that a change must pass.
 
-use crate::{instructions, minilm, schemas, shell, smollm2, tidy};
+use crate::{instructions, minilm, packages, schemas, shell, smollm2, tidy};
 use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -16,6 +16,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let freehold = shell::build_freehold("dev")?;
     let model = smollm2::get(&freehold)?;
     instructions::valgrind();
+    packages::browser();
     let mut counts = Counts { all_ran: true, ..Counts::default() };
     let mut everything = shell::cargo(&["test", "--workspace", "--no-fail-fast"]);
     everything.env("FREEHOLD_SMOLLM2", model).env("FREEHOLD_MINILM", minilm::get()?);

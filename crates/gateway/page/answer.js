@@ -71,7 +71,8 @@ export function messagesOf(turns, system) {
 }
 
 function addAnswer(messages, turn) {
-  const message = { role: "assistant", content: turn.content };
+  const isSilent = turn.content === "" && turn.calls.length > 0;
+  const message = { role: "assistant", content: isSilent ? null : turn.content };
   if (turn.reasoning) message.reasoning_content = turn.reasoning;
   if (turn.calls.length > 0) {
     message.tool_calls = turn.calls.map((call) => ({
@@ -92,7 +93,7 @@ export const NUMBERS = {
   top_p: { label: "Top-p", min: 0, max: 1, step: 0.01 },
   min_p: { label: "Min-p", min: 0, max: 1, step: 0.01 },
   top_k: { label: "Top-k", min: 0, max: 1e6, step: 1, isWhole: true },
-  max_tokens: { label: "Longest answer, in tokens", min: 1, max: 1e9, step: 1, isWhole: true },
+  max_tokens: { label: "Most tokens", min: 1, max: 1e9, step: 1, isWhole: true },
   seed: { label: "Seed", min: 0, max: Number.MAX_SAFE_INTEGER, step: 1, isWhole: true },
 };
 
@@ -187,6 +188,7 @@ export function titleOf(turns) {
   const line = first.trim().replaceAll(/\s+/g, " ");
   const characters = Array.from(line);
   if (characters.length <= 60) return line || "New chat";
-  const cut = characters.slice(0, 60).join("");
-  return `${cut.slice(0, Math.max(cut.lastIndexOf(" "), 40))}…`;
+  const cut = characters.slice(0, 60);
+  const space = cut.lastIndexOf(" ");
+  return `${cut.slice(0, space < 40 ? 60 : space).join("")}…`;
 }

@@ -188,11 +188,11 @@ async function importFile(file) {
 
 /* The conversation on the page */
 
+/** What is on the page: `{ turn, element, answer }` for each turn. */
+let drawn = [];
+
 function drawAll() {
-  const run = running.get(chat.id);
-  view = null;
-  const elements = chat.turns.map((turn, index) => turnElement(turn, index, run));
-  byId("turns").replaceChildren(...elements);
+  drawTurns();
   byId("welcome").hidden = chat.turns.length > 0;
   isAtEnd = true;
   drawTitle();
@@ -202,19 +202,31 @@ function drawAll() {
   toEnd();
 }
 
-function turnElement(turn, index, run) {
+/** Draws the turns; those that are on the page already stay, however long they are. */
+function drawTurns() {
+  const run = running.get(chat.id);
+  const n_same = drawn.findIndex(({ turn }, index) => turn !== chat.turns[index]);
+  const gone = drawn.splice(n_same < 0 ? drawn.length : n_same);
+  for (const { element } of gone) element.remove();
+  // It may have been the last one, and be so no more.
+  drawn.at(-1)?.answer?.update(run?.answer === drawn.at(-1).turn);
+  const added = chat.turns.slice(drawn.length).map((turn, index) => drawnTurn(turn, drawn.length + index, run));
+  byId("turns").append(...added.map(({ element }) => element));
+  drawn.push(...added);
+  view = drawn.find(({ turn }) => turn === run?.answer)?.answer ?? null;
+}
+
+function drawnTurn(turn, index, run) {
   if (turn.role === "user") {
-    return questionElement(turn, { edit: (text) => ask(text, index) });
+    return { turn, element: questionElement(turn, { edit: (text) => ask(text, index) }), answer: null };
   }
-  const isRunning = run?.answer === turn;
   const answer = new AnswerView(turn, {
-    isLast: index === chat.turns.length - 1,
+    isLast: () => turn === chat.turns.at(-1),
     again: () => again(index),
     results: (list) => giveResults(turn, list),
     contextLength: (model) => models.find(({ id }) => id === model)?.context_length ?? null,
-  }, isRunning);
-  if (isRunning) view = answer;
-  return answer.element;
+  }, run?.answer === turn);
+  return { turn, element: answer.element, answer };
 }
 
 function drawTitle() {

@@ -8,6 +8,8 @@ const SVG = "http://www.w3.org/2000/svg";
  */
 export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
+  // Children first: with `dir=auto` a browser looks at all of them again for each that is added.
+  element.append(...children.filter((child) => child !== null && child !== undefined));
   for (const [name, value] of Object.entries(properties)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
@@ -15,7 +17,6 @@ export function h(tag, properties = {}, ...children) {
     else if (name.includes("-") || !(name in element)) element.setAttribute(name, value);
     else element[name] = value;
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
   return element;
 }
 

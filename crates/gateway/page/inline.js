@@ -230,15 +230,14 @@ class Inline {
     if (at > 0 && /[\p{L}\p{N}_]/u.test(text[at - 1])) return this.literal(4);
     let end = at;
     while (end < text.length && !/[\s<>"`*|\\^{}\]]/.test(text[end])) end += 1;
-    let address = text.slice(at, end);
     // What ends a sentence or closes a bracket from before does not belong to the address.
-    for (;;) {
-      const last = address.at(-1);
-      const isExtra = /[.,;:!?'_~]/.test(last)
-        || (last === ")" && count(address, ")") > count(address, "("));
-      if (!isExtra) break;
-      address = address.slice(0, -1);
+    let n_closed = count(text.slice(at, end), ")") - count(text.slice(at, end), "(");
+    for (; end > at; end -= 1) {
+      const last = text[end - 1];
+      if (last === ")" && n_closed > 0) n_closed -= 1;
+      else if (!/[.,;:!?'_~]/.test(last)) break;
     }
+    const address = text.slice(at, end);
     this.at = at + address.length;
     this.link(address, address);
   }

@@ -6,6 +6,10 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 
 /** Draws the list; `on` has `rename(head)` and `remove(head)`. */
 export function drawChats(heads, currentId, runningIds, on) {
+  // Drawing takes the focus away, so it is done only for what has changed.
+  const shown = JSON.stringify([heads, currentId, [...runningIds.keys()], new Date().getDate()]);
+  if (byId("chats").dataset.shown === shown) return;
+  byId("chats").dataset.shown = shown;
   const groups = new Map();
   for (const head of heads) {
     const name = dayOf(head.updated);
@@ -14,6 +18,7 @@ export function drawChats(heads, currentId, runningIds, on) {
   }
   const element = byId("chats");
   const { scrollTop } = element;
+  const focused = document.activeElement?.closest?.("#chats li")?.querySelector("a").getAttribute("href");
   const row = (head) => h("li", { class: head.id === currentId ? "current" : null },
     h("a", {
       href: `#${head.id}`, dir: "auto", title: head.title,
@@ -26,6 +31,7 @@ export function drawChats(heads, currentId, runningIds, on) {
   element.replaceChildren(...parts);
   if (heads.length === 0) element.append(h("p", { class: "detail" }, "No chats."));
   element.scrollTop = scrollTop;
+  if (focused) element.querySelector(`a[href=${JSON.stringify(focused)}]`)?.focus();
 }
 
 function dayOf(time, now = Date.now()) {

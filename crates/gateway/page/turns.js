@@ -70,8 +70,8 @@ export class AnswerView {
   #waiting = h("div", { class: "waiting" });
 
   /**
-   * `on` has `again()`, `results(list)`, and `contextLength(model)`; a turn that is `isRunning`
-   * is drawn by `update` as it grows.
+   * `on` has `again()`, `results(list)`, `contextLength(model)` and `isLast()`; a turn that
+   * `isRunning` is drawn by `update` as it grows.
    */
   constructor(turn, on, isRunning) {
     this.#turn = turn;
@@ -143,7 +143,7 @@ export class AnswerView {
   #drawCalls(isRunning) {
     const { calls } = this.#turn;
     if (calls.length === 0) return;
-    const state = `${isRunning} ${calls.map((call) => `${call.name} ${call.arguments.length} ${call.result}`).join()}`;
+    const state = `${isRunning} ${this.#on.isLast()} ${calls.map((call) => `${call.name} ${call.arguments.length} ${call.result}`).join()}`;
     if (state === this.#shown.state) return;
     this.#shown.state = state;
     const cards = calls.map((call) => h("section", { class: "call", "aria-label": `Call of ${call.name}` },
@@ -152,7 +152,7 @@ export class AnswerView {
       call.result === undefined ? null : h("h4", {}, "Result"),
       call.result === undefined ? null
         : h("pre", { tabIndex: 0, role: "region", "aria-label": "Result", dir: "auto" }, call.result)));
-    const asks = !isRunning && !isAnswered(this.#turn) && this.#on.isLast;
+    const asks = !isRunning && !isAnswered(this.#turn) && this.#on.isLast();
     if (asks) this.#calls.replaceChildren(this.#resultForm(cards));
     else this.#calls.replaceChildren(...cards);
   }
@@ -197,7 +197,7 @@ export class AnswerView {
 
   #notes() {
     const { finish, isStopped, usage, model } = this.#turn;
-    if (isEmpty(this.#turn) && !this.#on.isLast) return ["Without an answer; later questions are sent without this one."];
+    if (isEmpty(this.#turn) && !this.#on.isLast()) return ["Without an answer; later questions are sent without this one."];
     if (isStopped) return ["Stopped."];
     if (finish !== "length") return [];
     const context = this.#on.contextLength(model);

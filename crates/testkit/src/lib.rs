@@ -1,7 +1,8 @@
 //! What tests share: where test data lives, a visible "skipped" line, an HTTP client, a server
 //! guard, tool calls asked for and counted, small disks and users without rights, packages of
-//! others that drive tests. A dev-dependency only; nothing here is shipped.
+//! others that drive tests, a browser. A dev-dependency only; nothing here is shipped.
 
+pub mod browser;
 pub mod calls;
 pub mod http;
 pub mod isolate;

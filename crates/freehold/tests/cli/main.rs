@@ -16,6 +16,7 @@ mod faults;
 mod models;
 mod observe;
 mod packed;
+mod page;
 mod prefixes;
 mod real_model;
 mod server;

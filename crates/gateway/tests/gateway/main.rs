@@ -8,5 +8,6 @@ mod dialects;
 mod http;
 mod metrics;
 mod openapi;
+mod page;
 mod scripted;
 mod turns;

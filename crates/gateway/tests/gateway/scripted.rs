@@ -218,6 +218,9 @@ fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &Atom
         Usage { prompt_tokens: 3, cached_tokens: 1, completion_tokens: 4, reasoning_tokens: 0 };
     sender.send(Event::Started { prompt_tokens: 3, seed: 1 });
     let has_tokens = request.logprobs.is_some();
+    if crate::page::script::speak(sender, prompt, request) {
+        return;
+    }
     match prompt {
         "slow" => {
             let begun = Instant::now();
