@@ -93,7 +93,8 @@ mod tests {
         for (text, seconds) in [("30d", 2_592_000), ("12h", 43_200), ("1.5m", 90), ("45s", 45)] {
             assert_eq!(parse_lifetime(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "d", "30", "0d", "0.1s", "-1d", "1w", "off", "9e99d", "99999999999999999999d"]
+        for text in
+            ["", "d", "30", "0d", "0.1s", "-1d", "1w", "off", "9e99d", "99999999999999999999d"]
         {
             assert!(parse_lifetime(text).is_err(), "{text}");
         }

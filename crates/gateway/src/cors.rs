@@ -109,7 +109,8 @@ fn normal(given: &str) -> Result<String, OriginError> {
     let Some((scheme, host)) = origin.split_once("://") else {
         return wrong("it has no scheme");
     };
-    let is_scheme = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let is_scheme =
+        scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
     if scheme.is_empty() || !is_scheme {
         return wrong("its scheme is none");
     }
@@ -143,8 +144,18 @@ mod tests {
             assert_eq!(normal(given).as_deref(), Ok(origin));
         }
         for given in [
-            "*", "null", "", "chat.example", "https://", "https://a/", "https://a/b", "https://*.a",
-            "://a", "https://u@a", "https://a b", "ht_tp://a",
+            "*",
+            "null",
+            "",
+            "chat.example",
+            "https://",
+            "https://a/",
+            "https://a/b",
+            "https://*.a",
+            "://a",
+            "https://u@a",
+            "https://a b",
+            "ht_tp://a",
         ] {
             assert!(normal(given).is_err(), "{given}");
         }

@@ -93,7 +93,10 @@ mod tests {
         assert!(check(&get, &none, true, &friends()).is_ok(), "an old client without Host");
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static("models.example"));
-        assert!(check(&get, &headers, false, &friends()).is_ok(), "who listens for others has names");
+        assert!(
+            check(&get, &headers, false, &friends()).is_ok(),
+            "who listens for others has names"
+        );
     }
 
     #[test]

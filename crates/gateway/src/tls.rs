@@ -1,5 +1,7 @@
 //! TLS: the certificate's files, read again when they change.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -36,12 +38,10 @@ pub enum TlsError {
         source: std::io::Error,
     },
     /// A file is longer than such files are.
-    #[error("{path} has {got} bytes, expected certificates or a key of at most {FILE_BYTES_MAX}")]
+    #[error("{path} has more than {FILE_BYTES_MAX} bytes, expected certificates or a key")]
     TooLong {
         /// The file.
         path: PathBuf,
-        /// Its length.
-        got: u64,
     },
     /// A file is not what it is given as.
     #[error("{path} has no {expected} in PEM form: {reason}")]
@@ -108,7 +108,8 @@ impl Certificates {
     fn server_config(self: &Arc<Self>) -> Result<ServerConfig, TlsError> {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider));
         let builder = builder.with_safe_default_protocol_versions()?.with_no_client_auth();
-        let mut config = builder.with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
+        let mut config =
+            builder.with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
@@ -226,11 +227,14 @@ const ENCRYPTED: &[u8] = b"Proc-Type: 4,ENCRYPTED";
 
 fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
     let failed = |source| TlsError::Read { path: path.to_owned(), source };
-    let got = std::fs::metadata(path).map_err(failed)?.len();
-    if got > FILE_BYTES_MAX {
-        return Err(TlsError::TooLong { path: path.to_owned(), got });
+    let mut bytes = Vec::new();
+    // Not by its length, which pipes and devices do not tell.
+    let file = File::open(path).map_err(failed)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(TlsError::TooLong { path: path.to_owned() });
     }
-    std::fs::read(path).map_err(failed)
+    Ok(bytes)
 }
 
 fn content(path: &Path, expected: &'static str, reason: String) -> TlsError {
@@ -248,7 +252,8 @@ fn found(bytes: &[u8]) -> String {
 
 /// The labels of a file's sections.
 fn labels(bytes: &[u8]) -> impl Iterator<Item = &str> {
-    let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    let lines =
+        bytes.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
     lines.filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
 }
 
@@ -257,7 +262,8 @@ mod tests {
     use super::*;
 
     fn made() -> (String, String) {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let made =
+            rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         (made.cert.pem(), made.signing_key.serialize_pem())
     }
 
@@ -280,8 +286,16 @@ mod tests {
         assert_eq!(refusal(&certificate, &key), Ok(()));
         assert_eq!(refusal(&format!("{certificate}{key}"), &format!("{certificate}{key}")), Ok(()));
         for (certificate, key, says) in [
-            (key.as_str(), key.as_str(), "cert.pem has no certificate in PEM form: it has PRIVATE KEY"),
-            (&certificate, &certificate, "key.pem has no private key in PEM form: it has CERTIFICATE"),
+            (
+                key.as_str(),
+                key.as_str(),
+                "cert.pem has no certificate in PEM form: it has PRIVATE KEY",
+            ),
+            (
+                &certificate,
+                &certificate,
+                "key.pem has no private key in PEM form: it has CERTIFICATE",
+            ),
             (&certificate, &other, "is not that of the certificate"),
             ("", &key, "it has no section"),
             (&certificate, "\u{0}\u{ff}", "it has no section"),
@@ -292,8 +306,11 @@ mod tests {
             let refused = refusal(certificate, key).expect_err(says);
             assert!(refused.contains(says), "{refused}");
         }
-        let missing = TlsFiles { certificates: "/none/cert.pem".into(), key: "/none/key.pem".into() };
+        let missing =
+            TlsFiles { certificates: "/none/cert.pem".into(), key: "/none/key.pem".into() };
         assert!(matches!(Certificates::open(&missing), Err(TlsError::Read { .. })));
+        let endless = TlsFiles { certificates: "/dev/zero".into(), key: "/dev/zero".into() };
+        assert!(matches!(Certificates::open(&endless), Err(TlsError::TooLong { .. })));
     }
 
     #[test]
@@ -305,7 +322,9 @@ mod tests {
                 let at = usize::from(*at) % whole.len();
                 [&whole.as_bytes()[..at], noise, &whole.as_bytes()[at..]].concat()
             };
-            for (a, b) in [(first.clone(), second.clone()), (mix(&certificate, first), mix(&key, second))] {
+            for (a, b) in
+                [(first.clone(), second.clone()), (mix(&certificate, first), mix(&key, second))]
+            {
                 drop(Certificates::open(&files(folder.path(), &a, &b)));
             }
         });
@@ -315,7 +334,8 @@ mod tests {
     fn changed_files_are_read_and_broken_ones_are_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let (certificate, key) = made();
-        let opened = Certificates::open(&files(folder.path(), certificate.as_bytes(), key.as_bytes()));
+        let opened =
+            Certificates::open(&files(folder.path(), certificate.as_bytes(), key.as_bytes()));
         let opened = opened.expect("good files");
         let current = || opened.current.lock().expect("not poisoned").certified.cert[0].to_vec();
         let first = current();

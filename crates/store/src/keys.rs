@@ -521,9 +521,8 @@ mod tests {
     #[ignore = "a measurement"]
     fn look_up_takes_microseconds() {
         let (_folder, store) = store();
-        let keys: Vec<String> = (0..1000)
-            .map(|n| store.create_key(named(&n.to_string())).expect("a key").1)
-            .collect();
+        let keys: Vec<String> =
+            (0..1000).map(|n| store.create_key(named(&n.to_string())).expect("a key").1).collect();
         let begun = std::time::Instant::now();
         for key in keys.iter().cycle().take(20_000) {
             assert!(store.find_key(key.as_bytes()).expect("a read").is_some());

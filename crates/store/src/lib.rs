@@ -17,7 +17,7 @@ mod writer;
 
 pub use error::StoreError;
 pub use keys::{
-    KEY_BEGIN, KEY_MODEL_BYTES_MAX, KEY_MODELS_MAX, KEY_NAME_BYTES_MAX, KEYS_MAX, KeyFault, KeyLimits,
-    KeyRow, NewKey,
+    KEY_BEGIN, KEY_MODEL_BYTES_MAX, KEY_MODELS_MAX, KEY_NAME_BYTES_MAX, KEYS_MAX, KeyFault,
+    KeyLimits, KeyRow, NewKey,
 };
 pub use store::Store;

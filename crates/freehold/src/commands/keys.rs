@@ -81,8 +81,7 @@ fn revoke(args: &KeysRevoke, locator: &Locator) -> Result<()> {
         Err(KeyFault::Unknown(_)) if args.forget => None,
         Err(error) => return Err(usage(error)),
     };
-    let forgotten =
-        if args.forget { store.forget_keys(&args.key).map_err(usage)? } else { 0 };
+    let forgotten = if args.forget { store.forget_keys(&args.key).map_err(usage)? } else { 0 };
     let mut out = stdout();
     if args.json {
         let (name, prefix) = revoked.as_ref().map(|row| (&row.name, &row.prefix)).unzip();

@@ -10,6 +10,7 @@ mod dialects;
 mod drafts;
 #[cfg(target_os = "linux")]
 mod faults;
+mod keys;
 mod models;
 mod packed;
 mod prefixes;

@@ -103,7 +103,9 @@ mod tests {
                     Some(wait) if count <= rate => {
                         assert_eq!(bucket.clone().wait_for(count, now + wait), None);
                         let early = wait.saturating_sub(Duration::from_nanos(1));
-                        assert!(wait.is_zero() || bucket.clone().wait_for(count, now + early).is_some());
+                        assert!(
+                            wait.is_zero() || bucket.clone().wait_for(count, now + early).is_some()
+                        );
                     }
                     Some(_) => {}
                 }

@@ -126,7 +126,9 @@ impl Keys {
             return Ok(Caller::anybody());
         }
         Err(refusal.unwrap_or_else(|| {
-            refused("an API key is needed: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`")
+            refused(
+                "an API key is needed: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`",
+            )
         }))
     }
 
@@ -239,8 +241,7 @@ mod tests {
     #[test]
     fn an_expired_key_is_told_to_its_holder() {
         let (_folder, store, keys) = keys(true);
-        let (_, key) =
-            store.create_key(NewKey { expires_at: Some(1), ..new("a") }).expect("a key");
+        let (_, key) = store.create_key(NewKey { expires_at: Some(1), ..new("a") }).expect("a key");
         let refused = keys.caller(&with(&key)).expect_err("an expired key");
         assert!(refused.message.contains("expired"), "{refused:?}");
         let wrong = format!("{}x", &key[..key.len() - 1]);
@@ -281,7 +282,9 @@ mod tests {
     fn a_check_takes_microseconds() {
         let (_folder, store, keys) = keys(true);
         let (_, key) = store.create_key(new("a")).expect("a key");
-        for (what, headers) in [("a good key", with(&key)), ("a wrong key", with(&key.replace('-', "_")))] {
+        for (what, headers) in
+            [("a good key", with(&key)), ("a wrong key", with(&key.replace('-', "_")))]
+        {
             let begun = Instant::now();
             for _ in 0..20_000 {
                 std::hint::black_box(keys.caller(&headers).is_ok());

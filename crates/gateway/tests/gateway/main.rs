@@ -5,4 +5,6 @@
 mod clients;
 mod dialects;
 mod http;
+mod keys;
 mod scripted;
+mod tls;

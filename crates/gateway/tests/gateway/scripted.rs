@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 /// The last user text decides: `slow` never ends by itself, `busy` is refused, `long` does not
 /// fit, `break` breaks off, `fail` fails midway, `call` calls the tools there are, `stop` meets a
-/// stop string, `json` gives an object; anything else is answered in three pieces, after some
+/// stop string, `json` gives an object, `tenant` says whose it is; anything else is answered in three pieces, after some
 /// reasoning where that is asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Scripted {
@@ -238,6 +238,10 @@ fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &Atom
         "json" => {
             let is_held = matches!(request.response_format, ResponseFormat::JsonSchema { .. });
             say(sender, if is_held { "{\"held\":true}" } else { "free" }, false);
+            return finish(sender, FinishReason::EndOfTurn, usage);
+        }
+        "tenant" => {
+            say(sender, &request.tenant.0.to_string(), false);
             return finish(sender, FinishReason::EndOfTurn, usage);
         }
         "pause" => std::thread::sleep(Duration::from_millis(400)),
