@@ -20,6 +20,7 @@ mod prefixes;
 mod progress;
 mod remote_pull;
 mod settings;
+mod store;
 mod texts;
 mod units;
 mod wiring;

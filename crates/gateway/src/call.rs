@@ -11,6 +11,7 @@ use dialect::{ApiError, CallMeta, Decoded, Dialect, Endpoint, Form};
 use serde_json::Value;
 use serve::{Event, Events, Generate, Input, Reply};
 
+use crate::body::WholeBody;
 use crate::config::Config;
 use crate::kept::responses::Keeping;
 use crate::respond;
@@ -36,7 +37,7 @@ struct Accepted {
 pub(crate) async fn answer(
     endpoint: &'static Endpoint,
     request_id: &str,
-    body: Vec<u8>,
+    body: WholeBody,
     generate: Arc<dyn Generate>,
     config: &Config,
     keeping: Option<Keeping>,

@@ -51,6 +51,11 @@ pub trait Generate: Send + Sync {
         self.models().into_iter().map(|card| card.id).collect()
     }
 
+    /// The name that lists show of the model that requests call `name`; `None` where there is none.
+    fn resolve(&self, name: &str) -> Option<String> {
+        self.names().into_iter().find(|known| known == name)
+    }
+
     /// What a model is. May read headers of files, so it may take a moment.
     ///
     /// # Errors

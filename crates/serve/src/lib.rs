@@ -30,7 +30,7 @@ mod thinking;
 mod worker;
 
 pub use calls::{CallFolder, FoldedCall};
-pub use channel::{EVENTS_MAX, EventSender, Events, channel};
+pub use channel::{EVENTS_MAX, EventSender, Events, Tap, channel};
 pub use clock::{Clock, SystemClock};
 pub use details::{Description, ModelDetails, TextDetails, WeightDetails};
 pub use engine::{Priority, Tenant};

@@ -11,6 +11,7 @@
 mod batches;
 mod error;
 mod files;
+mod keys;
 mod page;
 mod readers;
 mod responses;
@@ -21,6 +22,10 @@ mod writer;
 pub use batches::{BatchEnd, BatchRow, BatchStatus, LineRow, NewBatch};
 pub use error::StoreError;
 pub use files::{FileRow, NewFile, Upload};
+pub use keys::{
+    KEY_BEGIN, KEY_MODEL_BYTES_MAX, KEY_MODELS_MAX, KEY_NAME_BYTES_MAX, KEYS_MAX, KeyFault,
+    KeyLimits, KeyRow, NewKey,
+};
 pub use page::{Listed, Page};
 pub use responses::{CONVERSATION_BYTES_MAX, Member, NewResponse, ResponseRow, TURNS_MAX};
 pub use store::Store;

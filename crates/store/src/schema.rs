@@ -13,6 +13,7 @@ const APPLICATION_ID: i32 = i32::from_be_bytes(*b"Frhd");
 
 /// The steps in order; a file's `user_version` is the number of those that it has taken.
 const STEPS: &[&str] = &[
+    include_str!("schema/keys.sql"),
     include_str!("schema/files.sql"),
     include_str!("schema/batches.sql"),
     include_str!("schema/responses.sql"),

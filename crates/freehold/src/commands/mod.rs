@@ -1,6 +1,7 @@
 //! One module per command, each from its parsed flags to what it prints.
 
 mod bench;
+mod keys;
 mod list;
 mod pack;
 mod pull;
@@ -42,5 +43,6 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Render(args) => render::run(args, &locator),
         Command::Run(args) => run::run(args, &locator),
         Command::Serve(args) => serve::run(args, &locator),
+        Command::Keys(args) => keys::run(args, &locator),
     }
 }

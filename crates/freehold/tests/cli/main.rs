@@ -11,6 +11,7 @@ mod dialects;
 mod drafts;
 #[cfg(target_os = "linux")]
 mod faults;
+mod keys;
 mod models;
 mod packed;
 mod prefixes;

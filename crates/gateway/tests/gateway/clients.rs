@@ -10,7 +10,7 @@ use crate::scripted::{config, start, start_keeping};
 const CLIENTS: [&str; 3] = ["openai>=2,<4", "anthropic>=0.75,<3", "ollama>=0.6,<1"];
 
 /// A virtual environment with the clients, made once and kept under the build folder.
-fn python() -> Option<&'static Path> {
+pub(crate) fn python() -> Option<&'static Path> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
     PYTHON.get_or_init(install).as_deref()
 }
@@ -48,7 +48,7 @@ fn drive(python: &Path, script: &str, address: &str) {
     run(Command::new(python).arg(script).arg(address));
 }
 
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     let output = command.output().unwrap();
     assert!(
         output.status.success(),

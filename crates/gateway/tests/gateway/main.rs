@@ -5,4 +5,7 @@
 mod clients;
 mod dialects;
 mod http;
+mod kept;
+mod keys;
 mod scripted;
+mod tls;

@@ -205,6 +205,11 @@ impl Generate for Fleet {
         names.map(|name| name.id.clone()).collect()
     }
 
+    fn resolve(&self, name: &str) -> Option<String> {
+        let id = *self.shared.by_name.get(name)?;
+        self.shared.listed(id, name).map(|listed| listed.id.clone())
+    }
+
     fn details(&self, model: &str) -> Result<ModelDetails, Error> {
         let shared = &self.shared;
         let id = shared.find(model)?;
@@ -216,8 +221,7 @@ impl Generate for Fleet {
                 about.get_or_init(|| (weights, text.details())).clone()
             }
         };
-        let is = |name: &&Name| name.id == model || name.aliases.iter().any(|a| a == model);
-        let name = entry.names.iter().find(is).map_or_else(|| shared.name(id), |n| n.id.clone());
+        let name = shared.listed(id, model).map_or_else(|| shared.name(id), |n| n.id.clone());
         let context_length = shared.plan(id).map_or(0, |plan| plan.context_length);
         Ok(ModelDetails { id: name, created: entry.created, context_length, weights, text })
     }
@@ -305,6 +309,12 @@ impl Shared {
             Error::UnknownModel { model: model.to_owned(), available }
         };
         self.by_name.get(model).copied().ok_or_else(unknown)
+    }
+
+    /// The listed name, of a model or of one with an adapter, that `name` means.
+    fn listed(&self, id: MemberId, name: &str) -> Option<&Name> {
+        let is = |listed: &&Name| listed.id == name || listed.aliases.iter().any(|a| a == name);
+        self.members[id].entry.names.iter().find(is)
     }
 
     /// The name of a model without an adapter.

@@ -1,0 +1,16 @@
+//! The store of the data folder.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use store::Store;
+
+use crate::locate::Locator;
+
+/// Its file in the data folder.
+const FILE: &str = "store.sqlite";
+
+/// Opens the store, which is made where there is none.
+pub(crate) fn open(locator: &Locator) -> Result<Arc<Store>> {
+    Ok(Arc::new(Store::open(&locator.hub().home().root().join(FILE))?))
+}
