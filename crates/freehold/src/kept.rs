@@ -5,18 +5,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use batch::{Rules, Runner};
-use gateway::{KeepRules, Kept, may_ask};
+use gateway::{KeepRules, Kept, allows};
 use serve::Generate;
 use store::Store;
 
 use crate::cli::Serve;
 
 /// Begins to work on the batches of a store.
-pub(crate) fn open(store: Arc<Store>, args: &Serve, generate: Arc<dyn Generate>) -> Result<Kept> {
+pub(crate) fn begin(store: Arc<Store>, args: &Serve, generate: Arc<dyn Generate>) -> Result<Kept> {
     let rules = Rules { lines_max: usize::from(args.parallel.max(1)), ..Rules::default() };
-    let (keys, models) = (Arc::clone(&store), Arc::clone(&generate));
-    let allows = move |owner: &str, model: &str| may_ask(&keys, &*models, owner, model, now());
-    let allows = Box::new(allows);
+    let allows = allows(Arc::clone(&store), Arc::clone(&generate));
     let runner = Runner::start(Arc::clone(&store), generate, allows, rules, now)
         .context("cannot start the threads that work on batches")?;
     let mut rules = KeepRules::default();

@@ -78,7 +78,7 @@ impl Bodies {
             }
         };
         if !matches!(fault, Fault::Broken(_)) {
-            drop(timeout(DISCARD_TIME_MAX, discard(&mut body)).await);
+            discard(body).await;
         }
         Err(match fault {
             Fault::TooLong => {
@@ -134,12 +134,16 @@ async fn next(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
     }
 }
 
-async fn discard(body: &mut Body) {
-    let mut n_bytes = 0;
-    while let Some(Ok(bytes)) = next(body).await {
-        n_bytes += bytes.len();
-        if n_bytes > DISCARD_BYTES_MAX {
-            return;
+/// Reads what comes and throws it away, so much and so long as there is a limit to it.
+pub(crate) async fn discard(mut body: Body) {
+    let all = async {
+        let mut n_bytes = 0;
+        while let Some(Ok(bytes)) = next(&mut body).await {
+            n_bytes += bytes.len();
+            if n_bytes > DISCARD_BYTES_MAX {
+                return;
+            }
         }
-    }
+    };
+    drop(timeout(DISCARD_TIME_MAX, all).await);
 }

@@ -16,6 +16,7 @@ use http_body::{Frame, SizeHint};
 use store::Store;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::body::discard;
 use crate::config::Config;
 use crate::keys::{Caller, Keys, Level, Place, Standing};
 use crate::observe;
@@ -51,7 +52,7 @@ impl Gate {
         let caller = match self.keys.caller(request.headers()) {
             Ok(caller) => caller,
             Err(error) if is_open && error.status == 401 => return next.run(request).await,
-            Err(error) => return refuse(dialect, &error, &request),
+            Err(error) => return refuse(dialect, &error, request),
         };
         let mut response = match self.take(&caller, request.method()) {
             Ok(held) => {
@@ -61,7 +62,7 @@ impl Gate {
                 }
                 next.run(request).await.map(|body| Body::new(Kept { body, _held: held }))
             }
-            Err(error) => refuse(dialect, &error, &request),
+            Err(error) => refuse(dialect, &error, request),
         };
         tell_limits(dialect, caller.standing(), response.headers_mut());
         response
@@ -96,12 +97,17 @@ pub(crate) fn full(what: &str) -> ApiError {
     ApiError { retry_after: Some(1), ..error }
 }
 
-fn refuse(dialect: Dialect, error: &ApiError, request: &Request) -> Response {
+/// Refuses at once. What the client still sends is thrown away meanwhile, because a connection that
+/// is closed before may take the refusal with it; a client that waits for leave to send has none.
+fn refuse(dialect: Dialect, error: &ApiError, request: Request) -> Response {
     let id = request.extensions().get::<RequestId>().map_or("", |RequestId(id)| id.as_str());
     let mut response = respond::error(dialect, error, id);
     if error.status == 401 {
         let scheme = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+    }
+    if !request.headers().contains_key(header::EXPECT) {
+        tokio::spawn(discard(request.into_body()));
     }
     response
 }

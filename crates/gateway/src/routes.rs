@@ -45,13 +45,19 @@ impl FromRef<Gateway> for Keeper {
     }
 }
 
+impl FromRef<Gateway> for Bodies {
+    fn from_ref(gateway: &Gateway) -> Self {
+        gateway.bodies.clone()
+    }
+}
+
 /// What a server may have beside its models.
 pub(crate) struct Parts {
     pub(crate) store: Option<Arc<Store>>,
     pub(crate) pull: Option<Arc<dyn Pull>>,
+    pub(crate) keeper: Keeper,
     pub(crate) origins: Origins,
     pub(crate) telemetry: Arc<Telemetry>,
-    pub(crate) keeper: Keeper,
 }
 
 /// All routes.
@@ -68,7 +74,7 @@ pub(crate) fn router(
     let gateway = Gateway {
         config: Arc::new(config.clone()),
         models: Models::new(generate),
-        bodies: keeper.bodies.clone(),
+        bodies: Bodies::new(config),
         pulls: Pulls::new(pull),
         keeper,
     };
@@ -108,15 +114,15 @@ pub(crate) fn router(
 }
 
 /// Who asks, and the request's id.
-struct Asker {
-    caller: Caller,
-    id: String,
+pub(crate) struct Asker {
+    pub(crate) caller: Caller,
+    pub(crate) id: String,
 }
 
-impl FromRequestParts<Gateway> for Asker {
+impl<S: Sync> FromRequestParts<S> for Asker {
     type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut RequestParts, _: &Gateway) -> Result<Self, Response> {
+    async fn from_request_parts(parts: &mut RequestParts, _: &S) -> Result<Self, Response> {
         let RequestId(id) = parts.extensions.get().cloned().unwrap_or_default();
         match parts.extensions.get::<Caller>() {
             Some(caller) => Ok(Self { caller: caller.clone(), id }),

@@ -1,5 +1,7 @@
 //! TLS: the certificate's files, read again when they change.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -36,12 +38,10 @@ pub enum TlsError {
         source: std::io::Error,
     },
     /// A file is longer than such files are.
-    #[error("{path} has {got} bytes, expected certificates or a key of at most {FILE_BYTES_MAX}")]
+    #[error("{path} has more than {FILE_BYTES_MAX} bytes, expected certificates or a key")]
     TooLong {
         /// The file.
         path: PathBuf,
-        /// Its length.
-        got: u64,
     },
     /// A file is not what it is given as.
     #[error("{path} has no {expected} in PEM form: {reason}")]
@@ -227,11 +227,14 @@ const ENCRYPTED: &[u8] = b"Proc-Type: 4,ENCRYPTED";
 
 fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
     let failed = |source| TlsError::Read { path: path.to_owned(), source };
-    let got = std::fs::metadata(path).map_err(failed)?.len();
-    if got > FILE_BYTES_MAX {
-        return Err(TlsError::TooLong { path: path.to_owned(), got });
+    let mut bytes = Vec::new();
+    // Not by its length, which pipes and devices do not tell.
+    let file = File::open(path).map_err(failed)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(TlsError::TooLong { path: path.to_owned() });
     }
-    std::fs::read(path).map_err(failed)
+    Ok(bytes)
 }
 
 fn content(path: &Path, expected: &'static str, reason: String) -> TlsError {
@@ -306,6 +309,8 @@ mod tests {
         let missing =
             TlsFiles { certificates: "/none/cert.pem".into(), key: "/none/key.pem".into() };
         assert!(matches!(Certificates::open(&missing), Err(TlsError::Read { .. })));
+        let endless = TlsFiles { certificates: "/dev/zero".into(), key: "/dev/zero".into() };
+        assert!(matches!(Certificates::open(&endless), Err(TlsError::TooLong { .. })));
     }
 
     #[test]

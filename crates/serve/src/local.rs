@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use engine::{AdapterId, Engine, Limits, StepModel};
+use engine::{AdapterId, Engine, Limits, Priority, StepModel};
 use text::StopMatcher;
 
 use crate::answer::{Answer, Plan};
@@ -176,7 +176,7 @@ impl Local {
     fn prepare(&self, request: Request, arrived: Duration) -> Result<Admitted, Error> {
         let adapted = self.adapted(&request.model)?;
         check_supported(&request)?;
-        let ticket = self.enqueue()?;
+        let ticket = self.enqueue(request.priority)?;
         let stops = StopMatcher::new(&request.stop.strings)
             .map_err(|error| Error::invalid("stop", error.to_string()))?;
         let ChatTokens { tokens: prompt, opens_reasoning } =
@@ -247,9 +247,14 @@ impl Local {
         std::iter::once(self.options.id.as_str()).chain(adapted)
     }
 
-    fn enqueue(&self) -> Result<Ticket, Error> {
+    /// A place in the queue. Half of them are not for what nobody waits for.
+    fn enqueue(&self, priority: Priority) -> Result<Ticket, Error> {
         let ticket = Ticket::take(&self.n_queued);
-        let (waiting, limit) = (ticket.n_before, self.options.queue_max);
+        let limit = match priority {
+            Priority::Interactive => self.options.queue_max,
+            Priority::Batch => self.options.queue_max.div_ceil(2),
+        };
+        let waiting = ticket.n_before;
         if waiting >= limit { Err(Error::QueueFull { waiting, limit }) } else { Ok(ticket) }
     }
 

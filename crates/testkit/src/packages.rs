@@ -7,7 +7,8 @@ use std::process::Command;
 use std::sync::Mutex;
 
 /// The clients that vendors publish for Python, at versions that keep their interface.
-pub const SDKS: &[&str] = &["openai>=2,<4", "anthropic>=0.75,<3", "ollama>=0.6,<1"];
+pub const SDKS: &[&str] =
+    &["openai>=2,<4", "anthropic>=0.75,<3", "ollama>=0.6,<1", "prometheus-client>=0.20,<1"];
 /// What people build on: they speak the same interfaces with habits of their own.
 pub const FRAMEWORKS: &[&str] =
     &["litellm>=1.80,<2", "langchain-openai>=1,<2", "llm>=0.27,<1", "llm-ollama>=0.15,<1"];

@@ -57,6 +57,10 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("indicatif", &["freehold"]),
     ("memmap2", &["weights", "kernels"]),
     ("rusqlite", &["store"]),
+    ("getrandom", &["store"]),
+    ("rustls", &["gateway"]),
+    ("tokio-rustls", &["gateway"]),
+    ("rcgen", &["gateway"]),
     ("tracing-subscriber", &["freehold"]),
 ];
 

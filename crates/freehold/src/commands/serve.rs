@@ -91,7 +91,7 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
         .with_pull(Arc::new(RemotePull(locator.hub().clone())))
         .with_telemetry(Arc::clone(&telemetry));
     let generate = Arc::clone(&fleet) as Arc<dyn Generate>;
-    let kept = store.map(|store| kept::open(store, args, Arc::clone(&generate))).transpose()?;
+    let kept = store.map(|store| kept::begin(store, args, Arc::clone(&generate))).transpose()?;
     if let Some(kept) = &kept {
         bound = bound.with_kept(kept.clone());
     }
@@ -108,12 +108,20 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
 
 /// The address and what of the flags is the gateway's.
 fn config(args: &Serve) -> Result<Config> {
-    let files = args.tls_cert.clone().zip(args.tls_key.clone());
+    let files = match (args.tls_cert.clone(), args.tls_key.clone()) {
+        (Some(certificates), Some(key)) => Some(TlsFiles { certificates, key }),
+        (None, None) => None,
+        // One of them may come from the configuration file.
+        _ => {
+            let what = "--tls-cert and --tls-key are given together, or neither is";
+            return Err(WrongUsage(what.to_owned()).into());
+        }
+    };
     Ok(Config {
         address: address(args)?,
         allow_open: args.allow_open,
         cors_origins: args.cors_origin.clone(),
-        tls: files.map(|(certificates, key)| TlsFiles { certificates, key }),
+        tls: files,
         ..Config::default()
     })
 }

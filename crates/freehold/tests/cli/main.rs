@@ -13,6 +13,7 @@ mod drafts;
 mod embed;
 #[cfg(target_os = "linux")]
 mod faults;
+mod keys;
 mod models;
 mod observe;
 mod packed;

@@ -1,8 +1,8 @@
 //! `/v1/batches`.
 
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
-use axum::http::{Extensions, StatusCode, Uri};
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use batch::{ENDPOINTS, encode_batch, is_served};
 use dialect::ApiError;
@@ -10,10 +10,12 @@ use dialect::openai::{BatchRequest, decode_batch, encode_list};
 use serde_json::Value;
 use store::{BatchRow, BatchStatus, NewBatch, Store, StoreError};
 
+use crate::body::Bodies;
 use crate::kept::files::{answered, names};
 use crate::kept::{Keeper, list, now, refused};
 use crate::keys::Caller;
-use crate::respond::{self, RequestId};
+use crate::respond;
+use crate::routes::Asker;
 
 /// Elements of a list where nothing is said, and at most, as OpenAI's.
 const LIST_DEFAULT: usize = 20;
@@ -22,14 +24,13 @@ const LIST_MAX: usize = 100;
 /// `POST /v1/batches`.
 pub(crate) async fn create(
     State(keeper): State<Keeper>,
-    Extension(RequestId(id)): Extension<RequestId>,
-    extensions: Extensions,
+    State(bodies): State<Bodies>,
+    Asker { caller, id }: Asker,
     body: Body,
 ) -> Response {
-    let caller = Caller::of(&extensions);
     let created = async {
         let kept = keeper.kept()?.clone();
-        let body = keeper.bodies.read(body).await?;
+        let body = bodies.read(body).await?;
         let asked = decode_batch(&body)?;
         check_endpoint(&asked.endpoint)?;
         let ignored = asked.ignored.clone();
@@ -86,11 +87,10 @@ fn add(store: &Store, asked: BatchRequest, caller: Caller) -> Result<BatchRow, A
 /// `GET /v1/batches`.
 pub(crate) async fn list(
     State(keeper): State<Keeper>,
-    Extension(RequestId(id)): Extension<RequestId>,
+    Asker { caller, id }: Asker,
     uri: Uri,
-    extensions: Extensions,
 ) -> Response {
-    let owner = Caller::of(&extensions).owner();
+    let owner = caller.owner();
     let listed = async {
         let asked = list::asked(&uri, LIST_DEFAULT, LIST_MAX)?;
         let (store, page) = (keeper.kept()?.store.clone(), list::page(&asked));
@@ -107,11 +107,10 @@ pub(crate) async fn list(
 /// `GET /v1/batches/{id}`.
 pub(crate) async fn read(
     State(keeper): State<Keeper>,
-    Extension(RequestId(id)): Extension<RequestId>,
+    Asker { caller, id }: Asker,
     Path(batch): Path<String>,
-    extensions: Extensions,
 ) -> Response {
-    let owner = Caller::of(&extensions).owner();
+    let owner = caller.owner();
     let found = async {
         let store = keeper.kept()?.store.clone();
         let row = respond::computed(move || store.batch(&owner, &batch).map_err(refused)).await?;
@@ -123,11 +122,10 @@ pub(crate) async fn read(
 /// `POST /v1/batches/{id}/cancel`.
 pub(crate) async fn cancel(
     State(keeper): State<Keeper>,
-    Extension(RequestId(id)): Extension<RequestId>,
+    Asker { caller, id }: Asker,
     Path(batch): Path<String>,
-    extensions: Extensions,
 ) -> Response {
-    let owner = Caller::of(&extensions).owner();
+    let owner = caller.owner();
     let cancelled = async {
         let kept = keeper.kept()?.clone();
         let row = respond::computed(move || {

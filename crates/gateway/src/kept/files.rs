@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Extension, Path, Request, State};
-use axum::http::{Extensions, HeaderValue, StatusCode, Uri, header};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use dialect::openai::encode_list;
 use dialect::{ApiError, Dialect};
@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 
 use crate::kept::{Keeper, list, refused, upload};
 use crate::keys::Caller;
-use crate::respond::{self, RequestId};
+use crate::respond;
+use crate::routes::Asker;
 
 /// Elements of a list where nothing is said, and at most, as OpenAI's.
 const LIST_DEFAULT: usize = 10_000;
@@ -48,10 +49,9 @@ fn encode(row: &FileRow) -> Value {
 /// `POST /v1/files`.
 pub(crate) async fn create(
     State(keeper): State<Keeper>,
-    Extension(RequestId(id)): Extension<RequestId>,
+    Asker { caller, id }: Asker,
     request: Request,
 ) -> Response {
-    let caller = Caller::of(request.extensions());
     let created = async {
         let uploaded = upload::receive(keeper.kept()?, &keeper.config, &caller, request).await?;
         let mut response = respond::json(StatusCode::OK, &encode(&uploaded.file));
@@ -64,11 +64,10 @@ pub(crate) async fn create(
 /// `GET /v1/files`.
 pub(crate) async fn list(
     State(keeper): State<Keeper>,
-    Extension(RequestId(id)): Extension<RequestId>,
+    Asker { caller, id }: Asker,
     uri: Uri,
-    extensions: Extensions,
 ) -> Response {
-    let owner = Caller::of(&extensions).owner();
+    let owner = caller.owner();
     let listed = async {
         let mut asked = list::asked(&uri, LIST_DEFAULT, LIST_MAX)?;
         let is_purpose = |(name, _): &(String, String)| name == "purpose";
@@ -90,22 +89,20 @@ pub(crate) async fn list(
 /// `GET /v1/files/{id}`.
 pub(crate) async fn read(
     State(keeper): State<Keeper>,
-    Extension(RequestId(id)): Extension<RequestId>,
+    Asker { caller, id }: Asker,
     Path(file): Path<String>,
-    extensions: Extensions,
 ) -> Response {
-    let row = find(&keeper, &extensions, file).await;
+    let row = find(&keeper, &caller, file).await;
     answered(row.map(|row| respond::json(StatusCode::OK, &encode(&row))), &id)
 }
 
 /// `DELETE /v1/files/{id}`.
 pub(crate) async fn delete(
     State(keeper): State<Keeper>,
-    Extension(RequestId(id)): Extension<RequestId>,
+    Asker { caller, id }: Asker,
     Path(file): Path<String>,
-    extensions: Extensions,
 ) -> Response {
-    let owner = Caller::of(&extensions).owner();
+    let owner = caller.owner();
     let deleted = async {
         let store = keeper.kept()?.store.clone();
         let body = json!({"id": file, "object": "file", "deleted": true});
@@ -118,12 +115,11 @@ pub(crate) async fn delete(
 /// `GET /v1/files/{id}/content`.
 pub(crate) async fn content(
     State(keeper): State<Keeper>,
-    Extension(RequestId(id)): Extension<RequestId>,
+    Asker { caller, id }: Asker,
     Path(file): Path<String>,
-    extensions: Extensions,
 ) -> Response {
     let opened = async {
-        let row = find(&keeper, &extensions, file).await?;
+        let row = find(&keeper, &caller, file).await?;
         let store = keeper.kept()?.store.clone();
         let bytes = row.bytes;
         let content = respond::computed(move || store.content(&row).map_err(refused)).await?;
@@ -138,8 +134,8 @@ pub(crate) async fn content(
     answered(opened.await, &id)
 }
 
-async fn find(keeper: &Keeper, extensions: &Extensions, id: String) -> Result<FileRow, ApiError> {
-    let owner = Caller::of(extensions).owner();
+async fn find(keeper: &Keeper, caller: &Caller, id: String) -> Result<FileRow, ApiError> {
+    let owner = caller.owner();
     let store = keeper.kept()?.store.clone();
     respond::computed(move || store.file(&owner, &id).map_err(refused)).await
 }

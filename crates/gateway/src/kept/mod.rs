@@ -13,14 +13,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::Router;
 use axum::extract::FromRef;
 use axum::routing::{get, post};
-use batch::Runner;
+use batch::{Allows, Runner};
 use dialect::{ApiError, Endpoint};
+use serve::Generate;
 use store::{Store, StoreError};
 
 use crate::body::Bodies;
 use crate::config::Config;
 use crate::kept::responses::{Keeping, Running};
-use crate::keys::Caller;
+use crate::keys::{Caller, owner_may};
 
 /// The endpoint whose answers are kept.
 const RESPONSES: &str = "/v1/responses";
@@ -28,6 +29,15 @@ const RESPONSES: &str = "/v1/responses";
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 /// A batch is forgotten so long after its end; its files stay.
 const BATCH_KEPT_SECONDS: u64 = 30 * 24 * 3600;
+
+/// Whether owners of batches may use models: their keys must still be good, and for the model.
+#[must_use]
+pub fn allows(store: Arc<Store>, generate: Arc<dyn Generate>) -> Box<Allows> {
+    Box::new(move |owner, model| {
+        let listed = generate.resolve(model);
+        owner_may(&store, owner, listed.as_ref().map_or(model, |listed| &listed.id))
+    })
+}
 
 /// What is kept, and for how long.
 #[derive(Debug, Clone)]
@@ -72,14 +82,12 @@ impl Default for KeepRules {
 pub(crate) struct Keeper {
     pub(crate) kept: Option<Kept>,
     pub(crate) running: Running,
-    pub(crate) bodies: Bodies,
     pub(crate) config: Arc<Config>,
 }
 
 impl Keeper {
     pub(crate) fn new(kept: Option<Kept>, config: Arc<Config>) -> Self {
-        let (running, bodies) = (Running::new(kept.as_ref()), Bodies::new(&config));
-        Self { kept, running, bodies, config }
+        Self { running: Running::new(kept.as_ref()), kept, config }
     }
 
     /// What is kept.
@@ -134,6 +142,7 @@ impl Kept {
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S>
 where
     Keeper: FromRef<S>,
+    Bodies: FromRef<S>,
 {
     Router::new()
         .route("/v1/files", post(files::create).get(files::list))

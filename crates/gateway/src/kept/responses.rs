@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{Extension, Path, State};
-use axum::http::{Extensions, StatusCode, Uri};
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use dialect::openai::{
     ResponseBody, cancelled, encode_failed, encode_in_progress, encode_list, encode_queued, failed,
@@ -24,8 +24,8 @@ use store::{Member, NewResponse, ResponseRow, Store, StoreError};
 
 use crate::kept::files::{answered, names};
 use crate::kept::{Keeper, Kept, list, now, refused};
-use crate::keys::Caller;
-use crate::respond::{self, RequestId};
+use crate::respond;
+use crate::routes::Asker;
 
 /// How often an answer under way is asked whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
@@ -273,12 +273,11 @@ impl Follow {
 /// `GET /v1/responses/{id}`.
 pub(crate) async fn read(
     State(keeper): State<Keeper>,
-    Extension(RequestId(id)): Extension<RequestId>,
+    Asker { caller, id }: Asker,
     Path(response): Path<String>,
     uri: Uri,
-    extensions: Extensions,
 ) -> Response {
-    let owner = Caller::of(&extensions).owner();
+    let owner = caller.owner();
     let found = async {
         let asked = list::asked(&uri, LIST_DEFAULT, LIST_MAX)?.others;
         if asked.iter().any(|(name, value)| name == "stream" && value == "true") {
@@ -303,11 +302,10 @@ fn body_of(row: &ResponseRow) -> Result<Value, ApiError> {
 /// `DELETE /v1/responses/{id}`.
 pub(crate) async fn delete(
     State(keeper): State<Keeper>,
-    Extension(RequestId(id)): Extension<RequestId>,
+    Asker { caller, id }: Asker,
     Path(response): Path<String>,
-    extensions: Extensions,
 ) -> Response {
-    let owner = Caller::of(&extensions).owner();
+    let owner = caller.owner();
     let deleted = async {
         let store = keeper.kept()?.store.clone();
         let body = json!({"id": response, "object": "response", "deleted": true});
@@ -323,12 +321,11 @@ pub(crate) async fn delete(
 /// `GET /v1/responses/{id}/input_items`: all that the answer was given, what came before too.
 pub(crate) async fn input_items(
     State(keeper): State<Keeper>,
-    Extension(RequestId(id)): Extension<RequestId>,
+    Asker { caller, id }: Asker,
     Path(response): Path<String>,
     uri: Uri,
-    extensions: Extensions,
 ) -> Response {
-    let owner = Caller::of(&extensions).owner();
+    let owner = caller.owner();
     let listed = async {
         let asked = list::asked(&uri, LIST_DEFAULT, LIST_MAX)?;
         let store = keeper.kept()?.store.clone();
@@ -363,11 +360,10 @@ pub(crate) async fn input_items(
 /// `POST /v1/responses/{id}/cancel`.
 pub(crate) async fn cancel(
     State(keeper): State<Keeper>,
-    Extension(RequestId(id)): Extension<RequestId>,
+    Asker { caller, id }: Asker,
     Path(response): Path<String>,
-    extensions: Extensions,
 ) -> Response {
-    let owner = Caller::of(&extensions).owner();
+    let owner = caller.owner();
     let done = async {
         let kept = keeper.kept()?.clone();
         let name = response.clone();

@@ -224,7 +224,7 @@ async fn read_file(
         }
         Ok(upload)
     });
-    let (mut n_discarded, mut has_ended) = (0, false);
+    let mut n_discarded = 0;
     let come = async {
         while let Some(piece) = piece(&mut part, config).await? {
             // Who writes has given up: the rest is read so that the client hears why.
@@ -238,13 +238,89 @@ async fn read_file(
         Ok(())
     };
     let come: Result<(), ApiError> = come.await;
-    if come.is_ok() {
-        has_ended = true;
-    }
     drop(sender);
     let written = written.await.map_err(|error| ApiError::new(500, error.to_string()))?;
     let upload = written.map_err(refused)?;
     come?;
-    debug_assert!(has_ended, "what broke off was told above");
     Ok((upload, filename))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::HttpBody;
+    use http_body::Frame;
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    /// What forms are made of, and some of what they are not.
+    const FRAGMENTS: [&str; 16] = [
+        "--B\r\n",
+        "--B--\r\n",
+        "\r\n--B\r\n",
+        "\r\n--B--\r\n",
+        "\r\n",
+        "\r\n\r\n",
+        "content-disposition: form-data; name=\"file\"; filename=\"../a\"\r\n\r\n",
+        "content-disposition: form-data; name=\"purpose\"\r\n\r\n",
+        "content-disposition: form-data; name=\"expires_after[seconds]\"\r\n\r\n",
+        "content-disposition: form-data; name=\"other\"\r\n\r\n",
+        "content-disposition: form-data\r\n\r\n",
+        "content-type: text/plain; charset=\"\u{fffd}\"\r\n",
+        "batch",
+        "--B",
+        "\0: \u{7f}",
+        "a content of a file that is longer than the limit of twenty bytes",
+    ];
+
+    /// A body in pieces.
+    struct Pieces(VecDeque<Bytes>);
+
+    impl HttpBody for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+        }
+    }
+
+    /// What was understood of a form, or the status of its refusal.
+    type Understood = Result<(Option<(u64, String)>, Option<String>, Vec<String>), u16>;
+
+    async fn understood(store: &Arc<Store>, bytes: &[u8], piece_bytes: usize) -> Understood {
+        let pieces = bytes.chunks(piece_bytes).map(Bytes::copy_from_slice).collect();
+        let body = Body::new(Pieces(pieces));
+        let form = read(body, "B".to_owned(), store, 20, &Config::default()).await;
+        let form = form.map_err(|error| error.status)?;
+        let file = form.upload.map(|(upload, name)| (upload.n_bytes(), name));
+        Ok((file, form.purpose, form.ignored))
+    }
+
+    /// Any bytes are understood or refused, the same in whatever pieces they come, and nothing
+    /// stays on the disk of what is not kept.
+    #[test]
+    fn any_form_is_understood_or_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("store.sqlite")).expect("a new store");
+        let store = Arc::new(store);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        bolero::check!().with_type::<(Vec<u8>, u8)>().for_each(|(choices, piece)| {
+            let fragment = |choice: &u8| FRAGMENTS[usize::from(choice % 16)].as_bytes();
+            let bytes: Vec<u8> = choices.iter().take(24).flat_map(fragment).copied().collect();
+            let split = runtime.block_on(understood(&store, &bytes, usize::from(*piece) + 1));
+            let whole = runtime.block_on(understood(&store, &bytes, usize::MAX));
+            // Of two things that are wrong, either may be told.
+            let text = String::from_utf8_lossy(&bytes);
+            assert_eq!(split.as_ref().ok(), whole.as_ref().ok(), "{text:?}");
+            let left = std::fs::read_dir(folder.path().join("store/files"));
+            assert_eq!(left.into_iter().flatten().count(), 0);
+        });
+    }
 }

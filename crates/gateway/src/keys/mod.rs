@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::http::{Extensions, HeaderMap};
+use axum::http::HeaderMap;
 use dialect::ApiError;
 use serve::{Clock, Generate, SystemClock, Tenant};
 use store::{KEYS_MAX, KeyRow, Store, StoreError};
@@ -23,6 +23,28 @@ pub(crate) use bucket::Level;
 use meter::Meter;
 pub(crate) use meter::{Place, Standing};
 use view::View;
+
+/// What names of owners begin with, before the number of their key.
+const OWNER_BEGIN: &str = "key_";
+
+/// Whether what is kept for an owner may be done now, with the model of a listed name: its key
+/// must be good.
+///
+/// # Errors
+/// 401: the key is not good any more. 404: it is not for the model.
+pub(crate) fn owner_may(store: &Store, owner: &str, model: &str) -> Result<(), ApiError> {
+    // What was kept while nobody needed a key is nobody's.
+    let id = owner.strip_prefix(OWNER_BEGIN).and_then(|id| id.parse().ok());
+    let Some(id) = id else { return Ok(()) };
+    let row = store.key(id).map_err(unreadable)?;
+    let row = row.ok_or_else(|| refused("this API key was revoked"))?;
+    check(&row, unix_now())?;
+    if scope::is_within(&row.models, model) {
+        return Ok(());
+    }
+    let available = row.models.join(", ");
+    Err(serve::Error::UnknownModel { model: model.to_owned(), available }.into())
+}
 
 /// Who asks; in the extensions of every request that was let in.
 #[derive(Debug, Clone)]
@@ -50,14 +72,10 @@ impl Caller {
         Self { tenant: Tenant::default(), key_id: None, name: None, grant: None }
     }
 
-    /// Who a request's extensions say it is; anybody, where nothing was checked.
-    pub(crate) fn of(extensions: &Extensions) -> Self {
-        extensions.get().cloned().unwrap_or_else(Self::anybody)
-    }
-
-    /// Whose what it keeps is: the number of its key, nothing where nobody needs one.
-    pub(crate) fn owner(&self) -> String {
-        self.key_id.map_or_else(String::new, |id| id.to_string())
+    /// Whose files, batches and responses it may see: those that are kept under this name.
+    #[must_use]
+    pub fn owner(&self) -> String {
+        self.key_id.map(|id| format!("{OWNER_BEGIN}{id}")).unwrap_or_default()
     }
 
     /// Whether it may ask the model of this listed name.
@@ -168,36 +186,6 @@ impl Keys {
         let new = || Arc::new(Meter::new(row.limits, self.clock.now()));
         Arc::clone(meters.entry(row.id).or_insert_with(new))
     }
-}
-
-/// Whether what an owner keeps may be worked on with a model, at a time when nobody asks: its key
-/// must still be good, and the model one of the key's. Limits of a minute do not count for it.
-///
-/// # Errors
-/// Why not, as the call itself would be answered.
-pub fn may_ask(
-    store: &Store,
-    models: &dyn Generate,
-    owner: &str,
-    model: &str,
-    unix_now: u64,
-) -> Result<(), ApiError> {
-    if owner.is_empty() {
-        return Ok(());
-    }
-    let row = match owner.parse() {
-        Ok(id) => store.key(id).map_err(unreadable)?,
-        Err(_) => None,
-    };
-    let row = row.ok_or_else(|| refused("the API key is gone"))?;
-    check(&row, unix_now)?;
-    let listed = models.resolve(model);
-    if listed.is_some_and(|listed| scope::is_within(&row.models, &listed.id)) {
-        return Ok(());
-    }
-    let available = models.names().into_iter().filter(|name| scope::is_within(&row.models, name));
-    let available = available.collect::<Vec<_>>().join(", ");
-    Err(serve::Error::UnknownModel { model: model.to_owned(), available }.into())
 }
 
 /// Whether a key that exists is good.

@@ -12,18 +12,23 @@ pub(crate) fn kept(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
+/// A Python that has the vendors' clients.
+pub(crate) fn python() -> Option<PathBuf> {
+    packages::python(&kept("python-clients"), SDKS)
+}
+
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway").join(name)
 }
 
 /// Runs a script of this folder with the server's address and a path behind it.
 fn drives(name: &str, path: &str) {
-    let Some(python) = packages::python(&kept("python-clients"), SDKS) else { return };
+    let Some(python) = python() else { return };
     let server = start(config());
     drive(python, name, &format!("http://{}{path}", server.address));
 }
 
-fn drive(python: &Path, name: &str, address: &str) {
+fn drive(python: PathBuf, name: &str, address: &str) {
     run(Command::new(python).arg(script(name)).arg(address));
 }
 

@@ -27,7 +27,7 @@ impl Response {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 
-    fn error(&self) -> Value {
+    pub(crate) fn error(&self) -> Value {
         self.json()["error"].clone()
     }
 
@@ -46,7 +46,7 @@ pub(crate) fn raw(address: SocketAddr, bytes: &[u8]) -> Response {
     read_response(stream)
 }
 
-fn read_response(mut stream: TcpStream) -> Response {
+pub(crate) fn read_response(mut stream: impl Read) -> Response {
     let mut bytes = Vec::new();
     let read = stream.read_to_end(&mut bytes);
     assert!(read.is_ok() || !bytes.is_empty(), "no response: {read:?}");

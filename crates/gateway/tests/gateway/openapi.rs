@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use dialect::openapi::{ROUTES, document};
 use gateway::Config;
+use testkit::packages::{self, run};
 
-use crate::clients::{installed, run};
+use crate::clients::kept;
 use crate::http::{raw, request};
 use crate::scripted::{config, start, start_for_any_model};
 
 /// Draws hostile and valid requests from the document and checks the answers against it.
-const TOOL: [&str; 1] = ["schemathesis>=4.20,<5"];
+const TOOL: &[&str] = &["schemathesis>=4.20,<5"];
 /// Requests drawn for each operation in each phase that draws.
 const EXAMPLES: &str = "20";
 
@@ -32,7 +33,7 @@ fn the_document_is_served_and_every_route_is_there() {
 
 #[test]
 fn schemathesis_finds_nothing() {
-    let Some(python) = installed("python-schemathesis", "schemathesis", &TOOL) else { return };
+    let Some(python) = packages::python(&kept("python-schemathesis"), TOOL) else { return };
     // The tool waits between requests of a connection.
     let long = Duration::from_secs(30);
     let server = start_for_any_model(Config { head_timeout: long, body_timeout: long, ..config() });

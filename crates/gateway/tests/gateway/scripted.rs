@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use batch::Runner;
-use gateway::{ApiError, Bound, Config, KeepRules, Kept, Pull, PullStep, bind};
+use gateway::{ApiError, Bound, Config, KeepRules, Kept, Pull, PullStep, bind, bind_over};
 use serve::{
     ChatPrompt, ChatTokens, Delta, Detokenize, EmbedText, Error, Event, EventSender, Events,
     FinishReason, Generate, Input, ModelCard, ModelDetails, Part, Request, ResponseFormat,
@@ -20,14 +20,15 @@ use tokio::sync::oneshot;
 
 /// The last user text decides: `slow` never ends by itself, `busy` is refused, `long` does not
 /// fit, `break` breaks off, `fail` fails midway, `call` calls the tools there are, `stop` meets a
-/// stop string, `json` gives an object, `turns` counts the turns; anything else is answered in three pieces, after some
+/// stop string, `json` gives an object, `turns` counts the turns, `tenant` says whose it is;
+/// anything else is answered in three pieces, after some
 /// reasoning where that is asked for.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Scripted {
     pub(crate) n_running: Arc<AtomicUsize>,
     pub(crate) n_cancelled: Arc<AtomicUsize>,
     /// Answers by any name, not by its own alone.
-    takes_any_model: bool,
+    pub(crate) takes_any_model: bool,
 }
 
 fn prompt(request: &Request) -> String {
@@ -258,6 +259,10 @@ fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &Atom
             say(sender, &format!("{} turns", chat.messages.len()), false);
             return finish(sender, FinishReason::EndOfTurn, usage);
         }
+        "tenant" => {
+            say(sender, &request.tenant.0.to_string(), false);
+            return finish(sender, FinishReason::EndOfTurn, usage);
+        }
         "pause" => std::thread::sleep(Duration::from_millis(400)),
         "break" => return,
         "fail" => {
@@ -384,11 +389,12 @@ pub(crate) fn start_keeping(config: Config, folder: &Path) -> Running {
     let scripted = Scripted::default();
     let store = Arc::new(Store::open(&folder.join("store.sqlite")).unwrap());
     let rules = batch::Rules { lines_max: 3, ..Default::default() };
-    let generate = Arc::new(scripted.clone());
-    let runner = Runner::start(Arc::clone(&store), generate, Box::new(|_, _| Ok(())), rules, now);
+    let generate: Arc<dyn Generate> = Arc::new(scripted.clone());
+    let allows = gateway::allows(Arc::clone(&store), Arc::clone(&generate));
+    let runner = Runner::start(Arc::clone(&store), generate, allows, rules, now);
     let rules = KeepRules { file_bytes_max: 2 << 20, ..Default::default() };
-    let kept = Kept { store, batches: Arc::new(runner.unwrap()), rules };
-    start_scripted(bind(config).unwrap().with_kept(kept), scripted)
+    let kept = Kept { store: Arc::clone(&store), batches: Arc::new(runner.unwrap()), rules };
+    start_scripted(bind_over(config, store).unwrap().with_kept(kept), scripted)
 }
 
 fn now() -> u64 {

@@ -69,7 +69,11 @@ pub(crate) struct Turns {
 pub(crate) fn start_turns(turns: Vec<Turn>) -> (Running, Arc<Mutex<Heard>>) {
     let heard = Arc::<Mutex<Heard>>::default();
     let counts = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let base = Scripted { n_running: Arc::clone(&counts.0), n_cancelled: Arc::clone(&counts.1) };
+    let base = Scripted {
+        n_running: Arc::clone(&counts.0),
+        n_cancelled: Arc::clone(&counts.1),
+        takes_any_model: false,
+    };
     let turns = Turns { base, turns, heard: Arc::clone(&heard) };
     let config = gateway::Config { body_bytes_max: 1 << 24, ..config() };
     (start_over(bind(config).unwrap(), Arc::new(turns), counts), heard)

@@ -1,0 +1,8 @@
+//! Batches over a real store: the state machine under random crashes, and the threads with a
+//! scripted model.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
+mod machine;
+mod runner;
+mod support;

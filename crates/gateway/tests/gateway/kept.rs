@@ -1,0 +1,247 @@
+//! Files, batches and responses against clients that are hostile, broken or somebody else.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use store::{NewKey, Store};
+
+use crate::http::{Response, raw, request};
+use crate::scripted::{Running, config, eventually, start, start_keeping};
+
+const BOUNDARY: &str = "xxBOUNDARYxx";
+
+/// A part of a form.
+fn part(head: &str, content: &str) -> String {
+    format!("--{BOUNDARY}\r\ncontent-disposition: form-data; {head}\r\n\r\n{content}\r\n")
+}
+
+fn file(name: &str, content: &str) -> String {
+    part(&format!("name=\"file\"; filename=\"{name}\""), content)
+}
+
+fn purpose(purpose: &str) -> String {
+    part("name=\"purpose\"", purpose)
+}
+
+fn form(parts: &[String]) -> String {
+    format!("{}--{BOUNDARY}--\r\n", parts.concat())
+}
+
+fn upload_with(server: &Running, headers: &str, body: &str) -> Response {
+    let head = format!(
+        "POST /v1/files HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    raw(server.address, [head.as_bytes(), body.as_bytes()].concat().as_slice())
+}
+
+fn content_type() -> String {
+    format!("content-type: multipart/form-data; boundary={BOUNDARY}\r\n")
+}
+
+fn upload(server: &Running, parts: &[String]) -> Response {
+    upload_with(server, &content_type(), &form(parts))
+}
+
+fn ask(server: &Running, key: &str, method: &str, path: &str, body: &Value) -> Response {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let text = String::from_utf8(request(method, path, body.as_bytes())).unwrap();
+    let header = format!("host: localhost\r\nx-api-key: {key}\r\n");
+    raw(server.address, text.replacen("host: localhost\r\n", &header, 1).as_bytes())
+}
+
+fn contents(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder.join("store/files")).into_iter().flatten();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn names_of_files_never_touch_a_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    let server = start_keeping(config(), &home);
+    let names = ["../../../x", "/etc/passwd", "..\\..\\x", "a/b/c", "store.sqlite", "%2e%2e%2fx"];
+    for name in names {
+        let came = upload(&server, &[file(name, "content"), purpose("user_data")]);
+        assert_eq!(came.status, 200, "{name}: {came:?}");
+        assert_eq!(came.json()["filename"].as_str(), Some(name));
+    }
+    let contents = contents(&home);
+    assert_eq!(contents.len(), names.len());
+    assert!(contents.iter().all(|name| name.starts_with("file-") && name.len() == 37));
+    let beside: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(beside.len(), 1, "nothing beside the folder: {beside:?}");
+    let tricks = ["..", "%2e%2e", "..%2f..%2fstore.sqlite", "%2fetc%2fpasswd", "file-%00", "."];
+    for trick in tricks {
+        for path in [format!("/v1/files/{trick}"), format!("/v1/files/{trick}/content")] {
+            let got = raw(server.address, &request("GET", &path, b""));
+            assert_eq!(got.status, 404, "{path}: {got:?}");
+            let got = raw(server.address, &request("DELETE", &path, b""));
+            assert!(matches!(got.status, 404 | 405), "{path}: {got:?}");
+        }
+    }
+    assert_eq!(self::contents(&home).len(), names.len());
+}
+
+#[test]
+fn forms_that_are_broken_leave_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_keeping(config(), folder.path());
+    let ok = || [file("a", "content"), purpose("batch")];
+    let long = "x".repeat(5000);
+    let text = |head: &str| part(head, "x");
+    let many: Vec<String> = (0..40).map(|n| text(&format!("name=\"p{n}\""))).collect();
+    let lasts = |anchor: &str, seconds: &str| {
+        [
+            file("a", "x"),
+            purpose("batch"),
+            part("name=\"expires_after[anchor]\"", anchor),
+            part("name=\"expires_after[seconds]\"", seconds),
+        ]
+    };
+    let bad: [(&[String], u16, &str); 12] = [
+        (&[], 400, "file is missing"),
+        (&[purpose("batch")], 400, "file is missing"),
+        (&[file("a", "x")], 400, "purpose is missing"),
+        (&[file("a", "x"), purpose("theirs")], 400, "purpose"),
+        (&[file("a", "x"), file("b", "y"), purpose("batch")], 400, "twice"),
+        (&[file("a", "x"), purpose("batch"), purpose("batch")], 400, "twice"),
+        (&[file("a", "x"), purpose(&long)], 400, "4096"),
+        (&[file(&long, "x"), purpose("batch")], 400, "1024"),
+        (&[file("a", &"x".repeat(3 << 20)), purpose("batch")], 413, "2097152"),
+        (&many, 400, "32 parts"),
+        (&lasts("now", "3600"), 400, "expires_after"),
+        (&lasts("created_at", "1"), 400, "3600"),
+    ];
+    for (parts, status, said) in bad {
+        let refused = upload(&server, parts);
+        assert_eq!(refused.status, status, "{refused:?}");
+        let message = refused.error()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(said), "{message}");
+    }
+    for headers in
+        ["", "content-type: application/json\r\n", "content-type: multipart/form-data\r\n"]
+    {
+        assert_eq!(upload_with(&server, headers, &form(&ok())).status, 415, "{headers}");
+    }
+    let whole = form(&ok());
+    for cut in [10, 60, 120, whole.len() - 8] {
+        let refused = upload_with(&server, &content_type(), &whole[..cut]);
+        assert_eq!(refused.status, 400, "{cut}: {refused:?}");
+    }
+    // One that stops to come.
+    let head = format!(
+        "POST /v1/files HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{}\
+         content-length: 100000\r\n\r\n{}",
+        content_type(),
+        file("a", "the beginning")
+    );
+    assert_eq!(raw(server.address, head.as_bytes()).status, 408);
+    eventually("the end of what was begun", || contents(folder.path()).is_empty());
+    let extra = upload(&server, &[file("a", ""), purpose("batch"), text("name=\"more\"")]);
+    assert_eq!((extra.status, extra.header("x-freehold-ignored")), (200, Some("more")));
+    assert_eq!(extra.json()["bytes"], 0);
+}
+
+#[test]
+fn what_one_key_keeps_is_not_there_for_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_keeping(config(), folder.path());
+    let store = Arc::new(Store::open(&folder.path().join("store.sqlite")).unwrap());
+    let key =
+        |name: &str| store.create_key(NewKey { name: name.into(), ..NewKey::default() }).unwrap().1;
+    let (mine, other) = (key("mine"), key("other"));
+    let headers = format!("{}x-api-key: {mine}\r\n", content_type());
+    let line = json!({"custom_id": "a", "method": "POST", "url": "/v1/completions",
+        "body": {"model": "own/script", "prompt": "hi"}});
+    let body = form(&[file("in", &line.to_string()), purpose("batch")]);
+    let kept = upload_with(&server, &headers, &body).json()["id"].as_str().unwrap().to_owned();
+    let asked = json!({"input_file_id": kept, "endpoint": "/v1/completions",
+        "completion_window": "24h"});
+    let batch = ask(&server, &mine, "POST", "/v1/batches", &asked).json();
+    let batch = batch["id"].as_str().unwrap().to_owned();
+    let response = json!({"model": "own/script", "input": "hi"});
+    let response = ask(&server, &mine, "POST", "/v1/responses", &response).json();
+    let response = response["id"].as_str().unwrap().to_owned();
+    let paths = [
+        ("GET", format!("/v1/files/{kept}")),
+        ("GET", format!("/v1/files/{kept}/content")),
+        ("GET", format!("/v1/batches/{batch}")),
+        ("GET", format!("/v1/responses/{response}")),
+        ("GET", format!("/v1/responses/{response}/input_items")),
+        ("POST", format!("/v1/batches/{batch}/cancel")),
+        ("POST", format!("/v1/responses/{response}/cancel")),
+        ("DELETE", format!("/v1/files/{kept}")),
+        ("DELETE", format!("/v1/responses/{response}")),
+    ];
+    for (method, path) in &paths {
+        let refused = ask(&server, &other, method, path, &Value::Null);
+        assert_eq!(refused.status, 404, "{method} {path}: {refused:?}");
+    }
+    let refused = ask(&server, &other, "POST", "/v1/batches", &asked);
+    assert_eq!((refused.status, &refused.error()["param"]), (404, &json!("input_file_id")));
+    let next = json!({"model": "own/script", "input": "hi", "previous_response_id": response});
+    assert_eq!(ask(&server, &other, "POST", "/v1/responses", &next).status, 404);
+    for path in ["/v1/files", "/v1/batches"] {
+        let listed = ask(&server, &other, "GET", path, &Value::Null).json();
+        assert_eq!(listed["data"], json!([]), "{path}");
+        let listed = ask(&server, &mine, "GET", path, &Value::Null).json();
+        assert!(!listed["data"].as_array().unwrap().is_empty(), "{path}");
+    }
+    assert_eq!(ask(&server, &mine, "POST", "/v1/responses", &next).status, 200);
+    eventually("the end of the batch", || {
+        let path = format!("/v1/batches/{batch}");
+        ask(&server, &mine, "GET", &path, &Value::Null).json()["status"] == "completed"
+    });
+    // The lines of a batch are answered by what its key may ask now.
+    let again = ask(&server, &mine, "POST", "/v1/batches", &asked).json()["id"].clone();
+    let again = again.as_str().unwrap();
+    drop(store.revoke_key("mine", 1));
+    eventually("the end of the batch", || {
+        let row = store.batch(&owner_of(&store), again);
+        row.is_ok_and(|row| row.status.has_ended() && row.completed + row.failed == 1)
+    });
+}
+
+/// Whose the only owner's things are.
+fn owner_of(store: &Store) -> String {
+    let keys = store.keys().unwrap();
+    let mine = keys.iter().find(|row| row.name == "mine").unwrap();
+    format!("key_{}", mine.id)
+}
+
+#[test]
+fn lists_say_what_they_were_asked_and_refuse_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_keeping(config(), folder.path());
+    let get = |path: &str| raw(server.address, &request("GET", path, b""));
+    for (path, param) in [
+        ("/v1/files?limit=0", "limit"),
+        ("/v1/files?limit=10001", "limit"),
+        ("/v1/files?limit=x", "limit"),
+        ("/v1/batches?limit=101", "limit"),
+        ("/v1/batches?order=up", "order"),
+    ] {
+        let refused = get(path);
+        assert_eq!((refused.status, &refused.error()["param"]), (400, &json!(param)), "{path}");
+    }
+    assert_eq!(get("/v1/files?after=file-0").status, 404);
+    let listed = get("/v1/files?more=1&limit=3");
+    assert_eq!((listed.status, listed.header("x-freehold-ignored")), (200, Some("more")));
+    let empty = json!({"object": "list", "first_id": null, "last_id": null, "has_more": false,
+        "data": []});
+    assert_eq!(listed.json(), empty);
+}
+
+#[test]
+fn a_server_without_a_store_says_so() {
+    let server = start(config());
+    for path in ["/v1/files", "/v1/batches", "/v1/responses/resp_1", "/v1/files/f/content"] {
+        let refused = raw(server.address, &request("GET", path, b""));
+        assert_eq!((refused.status, &refused.error()["code"]), (501, &json!("not_supported")));
+    }
+    let refused = upload(&server, &[file("a", "x"), purpose("batch")]);
+    assert_eq!(refused.status, 501, "{refused:?}");
+}
