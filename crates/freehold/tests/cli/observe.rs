@@ -108,7 +108,7 @@ impl Observed {
         let mut stream = TcpStream::connect(&self.server.address).expect("it listens");
         let body = body.to_string();
         let head = format!(
-            "POST /v1/chat/completions?q={CANARY} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+            "POST /v1/chat/completions?q={CANARY} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
              x-request-id: client-7\r\ntraceparent: 00-{TRACE}-{PARENT}-01\r\n\
              x-other: {CANARY}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             body.len()
@@ -203,6 +203,7 @@ fn ask(observed: &Observed) -> (u64, u64) {
         add(&serde_json::from_str::<Value>(&whole.body).expect("it is JSON")["usage"]);
     }
     let traced = observed.post_traced(&chat(CANARY, &json!({"user": CANARY, CANARY: CANARY})));
+    assert!(traced.starts_with("HTTP/1.1 200 OK\r\n"), "{traced}");
     assert!(traced.contains("x-request-id: client-7\r\n"), "{traced}");
     let (_, body) = traced.split_once("\r\n\r\n").expect("a body");
     add(&serde_json::from_str::<Value>(body).expect("it is JSON")["usage"]);
