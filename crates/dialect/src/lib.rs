@@ -26,3 +26,4 @@ pub use endpoint::{
 };
 pub use error::{ApiError, Overflow};
 pub use parameters::{Parameter, Treatment};
+pub use time::rfc3339;

@@ -3,7 +3,8 @@
 /// `2026-11-28T17:04:39Z`, from Unix time in seconds. The days are counted in eras of 400 years
 /// that begin in March, so that leap days come last (H. Hinnant, "chrono-compatible low-level date
 /// algorithms").
-pub(crate) fn rfc3339(seconds: u64) -> String {
+#[must_use]
+pub fn rfc3339(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);

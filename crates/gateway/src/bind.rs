@@ -7,11 +7,14 @@ use std::sync::Arc;
 
 use observe::Telemetry;
 use serve::Generate;
+use store::{Store, StoreError};
 
 use crate::config::Config;
 use crate::connections;
+use crate::cors::{OriginError, Origins};
 use crate::pull::Pull;
-use crate::routes;
+use crate::routes::{self, Parts};
+use crate::tls::{Certificates, Tls, TlsError};
 
 /// Why the server cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -37,13 +40,23 @@ pub enum GatewayError {
     },
     /// Others could reach it and there are no keys.
     #[error(
-        "{address} can be reached from other machines, and the server has no keys: anybody \
-         could use it; listen on 127.0.0.1, or allow it explicitly"
+        "{address} can be reached from other machines, and there are no API keys: anybody could \
+         use the server; make one with `freehold keys create NAME`, listen on 127.0.0.1, or allow \
+         it explicitly with --allow-open"
     )]
     Open {
         /// Where the server was to listen.
         address: SocketAddr,
     },
+    /// The store cannot say whether there are keys.
+    #[error("cannot read the keys: {0}")]
+    Keys(#[from] StoreError),
+    /// The certificate or its key is not usable.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A site that is to be let in is none.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
     /// Anything else.
     #[error("cannot listen on {address}: {source}")]
     Io {
@@ -59,20 +72,40 @@ pub enum GatewayError {
 pub struct Bound {
     pub(crate) config: Config,
     pub(crate) listener: TcpListener,
+    pub(crate) certificates: Option<Arc<Certificates>>,
+    origins: Origins,
+    store: Option<Arc<Store>>,
     pull: Option<Arc<dyn Pull>>,
     telemetry: Option<Arc<Telemetry>>,
     address: SocketAddr,
 }
 
-/// Takes the address; connections wait until [`Bound::serve`].
+/// Takes the address, of a server without a store and so without keys; connections wait until
+/// [`Bound::serve`].
 ///
 /// # Errors
-/// The address cannot be bound, or reaches beyond this machine without leave.
+/// As [`bind_over`].
 pub fn bind(config: Config) -> Result<Bound, GatewayError> {
+    take(config, None)
+}
+
+/// Takes the address, of a server whose keys are in a store.
+///
+/// # Errors
+/// The address cannot be bound, or reaches beyond this machine without keys or leave; the
+/// certificate's files or the origins are not usable.
+pub fn bind_over(config: Config, store: Arc<Store>) -> Result<Bound, GatewayError> {
+    take(config, Some(store))
+}
+
+fn take(config: Config, store: Option<Arc<Store>>) -> Result<Bound, GatewayError> {
     let address = config.address;
-    if !address.ip().is_loopback() && !config.allow_open {
+    let has_keys = store.as_deref().map_or(Ok(false), Store::has_keys)?;
+    if !address.ip().is_loopback() && !config.allow_open && !has_keys {
         return Err(GatewayError::Open { address });
     }
+    let origins = Origins::new(&config.cors_origins)?;
+    let certificates = config.tls.as_ref().map(Certificates::open).transpose()?.map(Arc::new);
     let failed = |source: std::io::Error| match source.kind() {
         ErrorKind::AddrInUse => GatewayError::AddressInUse { address },
         ErrorKind::PermissionDenied => GatewayError::NotPermitted { address },
@@ -82,7 +115,16 @@ pub fn bind(config: Config) -> Result<Bound, GatewayError> {
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    Ok(Bound { config, listener, pull: None, telemetry: None, address })
+    Ok(Bound {
+        config,
+        listener,
+        certificates,
+        origins,
+        store,
+        pull: None,
+        telemetry: None,
+        address,
+    })
 }
 
 impl Bound {
@@ -90,6 +132,21 @@ impl Bound {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where clients find it, as `https://127.0.0.1:8080`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.certificates.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Whether clients need a key.
+    ///
+    /// # Errors
+    /// The store cannot say.
+    pub fn needs_keys(&self) -> Result<bool, StoreError> {
+        self.store.as_deref().map_or(Ok(false), Store::has_keys)
     }
 
     /// The same server, which brings models to this machine when clients ask for it.
@@ -108,7 +165,7 @@ impl Bound {
     /// Answers until `shutdown` is ready, then lets answers under way end within the drain time.
     ///
     /// # Errors
-    /// The listener cannot be used by the runtime.
+    /// The listener cannot be used by the runtime, or TLS cannot be set up.
     pub async fn serve(
         self,
         generate: Arc<dyn Generate>,
@@ -123,8 +180,11 @@ impl Bound {
                 .map(Arc::new)
                 .map_err(|source| GatewayError::Io { address, source })?,
         };
-        let router = routes::router(&self.config, generate, self.pull, &telemetry);
-        connections::run(listener, router, &self.config, &telemetry, shutdown).await;
+        let parts = Parts { store: self.store, pull: self.pull, origins: self.origins, telemetry };
+        let telemetry = Arc::clone(&parts.telemetry);
+        let router = routes::router(&self.config, generate, parts);
+        let tls = self.certificates.map(Tls::new).transpose()?;
+        connections::run(listener, tls, router, &self.config, &telemetry, shutdown).await;
         Ok(())
     }
 }

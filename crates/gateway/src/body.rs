@@ -1,7 +1,10 @@
-//! Request bodies within their limits.
+//! Request bodies within their limits, each alone and all together.
 
 use std::future::poll_fn;
+use std::ops::Deref;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -9,39 +12,113 @@ use dialect::ApiError;
 use tokio::time::timeout;
 
 use crate::config::Config;
+use crate::gate::full;
 
 /// A client that sends too much hears the refusal only once it has sent; this much more is read
 /// and thrown away for that, within this time.
 const DISCARD_BYTES_MAX: usize = 64 << 20;
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Reads a whole body.
-///
-/// # Errors
-/// 413 for one that is too long, 408 for one that takes too long, 400 for one that breaks off.
-pub(crate) async fn read(mut body: Body, config: &Config) -> Result<Vec<u8>, ApiError> {
-    let limit = config.body_bytes_max;
-    let collected = timeout(config.body_timeout, collect(&mut body, limit)).await;
-    match collected {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(Fault::TooLong)) => {
+/// Reads the bodies of a server's requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Bodies {
+    bytes_max: usize,
+    all_bytes_max: usize,
+    timeout: Duration,
+    /// Bytes of all bodies in memory.
+    held: Arc<AtomicUsize>,
+}
+
+/// A whole body; its bytes count as long as it is there.
+#[derive(Debug)]
+pub(crate) struct WholeBody {
+    bytes: Vec<u8>,
+    held: Arc<AtomicUsize>,
+}
+
+impl Deref for WholeBody {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for WholeBody {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
+impl Bodies {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            bytes_max: config.body_bytes_max,
+            all_bytes_max: config.bodies_bytes_max,
+            timeout: config.body_timeout,
+            held: Arc::default(),
+        }
+    }
+
+    /// Reads a whole body.
+    ///
+    /// # Errors
+    /// 413 for one that is too long, 503 where other bodies take what all may take together, 408
+    /// for one that takes too long, 400 for one that breaks off.
+    pub(crate) async fn read(&self, mut body: Body) -> Result<WholeBody, ApiError> {
+        let limit = self.bytes_max;
+        let collected = timeout(self.timeout, self.collect(&mut body)).await;
+        let fault = match collected {
+            Ok(Ok(whole)) => return Ok(whole),
+            Ok(Err(fault)) => fault,
+            Err(_) => {
+                let seconds = self.timeout.as_secs_f32();
+                let message = format!("the body did not arrive within {seconds} seconds");
+                return Err(ApiError::new(408, message).with_code("body_timeout"));
+            }
+        };
+        if !matches!(fault, Fault::Broken(_)) {
             drop(timeout(DISCARD_TIME_MAX, discard(&mut body)).await);
-            Err(ApiError::new(413, format!("the body is longer than the limit of {limit} bytes"))
-                .with_code("body_too_large"))
         }
-        Ok(Err(Fault::Broken(message))) => {
-            Err(ApiError::new(400, format!("the body could not be read: {message}")))
+        Err(match fault {
+            Fault::TooLong => {
+                let message = format!("the body is longer than the limit of {limit} bytes");
+                ApiError::new(413, message).with_code("body_too_large")
+            }
+            Fault::NoRoom => {
+                full(&format!("bodies under way take {} bytes together", self.all_bytes_max))
+            }
+            Fault::Broken(message) => {
+                ApiError::new(400, format!("the body could not be read: {message}"))
+            }
+        })
+    }
+
+    async fn collect(&self, body: &mut Body) -> Result<WholeBody, Fault> {
+        let limit = self.bytes_max;
+        if body.size_hint().lower() > limit as u64 {
+            return Err(Fault::TooLong);
         }
-        Err(_) => {
-            let seconds = config.body_timeout.as_secs_f32();
-            let message = format!("the body did not arrive within {seconds} seconds");
-            Err(ApiError::new(408, message).with_code("body_timeout"))
+        let mut whole = WholeBody { bytes: Vec::new(), held: Arc::clone(&self.held) };
+        while let Some(bytes) = next(body).await {
+            let bytes = bytes.map_err(|error| Fault::Broken(error.to_string()))?;
+            if whole.bytes.len() + bytes.len() > limit {
+                return Err(Fault::TooLong);
+            }
+            let before = self.held.fetch_add(bytes.len(), Ordering::Relaxed);
+            if before + bytes.len() > self.all_bytes_max {
+                self.held.fetch_sub(bytes.len(), Ordering::Relaxed);
+                return Err(Fault::NoRoom);
+            }
+            whole.bytes.extend_from_slice(&bytes);
         }
+        Ok(whole)
     }
 }
 
 enum Fault {
     TooLong,
+    NoRoom,
     Broken(String),
 }
 
@@ -55,21 +132,6 @@ async fn next(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
             Err(error) => return Some(Err(error)),
         }
     }
-}
-
-async fn collect(body: &mut Body, limit: usize) -> Result<Vec<u8>, Fault> {
-    if body.size_hint().lower() > limit as u64 {
-        return Err(Fault::TooLong);
-    }
-    let mut collected = Vec::new();
-    while let Some(bytes) = next(body).await {
-        let bytes = bytes.map_err(|error| Fault::Broken(error.to_string()))?;
-        if collected.len() + bytes.len() > limit {
-            return Err(Fault::TooLong);
-        }
-        collected.extend_from_slice(&bytes);
-    }
-    Ok(collected)
 }
 
 async fn discard(body: &mut Body) {

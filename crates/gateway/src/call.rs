@@ -11,6 +11,7 @@ use axum::response::Response;
 use dialect::{ApiError, CallMeta, Decoded, Dialect, Endpoint, Form};
 use serve::{Event, Events, Generate, Input, Reply};
 
+use crate::body::WholeBody;
 use crate::config::Config;
 use crate::observe;
 use crate::respond;
@@ -34,7 +35,7 @@ struct Accepted {
 pub(crate) async fn answer(
     endpoint: &'static Endpoint,
     request_id: &str,
-    body: Vec<u8>,
+    body: WholeBody,
     generate: Arc<dyn Generate>,
     config: &Config,
 ) -> Result<Response, ApiError> {

@@ -7,6 +7,7 @@ use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use observe::Telemetry;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -14,6 +15,7 @@ use tokio::time::{Duration, sleep, timeout};
 
 use crate::config::Config;
 use crate::stalls::StallGuard;
+use crate::tls::Tls;
 
 /// Most bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -23,6 +25,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves connections until `shutdown` is ready, then drains.
 pub(crate) async fn run(
     listener: TcpListener,
+    tls: Option<Tls>,
     router: Router,
     config: &Config,
     telemetry: &Telemetry,
@@ -32,18 +35,25 @@ pub(crate) async fn run(
     let (stop, stopping) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
+    let mut fresh = std::pin::pin!(async {
+        match &tls {
+            Some(tls) => tls.keep_fresh().await,
+            None => std::future::pending().await,
+        }
+    });
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
+            () = &mut fresh => continue,
             accepted = accept(&listener, &places) => accepted,
             // Collects what has ended, so that the set does not grow.
             Some(_) = connections.join_next() => continue,
         };
         let Some((stream, place)) = accepted else { continue };
         let (router, config, stopping) = (router.clone(), config.clone(), stopping.clone());
-        let connected = telemetry.connected();
+        let (tls, connected) = (tls.clone(), telemetry.connected());
         connections.spawn(async move {
-            connection(stream, router, &config, stopping).await;
+            begin(stream, tls, router, &config, stopping).await;
             drop((place, connected));
         });
     }
@@ -72,16 +82,37 @@ async fn accept(
     }
 }
 
-/// Serves one connection until it ends, or to the end of its answer when the server stops.
-async fn connection(
+/// Serves one connection, after its handshake where the server speaks TLS.
+async fn begin(
     stream: TcpStream,
+    tls: Option<Tls>,
     router: Router,
     config: &Config,
     mut stopping: watch::Receiver<()>,
 ) {
     // Small pieces of a stream must leave at once; without the option they only leave later.
     drop(stream.set_nodelay(true));
-    let io = TokioIo::new(StallGuard::new(stream, config.write_timeout));
+    let stream = StallGuard::new(stream, config.write_timeout);
+    let Some(tls) = tls else { return connection(stream, router, config, stopping).await };
+    let shaken = tokio::select! {
+        shaken = tls.accept(stream, config.head_timeout) => shaken,
+        // Nothing was asked yet.
+        _ = stopping.changed() => return,
+    };
+    match shaken {
+        Ok(stream) => connection(stream, router, config, stopping).await,
+        Err(error) => tracing::debug!(%error, "a handshake failed"),
+    }
+}
+
+/// Serves one connection until it ends, or to the end of its answer when the server stops.
+async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    router: Router,
+    config: &Config,
+    mut stopping: watch::Receiver<()>,
+) {
+    let io = TokioIo::new(stream);
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(config.head_timeout)

@@ -1,4 +1,4 @@
-//! The HTTP server: routes, streamed bodies, limits, drain; no business rules.
+//! The HTTP server: keys, routes, streamed bodies, limits, drain; no business rules.
 //!
 //! [`bind`] takes the address, [`Bound::serve`] answers until told to stop, and
 //! [`Bound::serve_until_signal`] does that from synchronous code until Ctrl-C or SIGTERM.
@@ -8,6 +8,9 @@ mod body;
 mod call;
 mod config;
 mod connections;
+mod cors;
+mod gate;
+mod keys;
 mod observe;
 mod pull;
 mod respond;
@@ -16,16 +19,20 @@ mod signals;
 mod site;
 mod stalls;
 mod stream;
+mod tls;
 
 use std::future::Future;
 use std::sync::Arc;
 
-pub use bind::{Bound, GatewayError, bind};
-pub use config::Config;
+pub use bind::{Bound, GatewayError, bind, bind_over};
+pub use config::{Config, TlsFiles};
+pub use cors::OriginError;
 pub use dialect::ApiError;
 pub use dialect::ollama::PullStep;
+pub use keys::Caller;
 pub use pull::Pull;
 use serve::Generate;
+pub use tls::TlsError;
 
 /// Binds and answers until `shutdown` is ready, then drains.
 ///

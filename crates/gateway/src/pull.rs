@@ -15,6 +15,7 @@ use http_body::Frame;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::call::streamed;
+use crate::keys::Caller;
 use crate::respond;
 
 /// Most pulls at once.
@@ -48,8 +49,12 @@ impl Pulls {
     ///
     /// # Errors
     /// The refusal or failure, without a shape yet.
-    pub(crate) async fn answer(&self, body: &[u8]) -> Result<Response, ApiError> {
+    pub(crate) async fn answer(&self, body: &[u8], caller: &Caller) -> Result<Response, ApiError> {
         let PullRequest { model, stream, ignored } = decode_pull(body)?;
+        if !caller.may_ask(&model) {
+            let message = format!("this API key may not pull {model:?}");
+            return Err(ApiError::new(403, message).with_param("model"));
+        }
         let Some(pull) = self.pull.clone() else {
             let message = "/api/pull is not supported: this server pulls no models";
             return Err(ApiError::new(501, message).with_code("not_supported"));

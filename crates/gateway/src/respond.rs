@@ -22,7 +22,7 @@ const IGNORED_NAMES_MAX: usize = 32;
 const IGNORED_NAME_BYTES_MAX: usize = 64;
 
 /// A request's id, handed to the routes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct RequestId(pub(crate) String);
 
 /// A request's id as logs and headers have it: the client's where it brought one that is harmless.

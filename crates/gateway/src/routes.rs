@@ -5,7 +5,8 @@ use std::sync::Arc;
 use ::observe::Telemetry;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Extension, Path, Request, State};
+use axum::extract::{Extension, FromRequestParts, Path, Request, State};
+use axum::http::request::Parts as RequestParts;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
@@ -13,10 +14,14 @@ use axum::routing::{MethodRouter, delete, get, post};
 use dialect::{ApiError, Dialect, ENDPOINTS, Endpoint, QUERIES, Query, anthropic, openai};
 use serde_json::json;
 use serve::{Generate, ModelCard};
+use store::Store;
 
-use crate::body;
+use crate::body::Bodies;
 use crate::call::answer;
 use crate::config::Config;
+use crate::cors::Origins;
+use crate::gate::{Gate, dialect_of};
+use crate::keys::{Caller, Models};
 use crate::observe;
 use crate::pull::{Pull, Pulls};
 use crate::respond::{self, RequestId, RequestIds};
@@ -26,23 +31,39 @@ use crate::site;
 #[derive(Clone)]
 struct Gateway {
     config: Arc<Config>,
-    generate: Arc<dyn Generate>,
+    models: Models,
+    bodies: Bodies,
     pulls: Pulls,
+}
+
+/// What a server may have beside its models.
+pub(crate) struct Parts {
+    pub(crate) store: Option<Arc<Store>>,
+    pub(crate) pull: Option<Arc<dyn Pull>>,
+    pub(crate) origins: Origins,
+    pub(crate) telemetry: Arc<Telemetry>,
 }
 
 /// All routes.
 pub(crate) fn router(
     config: &Config,
     generate: Arc<dyn Generate>,
-    pull: Option<Arc<dyn Pull>>,
-    telemetry: &Arc<Telemetry>,
+    Parts { store, pull, origins, telemetry }: Parts,
 ) -> Router {
     let is_loopback = config.address.ip().is_loopback();
-    let gateway = Gateway { config: Arc::new(config.clone()), generate, pulls: Pulls::new(pull) };
+    let gateway = Gateway {
+        config: Arc::new(config.clone()),
+        models: Models::new(Arc::clone(&generate)),
+        bodies: Bodies::new(config),
+        pulls: Pulls::new(pull),
+    };
+    let gate = Arc::new(Gate::new(config, store));
+    let friends = origins.clone();
     let ids = Arc::new(RequestIds::new());
-    telemetry.know(&gateway.generate.names());
-    let (counted, read) = (Arc::clone(telemetry), Arc::clone(telemetry));
-    let metrics = move |State(gateway): State<Gateway>| observe::metrics(read, gateway.generate);
+    telemetry.know(&generate.names());
+    let (counted, all) = (Arc::clone(&telemetry), Arc::clone(&generate));
+    let metrics =
+        move |Extension(caller): Extension<Caller>| observe::metrics(telemetry, all, caller);
     let mut router = Router::new()
         .route("/", get(home))
         .route("/health", get(health))
@@ -51,8 +72,8 @@ pub(crate) fn router(
         .route("/v1/models/{*id}", get(model))
         .route("/api/pull", post(pull_model));
     for endpoint in ENDPOINTS {
-        let handler = move |State(gateway), Extension(id), headers, body| {
-            generation(endpoint, gateway, id, headers, body)
+        let handler = move |State(gateway), asker, headers, body| {
+            generation(endpoint, gateway, asker, headers, body)
         };
         router = router.route(endpoint.path, post(handler));
     }
@@ -62,17 +83,47 @@ pub(crate) fn router(
     router
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn(move |request, next| of_this_site(is_loopback, request, next)))
+        .layer(from_fn(move |request, next| Arc::clone(&gate).pass(request, next)))
+        .layer(from_fn(move |request, next| {
+            of_this_site(is_loopback, friends.clone(), request, next)
+        }))
+        .layer(from_fn(move |request, next| origins.clone().pass(request, next)))
         .layer(from_fn(move |request, next| observe::layer(Arc::clone(&counted), request, next)))
         .layer(from_fn(move |request, next| respond::identify(Arc::clone(&ids), request, next)))
         .with_state(gateway)
 }
 
+/// Who asks, and the request's id.
+struct Asker {
+    caller: Caller,
+    id: String,
+}
+
+impl FromRequestParts<Gateway> for Asker {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut RequestParts, _: &Gateway) -> Result<Self, Response> {
+        let RequestId(id) = parts.extensions.get().cloned().unwrap_or_default();
+        match parts.extensions.get::<Caller>() {
+            Some(caller) => Ok(Self { caller: caller.clone(), id }),
+            None => {
+                let missing = ApiError::new(401, "this needs an API key");
+                Err(respond::error(Dialect::of_path(parts.uri.path()), &missing, &id))
+            }
+        }
+    }
+}
+
 /// Refuses what a page of another site makes a browser ask for.
-async fn of_this_site(is_loopback: bool, request: Request, next: Next) -> Response {
-    let checked = site::check(request.method(), request.headers(), is_loopback);
+async fn of_this_site(
+    is_loopback: bool,
+    friends: Origins,
+    request: Request,
+    next: Next,
+) -> Response {
+    let checked = site::check(request.method(), request.headers(), is_loopback, &friends);
     let Err(error) = checked else { return next.run(request).await };
-    let dialect = Dialect::of_path(request.uri().path());
+    let dialect = dialect_of(request.uri().path(), request.headers());
     let id = request.extensions().get::<RequestId>().map_or("", |RequestId(id)| id.as_str());
     respond::error(dialect, &error, id)
 }
@@ -85,28 +136,29 @@ async fn home(headers: HeaderMap) -> Response {
     text.into_response()
 }
 
-async fn health(State(gateway): State<Gateway>) -> Response {
-    let models = gateway.generate.names();
-    respond::json(StatusCode::OK, &json!({"status": "ok", "models": models}))
-}
-
-/// Whose client asks on a path that dialects share.
-fn asking(headers: &HeaderMap) -> Dialect {
-    match headers.contains_key("anthropic-version") {
-        true => Dialect::Anthropic,
-        false => Dialect::OpenAi,
+/// Whether the server runs; what it has is told to those alone who may use it.
+async fn health(State(gateway): State<Gateway>, caller: Option<Extension<Caller>>) -> Response {
+    let mut health = json!({"status": "ok"});
+    if let Some(Extension(caller)) = caller {
+        health["models"] = gateway.models.of(&caller).names().into();
     }
+    respond::json(StatusCode::OK, &health)
 }
 
 /// The models; reading headers of files is no work for the threads that serve sockets.
-async fn cards(gateway: &Gateway) -> Vec<ModelCard> {
-    let generate = Arc::clone(&gateway.generate);
+async fn cards(gateway: &Gateway, caller: &Caller) -> Vec<ModelCard> {
+    let generate = gateway.models.of(caller);
     tokio::task::spawn_blocking(move || generate.models()).await.unwrap_or_default()
 }
 
-async fn models(State(gateway): State<Gateway>, headers: HeaderMap) -> Response {
-    let models = cards(&gateway).await;
-    let body = match asking(&headers) {
+async fn models(
+    State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let models = cards(&gateway, &caller).await;
+    let body = match dialect_of(uri.path(), &headers) {
         Dialect::Anthropic => anthropic::encode_models(&models),
         Dialect::OpenAi | Dialect::Ollama => openai::encode_models(&models),
     };
@@ -115,12 +167,13 @@ async fn models(State(gateway): State<Gateway>, headers: HeaderMap) -> Response 
 
 async fn model(
     State(gateway): State<Gateway>,
-    Extension(request): Extension<RequestId>,
+    Asker { caller, id: request_id }: Asker,
+    uri: Uri,
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Response {
-    let models = cards(&gateway).await;
-    let dialect = asking(&headers);
+    let models = cards(&gateway, &caller).await;
+    let dialect = dialect_of(uri.path(), &headers);
     if let Some(card) = models.iter().find(|card| card.id == id) {
         let body = match dialect {
             Dialect::Anthropic => anthropic::encode_model(card),
@@ -130,22 +183,22 @@ async fn model(
     }
     let names: Vec<&str> = models.iter().map(|card| card.id.as_str()).collect();
     let unknown = serve::Error::UnknownModel { model: id, available: names.join(", ") };
-    respond::error(dialect, &unknown.into(), &request.0)
+    respond::error(dialect, &unknown.into(), &request_id)
 }
 
 async fn generation(
     endpoint: &'static Endpoint,
     gateway: Gateway,
-    RequestId(id): RequestId,
+    Asker { caller, id }: Asker,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let Gateway { config, generate, .. } = gateway;
     let dialect = endpoint.dialect();
     let answered = async {
         let ignored = read_headers(dialect, &headers)?;
-        let body = body::read(body, &config).await?;
-        let mut response = answer(endpoint, &id, body, generate, &config).await?;
+        let body = gateway.bodies.read(body).await?;
+        let models = gateway.models.of(&caller);
+        let mut response = answer(endpoint, &id, body, models, &gateway.config).await?;
         respond::list_ignored(&mut response, &ignored);
         Ok(response)
     };
@@ -159,7 +212,7 @@ fn read_headers(dialect: Dialect, headers: &HeaderMap) -> Result<Vec<String>, Ap
 /// A route of what is answered at once.
 fn query_route(query: &'static Query) -> MethodRouter<Gateway> {
     let handler =
-        move |State(gateway), Extension(id), headers, body| ask(query, gateway, id, headers, body);
+        move |State(gateway), asker, headers, body| ask(query, gateway, asker, headers, body);
     match query.method {
         "GET" => get(handler),
         "DELETE" => delete(handler),
@@ -170,16 +223,16 @@ fn query_route(query: &'static Query) -> MethodRouter<Gateway> {
 async fn ask(
     query: &'static Query,
     gateway: Gateway,
-    RequestId(id): RequestId,
+    Asker { caller, id }: Asker,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let Gateway { config, generate, .. } = gateway;
     let dialect = Dialect::of_path(query.path);
     let answered = async {
         let mut ignored = read_headers(dialect, &headers)?;
-        let body = body::read(body, &config).await?;
-        let answer = respond::computed(move || (query.answer)(&body, &*generate)).await?;
+        let body = gateway.bodies.read(body).await?;
+        let models = gateway.models.of(&caller);
+        let answer = respond::computed(move || (query.answer)(&body, &*models)).await?;
         let mut response = respond::json(StatusCode::OK, &answer.body);
         ignored.extend(answer.ignored);
         respond::list_ignored(&mut response, &ignored);
@@ -190,12 +243,12 @@ async fn ask(
 
 async fn pull_model(
     State(gateway): State<Gateway>,
-    Extension(RequestId(id)): Extension<RequestId>,
+    Asker { caller, id }: Asker,
     body: Body,
 ) -> Response {
     let answered = async {
-        let body = body::read(body, &gateway.config).await?;
-        gateway.pulls.answer(&body).await
+        let body = gateway.bodies.read(body).await?;
+        gateway.pulls.answer(&body, &caller).await
     };
     answered.await.unwrap_or_else(|error| respond::error(Dialect::Ollama, &error, &id))
 }

@@ -11,10 +11,13 @@ use std::net::IpAddr;
 use axum::http::{HeaderMap, Method, header};
 use dialect::ApiError;
 
+use crate::cors::Origins;
+
 /// Endings of names that no public name server answers for.
 const LOCAL_ENDINGS: [&str; 3] = [".localhost", ".local", ".internal"];
 
-/// Checks a request to a server that listens for this machine alone (`is_loopback`) or for others.
+/// Checks a request to a server that listens for this machine alone (`is_loopback`) or for others,
+/// and that lets pages of some sites in by name.
 ///
 /// # Errors
 /// Another site's page asks.
@@ -22,6 +25,7 @@ pub(crate) fn check(
     method: &Method,
     headers: &HeaderMap,
     is_loopback: bool,
+    origins: &Origins,
 ) -> Result<(), ApiError> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST);
@@ -40,7 +44,7 @@ pub(crate) fn check(
         // A frame that its page has cut off is `null`, and any page can make one.
         None => origin != "null",
     };
-    if is_own {
+    if is_own || origins.allow(origin) {
         return Ok(());
     }
     let message = format!("pages of {origin:?} may not use this server");
@@ -64,13 +68,17 @@ mod tests {
     use super::*;
     use axum::http::HeaderValue;
 
+    fn friends() -> Origins {
+        Origins::new(&["https://friend.example".to_owned()]).expect("an origin")
+    }
+
     fn is_allowed(method: Method, host: &str, origin: Option<&'static str>) -> bool {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_str(host).expect("a header"));
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
         }
-        check(&method, &headers, true).is_ok()
+        check(&method, &headers, true, &friends()).is_ok()
     }
 
     #[test]
@@ -81,10 +89,14 @@ mod tests {
         for host in ["evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", ""] {
             assert!(!is_allowed(Method::GET, host, None), "{host}");
         }
-        assert!(check(&Method::GET, &HeaderMap::new(), true).is_ok(), "an old client without Host");
+        let (get, none) = (Method::GET, HeaderMap::new());
+        assert!(check(&get, &none, true, &friends()).is_ok(), "an old client without Host");
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static("models.example"));
-        assert!(check(&Method::GET, &headers, false).is_ok(), "who listens for others has names");
+        assert!(
+            check(&get, &headers, false, &friends()).is_ok(),
+            "who listens for others has names"
+        );
     }
 
     #[test]
@@ -95,7 +107,12 @@ mod tests {
             assert!(!is_allowed(Method::DELETE, host, Some(origin)), "{origin}");
             assert!(is_allowed(Method::GET, host, Some(origin)), "it cannot read the answer");
         }
-        for origin in ["http://127.0.0.1:8080", "http://localhost:3000", "app://obsidian.md"] {
+        for origin in [
+            "http://127.0.0.1:8080",
+            "http://localhost:3000",
+            "app://obsidian.md",
+            "https://friend.example",
+        ] {
             assert!(is_allowed(Method::POST, host, Some(origin)), "{origin}");
         }
     }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use observe::{Keep, Origin, Retention, Sink, Telemetry};
 use serve::{
-    Delta, Error, Event, Events, FinishReason, Generate, Input, Listed, ModelDetails, Request,
-    TextModel, Timings, Usage, channel, observed,
+    Delta, Error, Event, Events, FinishReason, Generate, Input, ModelDetails, Request, TextModel,
+    Timings, Usage, channel, observed,
 };
 use store::Store;
 
@@ -23,8 +23,8 @@ impl Generate for Instantly {
         Vec::new()
     }
 
-    fn resolve(&self, name: &str) -> Option<Listed> {
-        Some(Listed { id: name.to_owned(), base: None })
+    fn resolve(&self, name: &str) -> Option<String> {
+        Some(name.to_owned())
     }
 
     fn details(&self, _model: &str) -> Result<ModelDetails, Error> {
@@ -113,7 +113,7 @@ fn main() {
     println!("with a record in the store: {:.2} µs more for who answers", (taken - plain) / 1e3);
     println!("a record, from the call to the disk, {count} in a row: {:.2} µs", written / 1e3);
     println!("lost: {}", store.lost());
-    let page = nanos(1_000, || drop(black_box(telemetry.page(&generate))));
+    let page = nanos(1_000, || drop(black_box(telemetry.page(&generate, &|_| true))));
     println!("a scrape with one model: {:.1} µs", page / 1e3);
     drop(keeping);
     drop(store);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serve::{CallRecord, Generate, Listed, Outcome, Watch};
+use serve::{CallRecord, Generate, Outcome, Watch};
 
 use crate::metrics::{Metrics, ModelMetrics, Told};
 use crate::recorder::Inbox;
@@ -46,6 +46,15 @@ pub struct Exchange {
     is_cut: AtomicBool,
     key: OnceLock<String>,
     call: OnceLock<Call>,
+}
+
+/// A model as lists name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its listed name.
+    pub id: String,
+    /// The listed name of the model that it is an adapter of.
+    pub base: Option<String>,
 }
 
 /// A call for an answer and what came of it.
@@ -137,7 +146,7 @@ impl Exchange {
 
     /// Who hears of the call for `model` that this request makes, for [`serve::observed`].
     pub fn watch(self: &Arc<Self>, model: &str, generate: &dyn Generate) -> Arc<dyn Watch> {
-        let listed = generate.resolve(model);
+        let listed = generate.resolve(model).map(|id| Listed { base: generate.base(&id), id });
         Arc::new(CallWatch {
             model: listed.as_ref().map(|listed| self.metrics.model(&listed.id)),
             listed,

@@ -18,7 +18,7 @@ mod recorder;
 mod telemetry;
 mod trace;
 
-pub use exchange::{Call, Entry, Exchange, Origin};
+pub use exchange::{Call, Entry, Exchange, Listed, Origin};
 pub use exposition::CONTENT_TYPE;
 pub use keep::{Keep, Retention};
 pub use log::Log;

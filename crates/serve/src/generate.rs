@@ -28,15 +28,6 @@ pub struct ModelCard {
     pub parent: Option<String>,
 }
 
-/// A model as lists name it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// Its listed name.
-    pub id: String,
-    /// The listed name of the model that it is an adapter of.
-    pub base: Option<String>,
-}
-
 /// Where a model is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Residence {
@@ -61,10 +52,15 @@ pub trait Generate: Send + Sync {
         self.models().into_iter().map(|card| card.id).collect()
     }
 
-    /// Which model requests call `name`; `None` where there is none.
-    fn resolve(&self, name: &str) -> Option<Listed> {
-        let id = self.names().into_iter().find(|known| known == name)?;
-        Some(Listed { id, base: None })
+    /// The name that lists show of the model that requests call `name`; `None` where there is none.
+    fn resolve(&self, name: &str) -> Option<String> {
+        self.names().into_iter().find(|known| known == name)
+    }
+
+    /// The listed name of the model that `listed` is an adapter of; `None` where it is none.
+    fn base(&self, listed: &str) -> Option<String> {
+        let _ = listed;
+        None
     }
 
     /// What the models do at this moment and did so far, for those who measure.

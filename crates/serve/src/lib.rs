@@ -32,14 +32,14 @@ mod watch;
 mod worker;
 
 pub use calls::{CallFolder, FoldedCall};
-pub use channel::{EVENTS_MAX, EventSender, Events, channel};
+pub use channel::{EVENTS_MAX, EventSender, Events, Tap, channel};
 pub use clock::{Clock, SystemClock};
 pub use details::{Description, ModelDetails, TextDetails, WeightDetails};
 pub use engine::{Priority, Tenant};
 pub use error::Error;
 pub use event::{Alternative, Delta, Event, FinishReason, ScoredToken, Timings, Usage};
 pub use fleet::{Entry, Fleet, Loader, Name, NameTaken, Reservation, Rules};
-pub use generate::{Admit, Admitted, Generate, Listed, ModelCard, Residence};
+pub use generate::{Admit, Admitted, Generate, ModelCard, Residence};
 pub use local::{AdaptedModel, LazyAdapter, Local, LocalOptions};
 pub use message::{Message, Part, Role, Tool, ToolCall, ToolChoice, ToolResult};
 pub use prefix_store::{AdapterDigests, PrefixStore, PrefixStoreOptions};

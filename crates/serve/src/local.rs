@@ -17,7 +17,7 @@ use crate::choice::Wording;
 use crate::clock::Clock;
 use crate::details::{Description, ModelDetails, WeightDetails};
 use crate::error::Error;
-use crate::generate::{Admit, Admitted, Generate, Listed, ModelCard};
+use crate::generate::{Admit, Admitted, Generate, ModelCard};
 use crate::prompt::prompt_tokens;
 use crate::request::{Input, Request};
 use crate::rules::{Compiler, Held};
@@ -334,12 +334,13 @@ impl Generate for Local {
         self.adapted(model).map(|_| Arc::clone(&self.text))
     }
 
-    fn resolve(&self, name: &str) -> Option<Listed> {
-        let base = &self.options.id;
-        Some(match self.adapted(name).ok()? {
-            Some(adapted) => Listed { id: adapted.id.clone(), base: Some(base.clone()) },
-            None => Listed { id: base.clone(), base: None },
-        })
+    fn resolve(&self, name: &str) -> Option<String> {
+        let adapted = self.adapted(name).ok()?;
+        Some(adapted.map_or(&self.options.id, |other| &other.id).clone())
+    }
+
+    fn base(&self, listed: &str) -> Option<String> {
+        self.adapted(listed).ok()?.map(|_| self.options.id.clone())
     }
 
     fn status(&self) -> Status {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Why something could not be stored or read.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The file or its folder cannot be used.

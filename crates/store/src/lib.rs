@@ -10,6 +10,7 @@
 
 mod calls;
 mod error;
+mod keys;
 mod readers;
 mod schema;
 mod store;
@@ -17,4 +18,8 @@ mod writer;
 
 pub use calls::{CallRow, CallSum, CallTokens};
 pub use error::StoreError;
+pub use keys::{
+    KEY_BEGIN, KEY_MODEL_BYTES_MAX, KEY_MODELS_MAX, KEY_NAME_BYTES_MAX, KEYS_MAX, KeyFault,
+    KeyLimits, KeyRow, NewKey,
+};
 pub use store::Store;

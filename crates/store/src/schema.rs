@@ -12,7 +12,7 @@ use crate::error::StoreError;
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"Frhd");
 
 /// The steps in order; a file's `user_version` is the number of those that it has taken.
-const STEPS: &[&str] = &[include_str!("schema/calls.sql")];
+const STEPS: &[&str] = &[include_str!("schema/keys.sql"), include_str!("schema/calls.sql")];
 
 /// Brings the file to today's form.
 ///

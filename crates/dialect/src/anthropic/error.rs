@@ -11,7 +11,7 @@ const OVERLOADED: u16 = 529;
 #[must_use]
 pub fn encode_error(error: &ApiError, request_id: &str) -> (u16, Value) {
     let status = match error.code {
-        Some("queue_full" | "shutting_down") => OVERLOADED,
+        Some("queue_full" | "shutting_down" | "server_busy") => OVERLOADED,
         _ => error.status,
     };
     let kind = match status {

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::details::{Description, ModelDetails, TextDetails, WeightDetails};
 use crate::error::Error;
 use crate::event::Event;
-use crate::generate::{Admit, Generate, Listed, ModelCard, Residence};
+use crate::generate::{Admit, Generate, ModelCard, Residence};
 use crate::request::{Input, Request};
 use crate::status::{MemoryStatus, Status};
 use crate::text_model::TextModel;
@@ -211,11 +211,14 @@ impl Generate for Fleet {
         names.map(|name| name.id.clone()).collect()
     }
 
-    fn resolve(&self, name: &str) -> Option<Listed> {
-        let member = *self.shared.by_name.get(name)?;
-        let id = self.shared.listed(member, name)?.id.clone();
-        let base = self.shared.name(member);
-        Some(Listed { base: (id != base).then_some(base), id })
+    fn resolve(&self, name: &str) -> Option<String> {
+        let id = *self.shared.by_name.get(name)?;
+        self.shared.listed(id, name).map(|listed| listed.id.clone())
+    }
+
+    fn base(&self, listed: &str) -> Option<String> {
+        let base = self.shared.name(*self.shared.by_name.get(listed)?);
+        (listed != base).then_some(base)
     }
 
     fn status(&self) -> Status {

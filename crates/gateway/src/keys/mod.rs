@@ -1,0 +1,295 @@
+//! Who asks: keys as clients send them, and what a request may do by its key.
+//!
+//! Keys count from the moment that one exists: each request looks in the store, so one that is
+//! made or revoked by another process counts at once. What a key has used is counted here, and a
+//! new server begins to count anew.
+
+mod bucket;
+mod credentials;
+mod meter;
+mod scope;
+mod view;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::http::HeaderMap;
+use dialect::ApiError;
+use serve::{Clock, Generate, SystemClock, Tenant};
+use store::{KEYS_MAX, KeyRow, Store, StoreError};
+
+pub(crate) use bucket::Level;
+use meter::Meter;
+pub(crate) use meter::{Place, Standing};
+use view::View;
+
+/// Who asks; in the extensions of every request that was let in.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Whose turns and prefixes its requests share.
+    pub tenant: Tenant,
+    /// The number of its key in the store; `None` where nobody needs one.
+    pub key_id: Option<i64>,
+    /// What people call the key.
+    pub name: Option<Arc<str>>,
+    grant: Option<Arc<Grant>>,
+}
+
+/// What a key lets its holder do.
+#[derive(Debug)]
+struct Grant {
+    models: Vec<String>,
+    meter: Arc<Meter>,
+    clock: SystemClock,
+}
+
+impl Caller {
+    /// Somebody, where nobody needs a key.
+    pub(crate) fn anybody() -> Self {
+        Self { tenant: Tenant::default(), key_id: None, name: None, grant: None }
+    }
+
+    /// Whether it may ask the model of this listed name.
+    #[must_use]
+    pub fn may_ask(&self, model: &str) -> bool {
+        self.grant.as_ref().is_none_or(|grant| scope::is_within(&grant.models, model))
+    }
+
+    /// Takes a request in, until the place is dropped.
+    ///
+    /// # Errors
+    /// 429: a limit of the key.
+    pub(crate) fn admit(&self) -> Result<Option<Place>, ApiError> {
+        let admit = |grant: &Arc<Grant>| grant.meter.admit(grant.clock.now());
+        self.grant.as_ref().map(admit).transpose()
+    }
+
+    /// What is left of the key's limits.
+    pub(crate) fn standing(&self) -> Standing {
+        let standing = |grant: &Arc<Grant>| grant.meter.standing(grant.clock.now());
+        self.grant.as_ref().map(standing).unwrap_or_default()
+    }
+}
+
+/// The models of a server. Handlers get them as their caller may see them, and not otherwise.
+#[derive(Clone)]
+pub(crate) struct Models(Arc<dyn Generate>);
+
+impl Models {
+    pub(crate) fn new(generate: Arc<dyn Generate>) -> Self {
+        Self(generate)
+    }
+
+    /// The models that the caller may ask, by its tenant and at its expense.
+    pub(crate) fn of(&self, caller: &Caller) -> Arc<dyn Generate> {
+        Arc::new(View::new(Arc::clone(&self.0), caller.clone()))
+    }
+}
+
+/// The keys of a server.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    store: Option<Arc<Store>>,
+    /// Whether anybody may come in while there are no keys.
+    may_be_open: bool,
+    clock: SystemClock,
+    meters: Mutex<HashMap<i64, Arc<Meter>>>,
+}
+
+impl Keys {
+    pub(crate) fn new(store: Option<Arc<Store>>, may_be_open: bool) -> Self {
+        Self { store, may_be_open, clock: SystemClock::default(), meters: Mutex::default() }
+    }
+
+    /// Who sends these headers.
+    ///
+    /// # Errors
+    /// 401: no key that is good, where there are keys. 503: the store cannot be read.
+    pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
+        let store = self.store.as_deref();
+        let mut refusal = None;
+        for key in credentials::presented(headers) {
+            let found = store.map(|store| store.find_key(key)).transpose().map_err(unreadable)?;
+            let Some(row) = found.flatten() else {
+                refusal.get_or_insert_with(|| refused("the API key is not one of this server's"));
+                continue;
+            };
+            match check(&row, unix_now()) {
+                Ok(()) => return Ok(self.holder(row)),
+                // Said to those alone who have the key.
+                Err(error) => refusal = Some(error),
+            }
+        }
+        let has_keys = store.map_or(Ok(false), Store::has_keys).map_err(unreadable)?;
+        if !has_keys && self.may_be_open {
+            return Ok(Caller::anybody());
+        }
+        Err(refusal.unwrap_or_else(|| {
+            refused(
+                "an API key is needed: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`",
+            )
+        }))
+    }
+
+    fn holder(&self, row: KeyRow) -> Caller {
+        let meter = self.meter(&row);
+        let now = unix_now();
+        if let Some(store) = self.store.as_deref().filter(|_| meter.should_note(now))
+            && let Err(error) = store.touch_key(row.id, now)
+        {
+            tracing::warn!(%error, "the use of a key could not be noted");
+        }
+        Caller {
+            tenant: Tenant(row.tenant),
+            key_id: Some(row.id),
+            name: Some(row.name.into()),
+            grant: Some(Arc::new(Grant { models: row.models, meter, clock: self.clock })),
+        }
+    }
+
+    /// What counts the key's use.
+    fn meter(&self, row: &KeyRow) -> Arc<Meter> {
+        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        if meters.len() >= KEYS_MAX && !meters.contains_key(&row.id) {
+            // Keys that were forgotten; of others under way nothing is lost.
+            meters.retain(|_, meter| Arc::strong_count(meter) > 1);
+        }
+        let new = || Arc::new(Meter::new(row.limits, self.clock.now()));
+        Arc::clone(meters.entry(row.id).or_insert_with(new))
+    }
+}
+
+/// Whether a key that exists is good.
+fn check(row: &KeyRow, unix_now: u64) -> Result<(), ApiError> {
+    if row.revoked_at.is_some() {
+        return Err(refused("this API key was revoked"));
+    }
+    if row.expires_at.is_some_and(|expires| expires <= unix_now) {
+        return Err(refused("this API key has expired"));
+    }
+    Ok(())
+}
+
+fn refused(why: &str) -> ApiError {
+    ApiError::new(401, why).with_code("invalid_api_key")
+}
+
+/// Nobody is let in who cannot be checked.
+fn unreadable(error: StoreError) -> ApiError {
+    tracing::error!(%error, "the keys cannot be read");
+    let error = ApiError::new(503, "the server cannot read its keys; try again later");
+    ApiError { retry_after: Some(1), ..error.with_code("keys_unreadable") }
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+    use std::time::Instant;
+    use store::{KeyLimits, NewKey};
+
+    fn keys(may_be_open: bool) -> (tempfile::TempDir, Arc<Store>, Keys) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("store.sqlite")).expect("a new store");
+        let store = Arc::new(store);
+        let keys = Keys::new(Some(Arc::clone(&store)), may_be_open);
+        (folder, store, keys)
+    }
+
+    fn with(key: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-api-key", HeaderValue::from_str(key).expect("a header"));
+        headers
+    }
+
+    fn new(name: &str) -> NewKey {
+        NewKey { name: name.into(), ..NewKey::default() }
+    }
+
+    #[test]
+    fn keys_count_from_the_first_on_and_do_not_end_with_the_last() {
+        let (_folder, store, keys) = keys(true);
+        assert!(keys.caller(&HeaderMap::new()).is_ok_and(|caller| caller.key_id.is_none()));
+        assert!(keys.caller(&with("unused")).is_ok());
+        let (row, key) = store.create_key(new("a")).expect("a key");
+        let refused = keys.caller(&HeaderMap::new()).expect_err("a key is needed");
+        assert_eq!((refused.status, refused.code), (401, Some("invalid_api_key")));
+        assert!(keys.caller(&with("unused")).is_err());
+        let caller = keys.caller(&with(&key)).expect("the key");
+        assert_eq!((caller.tenant, caller.key_id), (Tenant(row.tenant), Some(row.id)));
+        store.revoke_key("a", 1).expect("there");
+        let refused = keys.caller(&with(&key)).expect_err("a revoked key");
+        assert!(refused.message.contains("revoked"), "{refused:?}");
+        assert!(keys.caller(&HeaderMap::new()).is_err());
+        store.forget_keys("a").expect("there");
+        assert!(keys.caller(&HeaderMap::new()).is_ok());
+    }
+
+    #[test]
+    fn a_server_for_others_stays_closed_without_keys() {
+        let (_folder, _store, keys) = keys(false);
+        assert!(keys.caller(&HeaderMap::new()).is_err());
+        assert!(Keys::new(None, false).caller(&HeaderMap::new()).is_err());
+        assert!(Keys::new(None, true).caller(&HeaderMap::new()).is_ok());
+    }
+
+    #[test]
+    fn an_expired_key_is_told_to_its_holder() {
+        let (_folder, store, keys) = keys(true);
+        let (_, key) = store.create_key(NewKey { expires_at: Some(1), ..new("a") }).expect("a key");
+        let refused = keys.caller(&with(&key)).expect_err("an expired key");
+        assert!(refused.message.contains("expired"), "{refused:?}");
+        let wrong = format!("{}x", &key[..key.len() - 1]);
+        let refused = keys.caller(&with(&wrong)).expect_err("a wrong key");
+        assert!(!refused.message.contains("expired"), "{refused:?}");
+    }
+
+    #[test]
+    fn requests_of_one_key_share_its_meter() {
+        let (_folder, store, keys) = keys(true);
+        let limits = KeyLimits { parallel: Some(1), ..KeyLimits::default() };
+        let (_, key) = store.create_key(NewKey { limits, ..new("a") }).expect("a key");
+        let (_, other) = store.create_key(NewKey { limits, ..new("b") }).expect("a key");
+        let caller = |key: &str| keys.caller(&with(key)).expect("the key");
+        let place = caller(&key).admit().expect("room");
+        assert!(caller(&key).admit().is_err());
+        assert!(caller(&other).admit().is_ok());
+        drop(place);
+        assert!(caller(&key).admit().is_ok());
+    }
+
+    #[test]
+    fn no_header_lets_anybody_in() {
+        let (_folder, store, keys) = keys(true);
+        store.create_key(new("a")).expect("a key");
+        bolero::check!().with_type::<(u8, Vec<u8>)>().for_each(|(which, bytes)| {
+            let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
+            let name = ["authorization", "x-api-key", "api-key"][usize::from(which % 3)];
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value);
+            assert_eq!(keys.caller(&headers).expect_err("a guess").status, 401);
+        });
+    }
+
+    /// `cargo test -p gateway --lib -- --ignored --nocapture a_check` prints what it takes.
+    #[test]
+    #[ignore = "a measurement"]
+    fn a_check_takes_microseconds() {
+        let (_folder, store, keys) = keys(true);
+        let (_, key) = store.create_key(new("a")).expect("a key");
+        for (what, headers) in
+            [("a good key", with(&key)), ("a wrong key", with(&key.replace('-', "_")))]
+        {
+            let begun = Instant::now();
+            for _ in 0..20_000 {
+                std::hint::black_box(keys.caller(&headers).is_ok());
+            }
+            println!("{what}: {:?}", begun.elapsed() / 20_000);
+        }
+    }
+}
