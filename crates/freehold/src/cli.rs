@@ -47,6 +47,7 @@ pub(crate) enum Command {
     Run(Run),
     Serve(Serve),
     Calls(Calls),
+    Keys(Keys),
     Pack(Pack),
     Bench(Bench),
     Trace(Trace),
@@ -315,7 +316,9 @@ Examples:
   freehold serve qwen3:0.6b smollm2:135m --memory 2G        the second when it is asked for
   freehold serve                                            every model of this machine, on demand
   freehold serve qwen3:0.6b+./lora-a qwen3:0.6b+./lora-b    adapters over one copy of the weights
+  freehold serve model.gguf --host 0.0.0.0                  for others, who need a key: freehold keys
   freehold serve model.gguf --host 0.0.0.0 --allow-open     for everybody in the network
+  freehold serve model.gguf --tls-cert cert.pem --tls-key key.pem
   freehold serve qwen3:8b --draft qwen3:0.6b                the same answers, faster
 
 Then, from any client of OpenAI with base URL http://127.0.0.1:8080/v1, of Anthropic or Ollama with
@@ -348,9 +351,20 @@ pub(crate) struct Serve {
     /// The port to listen on; 0 takes a free one
     #[arg(long, default_value_t = 8080)]
     pub(crate) port: u16,
-    /// Listen beyond this machine although the server has no keys
+    /// Listen beyond this machine although there are no API keys
     #[arg(long)]
     pub(crate) allow_open: bool,
+    /// Speak TLS with this certificate and those that lead to its authority (PEM); the files are
+    /// read again when they change
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM, not encrypted)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Let pages of this site use the server, such as https://chat.example; can be given several
+    /// times
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
+    pub(crate) cors_origin: Vec<String>,
     /// The name that /v1/models lists, of one model [default: the model as given]
     #[arg(long, value_name = "NAME")]
     pub(crate) alias: Option<String>,
@@ -446,6 +460,79 @@ pub(crate) struct Calls {
     #[arg(long)]
     pub(crate) summary: bool,
     /// Print one JSON object per row
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Make, list and revoke the keys that clients of `serve` need
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  freehold keys create laptop                        prints the key, once
+  freehold keys create ci --model 'qwen3:*' --requests-per-minute 60 --expires 30d
+  freehold keys list
+  freehold keys revoke laptop                        from this moment on, in running servers too
+
+From the moment that a key exists, servers of this data folder refuse requests without one. Clients
+send it as `Authorization: Bearer KEY` or `x-api-key: KEY`, which is what they call the API key.
+Of a key itself only a SHA-256 digest is kept, so a lost one cannot be shown again.")]
+pub(crate) struct Keys {
+    #[command(subcommand)]
+    pub(crate) what: KeysWhat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysWhat {
+    Create(KeysCreate),
+    List(KeysList),
+    Revoke(KeysRevoke),
+}
+
+/// Make a key and print it; nothing shows it again
+#[derive(Debug, Args)]
+pub(crate) struct KeysCreate {
+    /// What you call it
+    pub(crate) name: String,
+    /// A model that it may ask, as `serve` lists it; `*` is any text; can be given several times
+    /// [default: all]
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Vec<String>,
+    /// Most requests in a minute [default: no limit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) requests_per_minute: Option<u32>,
+    /// Most tokens in a minute, of prompts and answers [default: no limit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) tokens_per_minute: Option<u32>,
+    /// Most requests at once [default: no limit]
+    #[arg(long = "parallel", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) at_once: Option<u32>,
+    /// How long it is good for, such as 30d or 12h [default: until it is revoked]
+    #[arg(long, value_name = "TIME", value_parser = units::parse_lifetime)]
+    pub(crate) expires: Option<std::time::Duration>,
+    /// Print one JSON object: key, name, prefix
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// List the keys, without what would let anybody use them
+#[derive(Debug, Args)]
+pub(crate) struct KeysList {
+    /// Print one JSON object per key
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Refuse a key from now on
+#[derive(Debug, Args)]
+pub(crate) struct KeysRevoke {
+    /// The key's name, or how it begins
+    #[arg(value_name = "NAME|PREFIX")]
+    pub(crate) key: String,
+    /// Take revoked keys of this name out of the list as well; where no key is left, servers ask
+    /// for none
+    #[arg(long)]
+    pub(crate) forget: bool,
+    /// Print one JSON object: name, prefix, revoked and forgotten
     #[arg(long)]
     pub(crate) json: bool,
 }

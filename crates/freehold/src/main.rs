@@ -19,6 +19,7 @@ mod prefixes;
 mod progress;
 mod remote_pull;
 mod settings;
+mod store;
 mod telemetry;
 mod texts;
 mod units;

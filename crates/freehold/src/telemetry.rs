@@ -1,21 +1,14 @@
 //! What `freehold serve` tells of itself: the log, the records of calls, spans.
 
 use crate::cli::{LogFormat, Observing};
-use crate::locate::Locator;
-use crate::output::{self, say};
+use crate::output;
 use anyhow::{Context as _, Result};
 use observe::{Keep, Log, Otlp, OtlpOptions, Outside, Retention, Sink, Telemetry};
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use store::Store;
 use tracing::level_filters::LevelFilter;
-
-/// Where what must survive lies.
-pub(crate) fn store_path(locator: &Locator) -> PathBuf {
-    locator.hub().home().root().join("store.sqlite")
-}
 
 /// Begins to log to standard error.
 pub(crate) fn log(args: &Observing) {
@@ -47,18 +40,16 @@ pub(crate) fn log(args: &Observing) {
 /// Starts all that is to be told, of a server at `address`.
 pub(crate) fn start(
     args: &Observing,
-    locator: &Locator,
+    store: Arc<Store>,
     address: SocketAddr,
 ) -> Result<Arc<Telemetry>> {
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(Log)];
     let mut outside = Vec::new();
     if args.calls_max > 0 {
-        // What cannot be recorded is no reason not to answer: the disk may be full or read-only.
-        match Store::open(&store_path(locator)) {
-            Ok(store) => keep(args, Arc::new(store), &mut sinks, &mut outside),
-            Err(error) => say(format_args!("calls are not recorded: {error}")),
-        }
+        let retention = Retention { age_max: args.calls_keep.0, rows_max: args.calls_max };
+        sinks.push(Box::new(Keep::new(Arc::clone(&store), retention)));
     }
+    outside.extend(of_store(store));
     let variable = |name: &str| std::env::var(name).ok();
     let options = OtlpOptions::read(args.otlp_endpoint.as_deref(), variable)?;
     if let Some(options) = options {
@@ -71,23 +62,19 @@ pub(crate) fn start(
     Ok(Arc::new(telemetry.context("cannot start the thread that records")?))
 }
 
-fn keep(
-    args: &Observing,
-    store: Arc<Store>,
-    sinks: &mut Vec<Box<dyn Sink>>,
-    outside: &mut Vec<Outside>,
-) {
-    let (waiting, lost) = (Arc::clone(&store), Arc::clone(&store));
-    outside.push(Outside {
-        name: "freehold_store_writes_waiting",
-        help: "Changes that wait to be written to the store.",
-        read: Box::new(move || waiting.waiting()),
-    });
-    outside.push(Outside {
-        name: "freehold_store_writes_lost_total",
-        help: "Changes that nobody waited for and that were lost.",
-        read: Box::new(move || lost.lost()),
-    });
-    let retention = Retention { age_max: args.calls_keep.0, rows_max: args.calls_max };
-    sinks.push(Box::new(Keep::new(store, retention)));
+/// What the store tells of its writes.
+fn of_store(store: Arc<Store>) -> [Outside; 2] {
+    let waiting = Arc::clone(&store);
+    [
+        Outside {
+            name: "freehold_store_writes_waiting",
+            help: "Changes that wait to be written to the store.",
+            read: Box::new(move || waiting.waiting()),
+        },
+        Outside {
+            name: "freehold_store_writes_lost_total",
+            help: "Changes that nobody waited for and that were lost.",
+            read: Box::new(move || store.lost()),
+        },
+    ]
 }

@@ -43,6 +43,22 @@ pub(crate) fn parse_time(text: &str) -> Result<Limit, String> {
     Ok(Limit((!time.is_zero()).then_some(time)))
 }
 
+/// How long something is good for: `30d`, `12h`, `90m`, `45s`.
+pub(crate) fn parse_lifetime(text: &str) -> Result<Duration, String> {
+    let expected = "expected a time with its unit, such as 30d, 12h, 90m or 45s";
+    let (number, unit) = split(text);
+    let seconds = match unit {
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        _ => return Err(expected.to_owned()),
+    };
+    let number: f64 = number.parse().map_err(|_| expected.to_owned())?;
+    let time = Duration::try_from_secs_f64(number * seconds).map_err(|_| expected.to_owned())?;
+    if time.as_secs() == 0 { Err(expected.to_owned()) } else { Ok(time) }
+}
+
 /// A number and what follows it.
 fn split(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -74,14 +90,31 @@ mod tests {
     }
 
     #[test]
+    fn lifetimes_have_units() {
+        for (text, seconds) in [("30d", 2_592_000), ("12h", 43_200), ("1.5m", 90), ("45s", 45)] {
+            assert_eq!(parse_lifetime(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in
+            ["", "d", "30", "0d", "0.1s", "-1d", "1w", "off", "9e99d", "99999999999999999999d"]
+        {
+            assert!(parse_lifetime(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn times_may_be_off() {
         let seconds = |n| Ok(Limit(Some(Duration::from_secs(n))));
-        for (text, time) in [("90", seconds(90)), ("10m", seconds(600)), ("1.5h", seconds(5400))] {
+        for (text, time) in [
+            ("90", seconds(90)),
+            ("10m", seconds(600)),
+            ("1.5h", seconds(5400)),
+            ("2d", seconds(172_800)),
+        ] {
             assert_eq!(parse_time(text), time, "{text}");
         }
         let never = Ok(Limit(None));
         assert_eq!((parse_time("off"), parse_time("0")), (never.clone(), never));
-        for text in ["", "m", "-1s", "5d", "never", "99999999999999999999h"] {
+        for text in ["", "m", "-1s", "5w", "never", "99999999999999999999h"] {
             assert!(parse_time(text).is_err(), "{text}");
         }
     }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod calls;
+mod keys;
 mod list;
 mod pack;
 mod pull;
@@ -44,5 +45,6 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Run(args) => run::run(args, &locator),
         Command::Serve(args) => serve::run(args, &locator),
         Command::Calls(args) => calls::run(args, &locator),
+        Command::Keys(args) => keys::run(args, &locator),
     }
 }

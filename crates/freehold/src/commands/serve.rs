@@ -10,10 +10,11 @@ use crate::output::{bytes, say};
 use crate::plan::{Budget, Room};
 use crate::prefixes::PrefixUse;
 use crate::remote_pull::RemotePull;
+use crate::store;
 use crate::telemetry;
 use crate::wiring::How;
 use anyhow::{Context as _, Result};
-use gateway::Config;
+use gateway::{Bound, Config, TlsFiles};
 use serve::{Entry, Fleet, Generate, Rules};
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
@@ -40,12 +41,11 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     let bars = Bars::new();
     let found = args.models.iter().map(|model| locator.find_or_pull(model, &bars));
     let found = found.collect::<Result<Vec<Found<'_>>>>()?;
-    let config =
-        Config { address: address(args)?, allow_open: args.allow_open, ..Config::default() };
+    let store = store::open(locator)?;
     // Before anything is loaded, so that a port in use is known at once.
-    let bound = gateway::bind(config)?;
-    let address = bound.address();
-    let telemetry = telemetry::start(&args.observing, locator, address)?;
+    let bound = gateway::bind_over(config(args)?, Arc::clone(&store))?;
+    let at = at(&bound)?;
+    let telemetry = telemetry::start(&args.observing, store, bound.address())?;
     let room = Room { parallel: usize::from(args.parallel.max(1)), queue: usize::from(args.queue) };
     let prefixes = PrefixUse::new(locator, &args.sparing)?;
     let draft = Draft::find(&args.sparing, locator, &bars)?;
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
         fleet.load(&first)?;
     }
     let fleet = fleet.start().context("cannot start the fleet's thread")?;
-    say(format_args!("{ready} on http://{address}/v1 (Ctrl-C stops it)"));
+    say(format_args!("{ready} {at} (Ctrl-C stops it)"));
     how.is_serving.store(true, Ordering::Relaxed);
     let fleet = Arc::new(fleet);
     let bound = bound.with_pull(Arc::new(RemotePull(locator.hub().clone())));
@@ -81,6 +81,24 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     drop(fleet);
     telemetry.finish();
     Ok(())
+}
+
+/// The address and what of the flags is the gateway's.
+fn config(args: &Serve) -> Result<Config> {
+    let files = args.tls_cert.clone().zip(args.tls_key.clone());
+    Ok(Config {
+        address: address(args)?,
+        allow_open: args.allow_open,
+        cors_origins: args.cors_origin.clone(),
+        tls: files.map(|(certificates, key)| TlsFiles { certificates, key }),
+        ..Config::default()
+    })
+}
+
+/// Where clients find the server, and what they need.
+fn at(bound: &Bound) -> Result<String> {
+    let needs = if bound.needs_keys()? { " with an API key (`freehold keys`)" } else { "" };
+    Ok(format!("on {}/v1{needs}", bound.url()))
 }
 
 fn rules(args: &Serve, budget: Budget, models: usize) -> Rules {
