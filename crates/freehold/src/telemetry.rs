@@ -46,8 +46,10 @@ pub(crate) fn start(
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(Log)];
     let mut outside = Vec::new();
     if let Some(store) = store.filter(|_| args.calls_max > 0) {
-        keep(args, Arc::clone(store), &mut sinks, &mut outside);
+        let retention = Retention { age_max: args.calls_keep.0, rows_max: args.calls_max };
+        sinks.push(Box::new(Keep::new(Arc::clone(store), retention)));
     }
+    outside.extend(store.into_iter().flat_map(|store| of_store(Arc::clone(store))));
     let variable = |name: &str| std::env::var(name).ok();
     let options = OtlpOptions::read(args.otlp_endpoint.as_deref(), variable)?;
     if let Some(options) = options {
@@ -60,23 +62,19 @@ pub(crate) fn start(
     Ok(Arc::new(telemetry.context("cannot start the thread that records")?))
 }
 
-fn keep(
-    args: &Observing,
-    store: Arc<Store>,
-    sinks: &mut Vec<Box<dyn Sink>>,
-    outside: &mut Vec<Outside>,
-) {
-    let (waiting, lost) = (Arc::clone(&store), Arc::clone(&store));
-    outside.push(Outside {
-        name: "freehold_store_writes_waiting",
-        help: "Changes that wait to be written to the store.",
-        read: Box::new(move || waiting.waiting()),
-    });
-    outside.push(Outside {
-        name: "freehold_store_writes_lost_total",
-        help: "Changes that nobody waited for and that were lost.",
-        read: Box::new(move || lost.lost()),
-    });
-    let retention = Retention { age_max: args.calls_keep.0, rows_max: args.calls_max };
-    sinks.push(Box::new(Keep::new(store, retention)));
+/// What the store tells of its writes.
+fn of_store(store: Arc<Store>) -> [Outside; 2] {
+    let waiting = Arc::clone(&store);
+    [
+        Outside {
+            name: "freehold_store_writes_waiting",
+            help: "Changes that wait to be written to the store.",
+            read: Box::new(move || waiting.waiting()),
+        },
+        Outside {
+            name: "freehold_store_writes_lost_total",
+            help: "Changes that nobody waited for and that were lost.",
+            read: Box::new(move || store.lost()),
+        },
+    ]
 }

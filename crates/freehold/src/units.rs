@@ -114,7 +114,7 @@ mod tests {
         }
         let never = Ok(Limit(None));
         assert_eq!((parse_time("off"), parse_time("0")), (never.clone(), never));
-        for text in ["", "m", "-1s", "5d", "never", "99999999999999999999h"] {
+        for text in ["", "m", "-1s", "5w", "never", "99999999999999999999h"] {
             assert!(parse_time(text).is_err(), "{text}");
         }
     }

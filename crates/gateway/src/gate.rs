@@ -56,6 +56,9 @@ impl Gate {
         };
         let mut response = match self.take(&caller, request.method()) {
             Ok(held) => {
+                if let (Some(exchange), Some(name)) = (observe::current(), &caller.name) {
+                    exchange.set_key(name);
+                }
                 request.extensions_mut().insert(caller.clone());
                 if let (Some(exchange), Some(name)) = (observe::current(), &caller.name) {
                     exchange.set_key(name);

@@ -13,6 +13,7 @@ use http_body::{Frame, SizeHint};
 use observe::{CONTENT_TYPE, Exchange, Origin, Telemetry};
 use serve::{Events, Generate};
 
+use crate::keys::Caller;
 use crate::respond::{self, LoggedId};
 
 /// What a path is counted as that no route has.
@@ -55,10 +56,15 @@ pub(crate) async fn layer(telemetry: Arc<Telemetry>, request: Request, next: Nex
     response.map(|body| Body::new(Outgoing { body, exchange, is_over: false }))
 }
 
-/// Answers with all metrics.
-pub(crate) async fn metrics(telemetry: Arc<Telemetry>, generate: Arc<dyn Generate>) -> Response {
+/// Answers with all metrics, of models those that the caller may ask.
+pub(crate) async fn metrics(
+    telemetry: Arc<Telemetry>,
+    generate: Arc<dyn Generate>,
+    caller: Caller,
+) -> Response {
     // The models are asked, which may wait for a lock.
-    let page = respond::computed(move || Ok(telemetry.page(&*generate))).await;
+    let page = move || Ok(telemetry.page(&*generate, &|model| caller.may_ask(model)));
+    let page = respond::computed(page).await;
     let mut response = Response::new(Body::from(page.unwrap_or_default()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     response

@@ -67,13 +67,9 @@ pub(crate) fn router(
     Parts { store, pull, origins, telemetry, keeper }: Parts,
 ) -> Router {
     let is_loopback = config.address.ip().is_loopback();
-    telemetry.know(&generate.names());
-    let (counted, read) = (Arc::clone(&telemetry), telemetry);
-    let measured = Arc::clone(&generate);
-    let metrics = move || observe::metrics(read, measured);
     let gateway = Gateway {
         config: Arc::new(config.clone()),
-        models: Models::new(generate),
+        models: Models::new(Arc::clone(&generate)),
         bodies: Bodies::new(config),
         pulls: Pulls::new(pull),
         keeper,
@@ -81,6 +77,10 @@ pub(crate) fn router(
     let gate = Arc::new(Gate::new(config, store));
     let friends = origins.clone();
     let ids = Arc::new(RequestIds::new());
+    telemetry.know(&generate.names());
+    let (counted, all) = (Arc::clone(&telemetry), Arc::clone(&generate));
+    let metrics =
+        move |Extension(caller): Extension<Caller>| observe::metrics(telemetry, all, caller);
     let mut router = Router::new()
         .route("/", get(home))
         .route("/page/{name}", get(page_file))

@@ -113,7 +113,7 @@ fn main() {
     println!("with a record in the store: {:.2} µs more for who answers", (taken - plain) / 1e3);
     println!("a record, from the call to the disk, {count} in a row: {:.2} µs", written / 1e3);
     println!("lost: {}", store.lost());
-    let page = nanos(1_000, || drop(black_box(telemetry.page(&generate))));
+    let page = nanos(1_000, || drop(black_box(telemetry.page(&generate, &|_| true))));
     println!("a scrape with one model: {:.1} µs", page / 1e3);
     drop(keeping);
     drop(store);

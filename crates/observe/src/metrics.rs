@@ -38,11 +38,17 @@ impl Metrics {
     }
 
     /// The page, with what the models tell of themselves.
-    pub(crate) fn page(&self, status: &Status, gauges: &[(&str, &str, u64)]) -> String {
+    pub(crate) fn page(
+        &self,
+        status: &Status,
+        is_shown: &dyn Fn(&str) -> bool,
+        gauges: &[(&str, &str, u64)],
+    ) -> String {
         let mut page = Page::default();
         let models: Vec<(String, Arc<ModelMetrics>)> = {
             let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
-            models.iter().map(|(name, model)| (name.clone(), Arc::clone(model))).collect()
+            let shown = models.iter().filter(|(name, _)| is_shown(name));
+            shown.map(|(name, model)| (name.clone(), Arc::clone(model))).collect()
         };
         models::write_engines(&mut page, status);
         models::write_requests(&mut page, &models);

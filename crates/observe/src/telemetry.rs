@@ -71,12 +71,17 @@ impl Telemetry {
         Connected(Arc::clone(&self.metrics))
     }
 
-    /// All metrics, in Prometheus' text format ([`crate::CONTENT_TYPE`]).
+    /// All metrics, in Prometheus' text format ([`crate::CONTENT_TYPE`]); of models those whose
+    /// listed name `is_shown` takes.
     #[must_use]
-    pub fn page(&self, generate: &dyn Generate) -> String {
+    pub fn page(&self, generate: &dyn Generate, is_shown: &dyn Fn(&str) -> bool) -> String {
+        // Models may have come since the last look.
+        self.know(&generate.names());
         let outside: Vec<(&str, &str, u64)> =
             self.outside.iter().map(|one| (one.name, one.help, (one.read)())).collect();
-        self.metrics.page(&generate.status(), &outside)
+        let mut status = generate.status();
+        status.models.retain(|model| is_shown(&model.model));
+        self.metrics.page(&status, is_shown, &outside)
     }
 
     /// Waits until all that is over is recorded, for the end of the server.

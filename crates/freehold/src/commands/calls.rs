@@ -3,20 +3,20 @@
 use crate::cli::Calls;
 use crate::locate::Locator;
 use crate::output::{Table, stdout};
-use crate::store::path;
+use crate::store;
+use ::store::{CallRow, CallSum};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use store::{CallRow, CallSum, Store};
 
 pub(crate) fn run(args: &Calls, locator: &Locator) -> Result<()> {
-    let path = path(locator);
+    let path = store::path(locator);
     // Looking makes no file.
     if !path.is_file() {
         bail!("there are no calls in {}; `freehold serve` records them", path.display());
     }
-    let store = Store::open(&path)?;
+    let store = store::open(locator)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     let since = args.since.0.map_or(Duration::ZERO, |age| now.saturating_sub(age));
     if args.summary {

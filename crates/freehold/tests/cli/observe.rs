@@ -103,14 +103,20 @@ impl Observed {
         http::post(&self.server.address, path, &body.to_string()).expect("it answers")
     }
 
-    /// Posts with headers that clients of traces send; the head of the answer.
+    /// Posts with headers that clients of traces send; the whole answer.
     fn post_traced(&self, body: &Value) -> String {
+        let headers =
+            format!("x-request-id: client-7\r\ntraceparent: 00-{TRACE}-{PARENT}-01\r\nx-other: ");
+        self.post_with(&headers, body)
+    }
+
+    /// Posts with `headers`, the last of which gets a canary.
+    fn post_with(&self, headers: &str, body: &Value) -> String {
         let mut stream = TcpStream::connect(&self.server.address).expect("it listens");
         let body = body.to_string();
         let head = format!(
-            "POST /v1/chat/completions?q={CANARY} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
-             x-request-id: client-7\r\ntraceparent: 00-{TRACE}-{PARENT}-01\r\n\
-             x-other: {CANARY}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            "POST /v1/chat/completions?q={CANARY} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             {headers}{CANARY}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all((head + &body).as_bytes()).expect("it reads");
@@ -203,6 +209,7 @@ fn ask(observed: &Observed) -> (u64, u64) {
         add(&serde_json::from_str::<Value>(&whole.body).expect("it is JSON")["usage"]);
     }
     let traced = observed.post_traced(&chat(CANARY, &json!({"user": CANARY, CANARY: CANARY})));
+    assert!(traced.starts_with("HTTP/1.1 200 OK\r\n"), "{traced}");
     assert!(traced.contains("x-request-id: client-7\r\n"), "{traced}");
     let (_, body) = traced.split_once("\r\n\r\n").expect("a body");
     add(&serde_json::from_str::<Value>(body).expect("it is JSON")["usage"]);
@@ -346,10 +353,32 @@ fn check_spans(spans: &[Value]) {
 }
 
 #[test]
-fn a_home_that_cannot_be_written_is_no_reason_not_to_answer() {
+fn the_key_that_asked_is_told_and_the_key_itself_is_not() {
+    let observed = Observed::start();
+    let made = ["keys", "create", "laptop", "--json"];
+    let made = crate::data::json_output(freehold(observed.home.path()).args(made));
+    let key = made["key"].as_str().expect("a key").to_owned();
+    let header = format!("authorization: Bearer {key}\r\nx-other: ");
+    let answer = observed.post_with(&header, &chat("x", &json!({})));
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert_eq!(observed.post(&chat("x", &json!({}))).status, 401);
+    let page = http::get(&observed.server.address, "/metrics").expect("it answers");
+    assert_eq!(page.status, 401, "{}", page.body);
+    let (home, lines, log, spans) = observed.stop();
+    assert!(!log.contains(&key), "{log}");
+    let routed = |line: &&Value| line["route"] == "/v1/chat/completions";
+    let told: Vec<_> = lines.iter().filter(routed).map(|l| (&l["key"], &l["status"])).collect();
+    assert_eq!(told, [(&json!("laptop"), &json!(200)), (&Value::Null, &json!(401))]);
+    let sums =
+        crate::data::json_output(freehold(home.path()).args(["calls", "--summary", "--json"]));
+    assert_eq!((&sums["key"], &sums["calls"]), (&json!("laptop"), &json!(1)));
+    assert_eq!(spans.len(), 1, "{spans:#?}");
+}
+
+#[test]
+fn nobody_is_told_of_requests_who_did_not_ask() {
     let home = home();
     let model = chat_model(home.path());
-    std::fs::write(home.path().join("store.sqlite"), "not a database").expect("it is ours");
     let port = free_port().expect("a port is free");
     let mut command = freehold(home.path());
     command.arg("serve").arg(model).args(["--alias", "tiny", "--port", &port.to_string()]);
@@ -361,7 +390,7 @@ fn a_home_that_cannot_be_written_is_no_reason_not_to_answer() {
     let answer = http::post(&server.address, "/v1/chat/completions", &body).expect("it answers");
     assert_eq!(answer.status, 200);
     let log = std::fs::read_to_string(home.path().join("log")).expect("it is there");
-    assert!(log.contains("calls are not recorded"), "{log}");
-    // Nobody asked for lines of the log.
-    assert!(!log.contains("request_id"), "{log}");
+    assert!(log.contains("is ready on") && !log.contains("request"), "{log}");
+    let none = crate::data::failure(freehold(&home.path().join("other")).args(["calls"]), 1);
+    assert!(none.contains("there are no calls"), "{none}");
 }

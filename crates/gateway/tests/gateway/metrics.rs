@@ -78,7 +78,7 @@ fn a_clients_id_is_taken_over_where_it_is_harmless() {
     let server = start(config());
     let id_of = |id: &str| {
         let head = format!(
-            "GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-request-id: {id}\r\n\r\n"
+            "GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx-request-id: {id}\r\n\r\n"
         );
         let response = raw(server.address, head.as_bytes());
         (
@@ -95,7 +95,7 @@ fn a_clients_id_is_taken_over_where_it_is_harmless() {
     // What is kept under an id is never kept under one that a client chose.
     let body = chat("hi").to_string();
     let head = format!(
-        "POST {CHAT} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-request-id: mine\r\n\
+        "POST {CHAT} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx-request-id: mine\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );

@@ -1,7 +1,5 @@
 //! The chat page in a real browser, in front of the scripted model, and its modules without one.
 
-pub(crate) mod script;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::Ordering;

@@ -1,5 +1,8 @@
 //! A `Generate` that says what the prompt tells it to, and a server over it.
 
+#[path = "page/script.rs"]
+mod script;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -219,7 +222,7 @@ fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &Atom
         Usage { prompt_tokens: 3, cached_tokens: 1, completion_tokens: 4, reasoning_tokens: 0 };
     sender.send(Event::Started { prompt_tokens: 3, seed: 1 });
     let has_tokens = request.logprobs.is_some();
-    if crate::page::script::speak(sender, prompt, request) {
+    if script::speak(sender, prompt, request) {
         return;
     }
     match prompt {

@@ -311,9 +311,11 @@ fn write_families(page: &mut Page, families: &[EngineFamily], status: &Status) {
 /// Counters of requests.
 const COUNTERS: &[(&str, &str, fn(&ModelMetrics) -> &AtomicU64)] = &[
     ("vllm:prompt_tokens_total", "Tokens of prompts, cached ones included.", |m| &m.prompt_tokens),
-    ("vllm:prompt_tokens_cached_total", "Those of them that were cached.", |m| &m.cached_tokens),
+    ("vllm:prompt_tokens_cached_total", "Tokens of prompts that were cached.", |m| {
+        &m.cached_tokens
+    }),
     ("vllm:generation_tokens_total", "Tokens generated.", |m| &m.generation_tokens),
-    ("freehold_reasoning_tokens_total", "Those of them that were reasoning.", |m| {
+    ("freehold_reasoning_tokens_total", "Tokens generated that were reasoning.", |m| {
         &m.reasoning_tokens
     }),
 ];
@@ -332,8 +334,16 @@ const HISTOGRAMS: &[(&str, &str, fn(&ModelMetrics) -> &Histogram)] = &[
     ),
     ("vllm:e2e_request_latency_seconds", "From arrival to the end.", |m| &m.end_to_end),
     ("vllm:request_queue_time_seconds", "From arrival until the prompt was begun.", |m| &m.queue),
-    ("vllm:request_inference_time_seconds", "From there to the last token.", |m| &m.inference),
-    ("vllm:request_prefill_time_seconds", "From there to the first token.", |m| &m.prefill),
+    (
+        "vllm:request_inference_time_seconds",
+        "From the beginning of the prompt to the last token.",
+        |m| &m.inference,
+    ),
+    (
+        "vllm:request_prefill_time_seconds",
+        "From the beginning of the prompt to the first token.",
+        |m| &m.prefill,
+    ),
     ("vllm:request_decode_time_seconds", "From the first token to the last.", |m| &m.decode),
     ("vllm:request_prompt_tokens", "Tokens of a request's prompt.", |m| &m.request_prompt_tokens),
     ("vllm:request_generation_tokens", "Tokens generated for a request.", |m| {

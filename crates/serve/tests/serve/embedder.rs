@@ -34,7 +34,7 @@ impl EmbedModel for Adder {
         out: &mut Vec<f32>,
     ) -> Result<(), String> {
         if let Some(gate) = &self.gate {
-            drop(gate.recv());
+            let _ = gate.recv();
         }
         let lengths = sequences.iter().map(|one| one.tokens.len()).collect();
         self.batches.lock().unwrap().push(lengths);
