@@ -21,8 +21,10 @@ use crate::config::Config;
 use crate::keys::{Caller, Keys, Level, Place, Standing};
 use crate::respond::{self, RequestId};
 
-/// Paths that need no key: whether the server runs, and the page, which brings no data itself.
-const OPEN: [&str; 2] = ["/", "/health"];
+/// Whether a path needs no key: whether the server runs, and the page, which brings no data itself.
+fn is_open(path: &str) -> bool {
+    matches!(path, "/" | "/health") || path.starts_with("/page/")
+}
 
 /// The gate of a server.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl Gate {
     /// Lets a request through, with its [`Caller`] among its extensions, or refuses it.
     pub(crate) async fn pass(self: Arc<Self>, mut request: Request, next: Next) -> Response {
         let dialect = dialect_of(request.uri().path(), request.headers());
-        let is_open = OPEN.contains(&request.uri().path());
+        let is_open = is_open(request.uri().path());
         let caller = match self.keys.caller(request.headers()) {
             Ok(caller) => caller,
             Err(error) if is_open && error.status == 401 => return next.run(request).await,
