@@ -60,7 +60,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("getrandom", &["store"]),
     ("rustls", &["gateway"]),
     ("tokio-rustls", &["gateway"]),
-    ("rcgen", &["gateway"]),
+    ("rcgen", &["gateway", "freehold"]),
     ("tracing-subscriber", &["freehold"]),
 ];
 

@@ -3,9 +3,9 @@
 use crate::data::{chat_model, failure, freehold, home, json_output, output};
 use crate::server::serve;
 use serde_json::{Value, json};
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 use testkit::process::free_port;
 
@@ -135,4 +135,27 @@ fn a_server_for_others_asks_for_a_key_first() {
     failure(&mut serve(&["--tls-cert", file]), 2);
     let refused = failure(&mut serve(&["--cors-origin", "*"]), 1);
     assert!(refused.contains("every page"), "{refused}");
+}
+
+#[test]
+fn the_line_of_a_server_says_how_it_is_reached() {
+    let home = home();
+    let model = chat_model(home.path());
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
+    let (cert, key) = (home.path().join("cert.pem"), home.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).expect("ours");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("ours");
+    create(&home, &["mine"]);
+    let mut command = freehold(home.path());
+    command.arg("serve").arg(&model).args(["--host", "0.0.0.0", "--port", "0"]);
+    command.arg("--tls-cert").arg(&cert).arg("--tls-key").arg(&key);
+    let mut server = command.stderr(Stdio::piped()).spawn().expect("it starts");
+    let lines = BufReader::new(server.stderr.take().expect("piped")).lines();
+    let ready = lines.map_while(Result::ok).find(|line| line.contains("ready on"));
+    server.kill().expect("it runs");
+    server.wait().expect("it ends");
+    let ready = ready.expect("it becomes ready");
+    let is_told =
+        ready.contains("ready on https://0.0.0.0:") && ready.contains("/v1 with an API key");
+    assert!(is_told, "{ready}");
 }

@@ -114,6 +114,7 @@ fn without_keys_anybody_may_and_from_the_first_on_nobody_else() {
     assert_eq!((health.status, health.json()), (200, json!({"status": "ok"})));
     assert_eq!(keyed.get("/health", &bearer(&key)).json()["models"], json!(["own/script"]));
     assert_eq!(keyed.get("/", "").status, 200);
+    assert_eq!(keyed.get("/page/none", "").status, 404);
     eventually("a note of the use", || {
         keyed.store.keys().is_ok_and(|keys| keys.iter().all(|row| row.used_at.is_some()))
     });
