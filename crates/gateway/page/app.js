@@ -271,7 +271,10 @@ function scheduleDrawing() {
 
 /* Asking and answering */
 
-/** Asks in this chat; with `index`, in place of that turn and of all that followed it. */
+/**
+ * Asks in this chat; with `index`, in place of that turn and of all that followed it.
+ * False where nothing was sent.
+ */
 function ask(text, index = chat.turns.length) {
   const turns = [...chat.turns.slice(0, index), { role: "user", content: text }];
   return generate(turns, index < chat.turns.length - 1);
@@ -288,18 +291,26 @@ function giveResults(turn, list) {
   return generate(chat.turns, false);
 }
 
-/** Answers the last of these turns, which take the place of the chat's own. */
-async function generate(turns, isShorter) {
-  const asked = chat;
-  if (running.has(asked.id)) stop(asked.id);
-  if (!asked.model) return toast("There is no model to answer. Start one with “freehold serve MODEL”.");
-  let body;
+/** The body of a call that answers these turns, or null after the user was told what is missing. */
+function bodyOf(turns) {
+  if (!chat.model) {
+    toast("There is no model to answer. Start one with “freehold serve MODEL”.");
+    return null;
+  }
   try {
-    body = requestOf(turns, asked.model, asked.settings, abilities.get(asked.model));
+    return requestOf(turns, chat.model, chat.settings, abilities.get(chat.model));
   } catch (error) {
     openSettings(error);
-    return undefined;
+    return null;
   }
+}
+
+/** Has the last of these turns answered, which take the place of the chat's own. */
+function generate(turns, isShorter) {
+  const asked = chat;
+  const body = bodyOf(turns);
+  if (!body) return false;
+  if (running.has(asked.id)) stop(asked.id);
   const before = { turns: asked.turns, title: asked.title };
   const answer = newAnswer(asked.model);
   asked.turns = [...turns, answer];
@@ -311,8 +322,8 @@ async function generate(turns, isShorter) {
   drawAll();
   announce("Answering");
   if (isShorter) offerUndo(asked, before);
-  await answerWith(run, body);
-  return undefined;
+  answerWith(run, body);
+  return true;
 }
 
 function offerUndo(asked, before) {
@@ -409,16 +420,10 @@ function stop(id = chat.id) {
 function submit() {
   const question = byId("question");
   const text = question.value.trim();
-  if (running.has(chat.id)) return;
-  if (text === "") return;
-  if (!chat.model) {
-    toast("There is no model to answer. Start one with “freehold serve MODEL”.");
-    return;
-  }
+  if (text === "" || running.has(chat.id) || !ask(text)) return;
   question.value = "";
   fit(question);
   keepDraft();
-  ask(text).then(() => undefined);
 }
 
 /* Models, keys, settings */
