@@ -3,7 +3,7 @@
 use dialect::openai::{ResponseStream, decode_response, encode_response};
 use dialect::{CallMeta, Decoded};
 use serde_json::{Value, json};
-use serve::{FinishReason, Input, Part, Tool, ToolCall};
+use serve::{FinishReason, Part, Tool, ToolCall, ToolChoice};
 
 use crate::events::{call, chat, end, fold, frames, started, streamed};
 
@@ -92,13 +92,17 @@ fn a_call_that_is_sent_back_has_the_name_that_the_model_gave_it() {
         called(Value::Null, "run"),
     ]);
     let decoded = decode(&body);
-    let Input::Chat(chat) = &decoded.request.input else { panic!("a chat") };
+    let messages = &chat(&decoded.request.input).messages;
     let name = |part: &Part| match part {
         Part::ToolCall(ToolCall { name, .. }) => Some(name.clone()),
         _ => None,
     };
-    let names: Vec<String> = chat.messages[1].content.iter().filter_map(name).collect();
+    let names: Vec<String> = messages[1].content.iter().filter_map(name).collect();
     assert_eq!(names, ["mcp__files__read", "agents__spawn", "run"]);
+
+    body["tool_choice"] = json!({"type": "function", "namespace": "agents", "name": "spawn"});
+    let wanted = ToolChoice::Named("agents__spawn".into());
+    assert_eq!(chat(&decode(&body).request.input).tool_choice, wanted);
 }
 
 #[test]

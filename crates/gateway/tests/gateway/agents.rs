@@ -1,11 +1,13 @@
 //! Coding agents that others made, unmodified, in a session whose answers are scripted: they read
 //! a file, change it, run a command and say that they are done.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testkit::packages::{node, run};
+use testkit::packages::node;
 
 use crate::clients::kept;
 use crate::turns::{Heard, Own, Turn, start_turns, thought};
@@ -16,6 +18,8 @@ const CLAUDE_CODE: &str = "@anthropic-ai/claude-code@^2.1";
 const QWEN_CODE: &str = "@qwen-code/qwen-code@>=0.15 <1";
 /// Speaks OpenAI's responses.
 const CODEX: &str = "@openai/codex@>=0.160 <0.200";
+/// An agent that asks for something else than the server may wait for it a while.
+const PATIENCE: Duration = Duration::from_secs(120);
 const BEFORE: &str = "The sky is grey.\n";
 const AFTER: &str = "The sky is blue.\n";
 const DONE: &str = "It is blue now.";
@@ -46,6 +50,29 @@ impl Desk {
         command.current_dir(&self.work).stdin(Stdio::null()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", &self.home);
         command
+    }
+
+    /// Runs the agent to its end and returns what it said on both streams.
+    fn run(&self, command: &mut Command) -> String {
+        let path = self.home.join("said.txt");
+        let said = File::create(&path).unwrap();
+        command.stdout(said.try_clone().unwrap()).stderr(said);
+        let mut child = command.spawn().unwrap();
+        let begun = Instant::now();
+        let status = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break Some(status),
+                None if begun.elapsed() > PATIENCE => break None,
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        if status.is_none() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let said = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
+        assert!(status.is_some_and(|status| status.success()), "{command:?}: {status:?}\n{said}");
+        said
     }
 
     fn file(&self) -> String {
@@ -88,7 +115,7 @@ fn an_agent_that_speaks_anthropics_messages_changes_a_file() {
         .env("ANTHROPIC_API_KEY", "none")
         .env("ANTHROPIC_DEFAULT_HAIKU_MODEL", "own/script")
         .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1");
-    let said = run(&mut command);
+    let said = desk.run(&mut command);
     let heard = heard.lock().unwrap();
     assert_eq!(desk.sky(), AFTER, "{said}\n{heard:?}");
     assert!(said.contains(DONE), "{said}");
@@ -118,7 +145,7 @@ fn an_agent_that_speaks_openais_chat_completions_changes_a_file() {
         .env("OPENAI_BASE_URL", format!("http://{}/v1", server.address))
         .env("OPENAI_API_KEY", "none")
         .env("OPENAI_MODEL", "own/script");
-    let said = run(&mut command);
+    let said = desk.run(&mut command);
     let heard = heard.lock().unwrap();
     assert_eq!(desk.sky(), AFTER, "{said}\n{heard:?}");
     assert!(said.contains(DONE), "{said}");
@@ -145,7 +172,7 @@ fn an_agent_that_speaks_openais_responses_changes_a_file() {
         // The sandbox needs rights that containers do not have; the script is ours.
         .args(["--dangerously-bypass-approvals-and-sandbox", "Make the sky blue."])
         .env("CODEX_HOME", &desk.home);
-    let said = run(&mut command);
+    let said = desk.run(&mut command);
     let heard = heard.lock().unwrap();
     assert_eq!(desk.sky(), AFTER, "{said}\n{heard:?}");
     let last = lines(&said).into_iter().rfind(|line| line["item"]["type"] == "agent_message");

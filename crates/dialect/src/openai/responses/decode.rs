@@ -184,7 +184,7 @@ fn tool_choice(fields: &Fields<'_>) -> Result<ToolChoice, FieldError> {
         Some(value) => {
             let choice = Fields::of(value, "tool_choice".to_owned())?;
             match choice.required_str("type")? {
-                "function" => Ok(ToolChoice::Named(choice.required_str("name")?.to_owned())),
+                "function" => Ok(ToolChoice::Named(tools::called_name(&choice)?)),
                 other => Err(bad(other)),
             }
         }
