@@ -17,6 +17,7 @@ const SIBLINGS: &[(&str, &[&str])] = &[
     ("serve", &["text", "constrain", "engine"]),
     ("dialect", &["serve"]),
     ("gateway", &["serve", "dialect", "store"]),
+    ("load", &[]),
     (
         "freehold",
         &[
@@ -31,6 +32,7 @@ const SIBLINGS: &[(&str, &[&str])] = &[
             "serve",
             "dialect",
             "gateway",
+            "load",
         ],
     ),
     ("testkit", &[]),
@@ -40,7 +42,7 @@ const SIBLINGS: &[(&str, &[&str])] = &[
 /// Packages that only the named crates may use, so that async, sockets, terminals and
 /// template engines stay where they belong.
 const CONFINED: &[(&str, &[&str])] = &[
-    ("tokio", &["hub", "gateway", "freehold"]),
+    ("tokio", &["hub", "gateway", "load", "freehold"]),
     ("axum", &["gateway"]),
     ("reqwest", &["hub"]),
     ("tokenizers", &["text"]),
@@ -53,6 +55,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("indicatif", &["freehold"]),
     ("memmap2", &["weights", "kernels"]),
     ("rusqlite", &["store"]),
+    ("hdrhistogram", &["load"]),
 ];
 
 /// Compares what `cargo metadata` says with the tables; one line for each broken rule.
