@@ -10,6 +10,8 @@ mod dialects;
 mod drafts;
 #[cfg(target_os = "linux")]
 mod faults;
+#[cfg(target_os = "linux")]
+mod hostile;
 mod models;
 mod packed;
 mod prefixes;
