@@ -59,6 +59,19 @@ pub(crate) fn parse_lifetime(text: &str) -> Result<Duration, String> {
     if time.as_secs() == 0 { Err(expected.to_owned()) } else { Ok(time) }
 }
 
+/// A time above 0: `500ms`, `90s`, `10m`; a bare number is seconds.
+pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
+    let expected = "expected a time above 0, such as 500ms, 90s or 10m";
+    let parsed = match text.strip_suffix("ms") {
+        Some(number) => {
+            let milliseconds: Option<f64> = number.parse().ok();
+            milliseconds.and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok())
+        }
+        None => parse_time(text).ok().and_then(|limit| limit.0),
+    };
+    parsed.filter(|time| !time.is_zero()).ok_or(expected.to_owned())
+}
+
 /// A number and what follows it.
 fn split(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -68,6 +81,16 @@ fn split(text: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_are_above_zero() {
+        assert_eq!(parse_span("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_span("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse_span("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["0", "off", "0ms", "-1ms", "ms", "3x", "1e400ms", "NaNms"] {
+            assert!(parse_span(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn bytes_have_binary_units() {

@@ -1,9 +1,11 @@
 //! What tests share: where test data lives, a visible "skipped" line, an HTTP client, a server
-//! guard, tool calls asked for and counted, small disks and users without rights, packages of
-//! others that drive tests, a browser. A dev-dependency only; nothing here is shipped.
+//! guard, clients that misbehave, tool calls asked for and counted, small disks and users without
+//! rights, packages of others that drive tests, a browser. A dev-dependency only; nothing here is
+//! shipped.
 
 pub mod browser;
 pub mod calls;
+pub mod hostile;
 pub mod http;
 pub mod isolate;
 pub mod packages;

@@ -41,6 +41,12 @@ impl Server {
         self.child.id()
     }
 
+    /// Asks the server to stop, as `kill` and service managers do (SIGTERM).
+    pub fn terminate(&self) -> io::Result<()> {
+        let status = Command::new("kill").arg(self.child.id().to_string()).status()?;
+        if status.success() { Ok(()) } else { Err(io::Error::other(format!("kill: {status}"))) }
+    }
+
     /// Waits until the server ends by itself.
     pub fn wait(mut self) -> io::Result<ExitStatus> {
         self.child.wait()

@@ -6,19 +6,24 @@ mod calls;
 mod determinism;
 mod drafts;
 mod equality;
+mod faults;
 mod lm_eval;
 mod load;
 pub(crate) mod machine;
 mod memory;
+mod overhead;
 mod peer;
 mod prefix;
 mod quality;
 pub(crate) mod record;
 mod sdk_suites;
 mod server;
+mod serving;
+mod soak;
 mod speed;
 mod start;
 mod turns;
+mod under_load;
 
 use crate::mix::Mix;
 use crate::random_model::Shape;
@@ -52,6 +57,12 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
   sdk-suites
             the test suites of the packages `openai` and `anthropic` against a scripted model
   adapters  what a LoRA adapter costs in decode
+  overhead  what the gateway adds to a request at 1, 100 and 1,000 requests a second, before
+            a model that answers at once
+  serving   decode through HTTP, 1 and 16 streams, beside `freehold bench --batch`
+  faults    10,000 requests of clients that misbehave, malformed ones, SIGTERM and kill -9
+            under load (some minutes)
+  soak      mixed use for --minutes: whether memory, threads and descriptors stay flat
   start     time to the first token and peak memory
   determinism
             whether any bit of the logits depends on batch, chunks, threads or decode
@@ -64,6 +75,8 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
                      (quality: llama-quantize and llama-perplexity).
   --freehold PATH    a built binary [default: built here, in release]
   --models FOLDER    where test models are made and kept [default: target/accept]
+  --mock PATH        a built `mock_serve` of overhead [default: built here, in release]
+  --minutes N        how long soak runs [default: 30]
   --rounds N         runs of each program for each file [default: 5]
   --threads N        [default: 2]
   --chunks N         chunks of 512 tokens that quality scores, at most the 298 of the
@@ -76,6 +89,8 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
 /// What every part works with.
 struct Context {
     freehold: PathBuf,
+    mock: Option<PathBuf>,
+    minutes: usize,
     peers: Vec<Peer>,
     models: PathBuf,
     rounds: usize,
@@ -96,7 +111,7 @@ struct Findings {
 /// A part of the acceptance: its name, its title in the record, the measurement.
 type Part = (&'static str, &'static str, fn(&Context) -> Result<Findings>);
 
-const PARTS: [Part; 16] = [
+const PARTS: [Part; 20] = [
     ("speed", "Speed", speed::run),
     ("together", "Several sequences together", speed::together),
     ("depth", "After a long context", speed::depth),
@@ -111,6 +126,10 @@ const PARTS: [Part; 16] = [
     ("lm-eval", "lm-evaluation-harness", lm_eval::run),
     ("sdk-suites", "Test suites of clients", sdk_suites::run),
     ("adapters", "Adapters", adapters::run),
+    ("overhead", "What the gateway adds", overhead::run),
+    ("serving", "Decode through HTTP", serving::run),
+    ("faults", "Faults", faults::run),
+    ("soak", "Soak", soak::run),
     ("start", "Start and memory", start::run),
     ("determinism", "Determinism", determinism::run),
 ];
@@ -143,7 +162,7 @@ fn parse(args: &[String]) -> Result<(Context, Vec<Part>)> {
     let (mut freehold, mut peers, mut parts) = (None, Vec::new(), Vec::new());
     let mut models = testkit::repository_root().join("target/accept");
     let (mut rounds, mut threads, mut chunks) = (5, 2, 16);
-    let (mut text, mut python, mut only) = (None, None, None);
+    let (mut text, mut python, mut only, mut mock, mut minutes) = (None, None, None, None, 30);
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         if let Some(part) = PARTS.into_iter().find(|(name, ..)| name == arg) {
@@ -154,6 +173,8 @@ fn parse(args: &[String]) -> Result<(Context, Vec<Part>)> {
         match arg.as_str() {
             "--peer" => peers.push(Peer::parse(value()?)?),
             "--freehold" => freehold = Some(PathBuf::from(value()?)),
+            "--mock" => mock = Some(PathBuf::from(value()?)),
+            "--minutes" => minutes = number(arg, value()?)?,
             "--models" => models = PathBuf::from(value()?),
             "--rounds" => rounds = number(arg, value()?)?,
             "--threads" => threads = number(arg, value()?)?,
@@ -174,7 +195,20 @@ fn parse(args: &[String]) -> Result<(Context, Vec<Part>)> {
         Some(path) => path,
         None => shell::build_freehold("release")?,
     };
-    Ok((Context { freehold, peers, models, rounds, threads, chunks, text, python, only }, parts))
+    let context = Context {
+        freehold,
+        mock,
+        minutes,
+        peers,
+        models,
+        rounds,
+        threads,
+        chunks,
+        text,
+        python,
+        only,
+    };
+    Ok((context, parts))
 }
 
 fn number(flag: &str, text: &str) -> Result<usize> {
@@ -252,6 +286,8 @@ impl Context {
     fn for_tests() -> Context {
         Context {
             freehold: PathBuf::new(),
+            mock: None,
+            minutes: 1,
             peers: Vec::new(),
             models: PathBuf::new(),
             rounds: 1,

@@ -19,6 +19,7 @@ const SIBLINGS: &[(&str, &[&str])] = &[
     ("dialect", &["serve"]),
     ("batch", &["serve", "dialect", "store"]),
     ("gateway", &["serve", "observe", "dialect", "store", "batch"]),
+    ("load", &[]),
     (
         "freehold",
         &[
@@ -35,6 +36,7 @@ const SIBLINGS: &[(&str, &[&str])] = &[
             "dialect",
             "batch",
             "gateway",
+            "load",
         ],
     ),
     ("testkit", &[]),
@@ -44,7 +46,7 @@ const SIBLINGS: &[(&str, &[&str])] = &[
 /// Packages that only the named crates may use, so that async, sockets, terminals and
 /// template engines stay where they belong.
 const CONFINED: &[(&str, &[&str])] = &[
-    ("tokio", &["hub", "observe", "gateway", "freehold"]),
+    ("tokio", &["hub", "observe", "gateway", "load", "freehold"]),
     ("axum", &["gateway"]),
     ("reqwest", &["hub", "observe"]),
     ("tokenizers", &["text"]),
@@ -62,6 +64,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("tokio-rustls", &["gateway"]),
     ("rcgen", &["gateway", "freehold"]),
     ("tracing-subscriber", &["freehold"]),
+    ("hdrhistogram", &["load"]),
 ];
 
 /// Compares what `cargo metadata` says with the tables; one line for each broken rule.

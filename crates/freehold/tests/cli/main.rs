@@ -13,6 +13,8 @@ mod drafts;
 mod embed;
 #[cfg(target_os = "linux")]
 mod faults;
+#[cfg(target_os = "linux")]
+mod hostile;
 mod keys;
 mod models;
 mod observe;

@@ -1,5 +1,5 @@
 //! `freehold bench`: prefill and decode speed, measured apart, beside what the same cores can
-//! do at most and, where asked for, beside another engine.
+//! do at most and, where asked for, beside another engine; or a server under load.
 
 mod command;
 mod compare;
@@ -7,6 +7,7 @@ mod measure;
 mod print;
 mod roof;
 mod texts;
+mod under_load;
 
 use crate::cli::Bench;
 use crate::compute::{self, Numerics};
@@ -24,7 +25,10 @@ use weights::Checkpoint;
 pub(crate) fn run(args: &Bench, locator: &Locator) -> Result<()> {
     // A command line that makes no sense is refused before anything is loaded.
     let rivals = args.compare.iter().map(|line| Rival::parse(line)).collect::<Result<Vec<_>>>()?;
-    let found = locator.find(&args.model)?;
+    if let Some(target) = &args.load.serve {
+        return under_load::run(args, target);
+    }
+    let found = locator.find(args.model.as_deref().context("the command line asks for one")?)?;
     let packed = PackedUse::new(locator, found.model, args.compute.packed);
     let spec = model::inspect(&compute::open(&found.path)?)?;
     if pooled::is_pooled(&spec, None) {

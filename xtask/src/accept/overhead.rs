@@ -1,0 +1,78 @@
+//! What HTTP, JSON and the limits of a request cost: the gateway before a model that answers at
+//! once, asked in the open loop from the same machine.
+
+use super::under_load::{measure, number, start};
+use super::{Context, Findings, median};
+use anyhow::Result;
+use std::fmt::Write as _;
+use std::process::Command;
+
+/// Requests per second, and how long each is measured.
+const RATES: [u32; 3] = [1, 100, 1_000];
+const SECONDS: u32 = 10;
+/// Answers: what they are, and the arguments for them.
+const ANSWERS: [(&str, &str); 2] =
+    [("1 token, whole", "--generate 1 --no-stream"), ("16 tokens, streamed", "--generate 16")];
+/// The 99th percentile at the highest rate, from the planned time to the end of the answer.
+const P99_MS_MAX: f64 = 1.0;
+/// Above this the machine was too busy with other things for a figure to be believed.
+const LAG_P99_MS_MAX: f64 = 0.5;
+
+pub(super) fn run(context: &Context) -> Result<Findings> {
+    let mock = context.mock_server()?;
+    let mut found = Findings::default();
+    let _ = writeln!(
+        found.markdown,
+        "The gateway before a model that answers at once; small chat requests of `freehold bench --serve` on the same machine, Poisson arrivals, {SECONDS} s at each rate.\n\
+         Milliseconds from the planned time of a request to the end of its answer (from its sending in brackets), and how late the generator itself was: medians of {} runs.\n",
+        context.rounds
+    );
+    found.markdown.push_str("| answer | requests/s | p50 | p99 | max | generator late, p99 |\n|---|---|---|---|---|---|\n");
+    for (name, answer) in ANSWERS {
+        for rate in RATES {
+            row(context, &mock, (name, answer), rate, &mut found)?;
+        }
+    }
+    Ok(found)
+}
+
+fn row(
+    context: &Context,
+    mock: &std::path::Path,
+    (name, answer): (&str, &str),
+    rate: u32,
+    found: &mut Findings,
+) -> Result<()> {
+    const PATHS: [&str; 6] = [
+        "/end_to_end_ms/p50",
+        "/end_to_end_from_sending_ms/p50",
+        "/end_to_end_ms/p99",
+        "/end_to_end_from_sending_ms/p99",
+        "/end_to_end_ms/max",
+        "/generator_lag_ms/p99",
+    ];
+    let mut runs = vec![Vec::new(); PATHS.len()];
+    for round in 0..context.rounds {
+        let mut command = Command::new(mock);
+        command.arg("PORT");
+        let server = start(command)?;
+        let args = format!(
+            "--rate {rate} --duration {SECONDS}s --prompt-tokens 16 --warmup 200 --seed {round} {answer}"
+        );
+        let measured = measure(context, &server.address, &args)?;
+        for (run, path) in runs.iter_mut().zip(PATHS) {
+            run.push(number(&measured, path)?);
+        }
+    }
+    let [p50, sent50, p99, sent99, max, lag] = [0, 1, 2, 3, 4, 5].map(|at| median(&runs[at]));
+    let _ = writeln!(
+        found.markdown,
+        "| {name} | {rate} | {p50:.3} ({sent50:.3}) | {p99:.3} ({sent99:.3}) | {max:.3} | {lag:.3} |"
+    );
+    eprintln!("{name}, {rate}/s: p50 {p50:.3} ms, p99 {p99:.3} ms, generator late {lag:.3} ms");
+    if rate == RATES[RATES.len() - 1] && p99 > P99_MS_MAX {
+        let busy = if lag > LAG_P99_MS_MAX { ", on a machine that was busy" } else { "" };
+        found.missed.push(format!("{name}: p99 is {p99:.3} ms at {rate} requests/s{busy}"));
+    }
+    Ok(())
+}
