@@ -10,6 +10,7 @@ mod answers;
 pub mod anthropic;
 mod body;
 mod calls;
+pub mod client;
 mod endpoint;
 mod error;
 mod fields;

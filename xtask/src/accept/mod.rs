@@ -6,6 +6,7 @@ mod calls;
 mod determinism;
 mod drafts;
 mod equality;
+mod fuzz_http;
 mod load;
 pub(crate) mod machine;
 mod memory;
@@ -46,6 +47,8 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
   calls     tool calls in every output format, read and validated, streamed and whole
             (--only glm for one format)
   adapters  what a LoRA adapter costs in decode
+  fuzz-http requests drawn from the document of the interface, hostile and valid, at a server
+            over a real model (a quarter of an hour)
   start     time to the first token and peak memory
   determinism
             whether any bit of the logits depends on batch, chunks, threads or decode
@@ -88,7 +91,7 @@ struct Findings {
 /// A part of the acceptance: its name, its title in the record, the measurement.
 type Part = (&'static str, &'static str, fn(&Context) -> Result<Findings>);
 
-const PARTS: [Part; 14] = [
+const PARTS: [Part; 15] = [
     ("speed", "Speed", speed::run),
     ("together", "Several sequences together", speed::together),
     ("depth", "After a long context", speed::depth),
@@ -101,6 +104,7 @@ const PARTS: [Part; 14] = [
     ("memory", "Several models in a budget of memory", memory::run),
     ("calls", "Tool calls", calls::run),
     ("adapters", "Adapters", adapters::run),
+    ("fuzz-http", "Requests drawn from the document", fuzz_http::run),
     ("start", "Start and memory", start::run),
     ("determinism", "Determinism", determinism::run),
 ];
