@@ -112,7 +112,8 @@ impl<'a> Fields<'a> {
             format!("an integer from {} to {}", range.start(), range.end())
         };
         self.typed(name, &expected, |value| {
-            let count = usize::try_from(value.as_u64()?).ok()?;
+            // As large as 64 bits with a sign: every count of the document is.
+            let count = usize::try_from(value.as_i64()?).ok()?;
             range.contains(&count).then_some(count)
         })
     }

@@ -11,6 +11,7 @@ pub mod anthropic;
 mod base64;
 mod body;
 mod calls;
+pub mod client;
 mod embed;
 mod endpoint;
 mod error;

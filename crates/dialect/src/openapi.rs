@@ -160,7 +160,8 @@ impl Route {
             Json(shape) => put(200, "The answer.", json_of(shape.schema())),
             Streamed(shape) => {
                 let mut content = json_of(shape.schema());
-                content[self.dialect().stream_type()] = json!({"schema": {"type": "string"}});
+                // What a stream says piece by piece is no value that a schema could describe.
+                content[self.dialect().stream_type()] = json!({});
                 put(200, "The answer, or its stream where `stream` asks for it.", content);
             }
             Text => put(200, "The answer.", json!({"text/plain": {"schema": {"type": "string"}}})),

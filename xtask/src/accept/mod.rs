@@ -7,6 +7,7 @@ mod determinism;
 mod drafts;
 mod equality;
 mod faults;
+mod fuzz_http;
 mod lm_eval;
 mod load;
 pub(crate) mod machine;
@@ -63,6 +64,8 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
   faults    10,000 requests of clients that misbehave, malformed ones, SIGTERM and kill -9
             under load (some minutes)
   soak      mixed use for --minutes: whether memory, threads and descriptors stay flat
+  fuzz-http requests drawn from the document of the interface, hostile and valid, at a server
+            over a real model (a quarter of an hour)
   start     time to the first token and peak memory
   determinism
             whether any bit of the logits depends on batch, chunks, threads or decode
@@ -111,7 +114,7 @@ struct Findings {
 /// A part of the acceptance: its name, its title in the record, the measurement.
 type Part = (&'static str, &'static str, fn(&Context) -> Result<Findings>);
 
-const PARTS: [Part; 20] = [
+const PARTS: [Part; 21] = [
     ("speed", "Speed", speed::run),
     ("together", "Several sequences together", speed::together),
     ("depth", "After a long context", speed::depth),
@@ -130,6 +133,7 @@ const PARTS: [Part; 20] = [
     ("serving", "Decode through HTTP", serving::run),
     ("faults", "Faults", faults::run),
     ("soak", "Soak", soak::run),
+    ("fuzz-http", "Requests drawn from the document", fuzz_http::run),
     ("start", "Start and memory", start::run),
     ("determinism", "Determinism", determinism::run),
 ];
