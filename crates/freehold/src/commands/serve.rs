@@ -14,6 +14,7 @@ use crate::remote_pull::RemotePull;
 use crate::store;
 use crate::telemetry;
 use crate::wiring::How;
+use ::store::Store;
 use anyhow::{Context as _, Result};
 use gateway::{Bound, Config, TlsFiles};
 use serve::{Entry, Fleet, Generate, Rules};
@@ -31,18 +32,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     telemetry::log(&args.observing);
-    if args.alias.is_some() && args.models.len() != 1 {
-        let what = "--alias names one model; give one, or leave --alias out";
-        return Err(WrongUsage(what.to_owned()).into());
-    }
-    if args.sparing.draft.is_some() && args.models.len() != 1 {
-        let what = "--draft guesses for one model; give one, or leave --draft out";
-        return Err(WrongUsage(what.to_owned()).into());
-    }
-    if args.pooling.is_some() && args.models.len() != 1 {
-        let what = "--pooling is for one model; give one, or leave --pooling out";
-        return Err(WrongUsage(what.to_owned()).into());
-    }
+    check(args)?;
     let bars = Bars::new();
     let found = args.models.iter().map(|model| locator.find_or_pull(model, &bars));
     let found = found.collect::<Result<Vec<Found<'_>>>>()?;
@@ -60,11 +50,49 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     let mut how = How::new(&args.compute, &args.sparing, prefixes, draft, room);
     how.pooling = args.pooling.map(PoolingForm::pooling);
     let how = Arc::new(how);
+    let (fleet, ready) = fleet(args, &found, locator, &how)?;
+    say(format_args!("{ready} {at} (Ctrl-C stops it)"));
+    how.is_serving.store(true, Ordering::Relaxed);
+    let bound = bound
+        .with_pull(Arc::new(RemotePull(locator.hub().clone())))
+        .with_telemetry(Arc::clone(&telemetry));
+    answer(args, bound, store, &fleet)?;
+    how.is_serving.store(false, Ordering::Relaxed);
+    // What is cut off ends here, and is recorded before the process ends.
+    drop(fleet);
+    telemetry.finish();
+    Ok(())
+}
+
+/// What makes sense for one model alone is refused for several.
+fn check(args: &Serve) -> Result<()> {
+    for (is_given, what) in [
+        (args.alias.is_some(), "--alias names one model; give one, or leave --alias out"),
+        (
+            args.sparing.draft.is_some(),
+            "--draft guesses for one model; give one, or leave --draft out",
+        ),
+        (args.pooling.is_some(), "--pooling is for one model; give one, or leave --pooling out"),
+    ] {
+        if is_given && args.models.len() != 1 {
+            return Err(WrongUsage(what.to_owned()).into());
+        }
+    }
+    Ok(())
+}
+
+/// The models with the first one loaded, where some were named, and what is said of them.
+fn fleet(
+    args: &Serve,
+    found: &[Found<'_>],
+    locator: &Locator,
+    how: &Arc<How>,
+) -> Result<(Arc<Fleet>, String)> {
     let budget = Budget::new(args.memory)?;
-    let of_home = found.is_empty().then(|| OfHome::new(locator, &how, budget));
+    let of_home = found.is_empty().then(|| OfHome::new(locator, how, budget));
     let entries = match &of_home {
         Some(of_home) => of_home.entries(|_| true)?,
-        None => fleet::named(&found, args.alias.as_deref(), locator, &how, budget)?,
+        None => fleet::named(found, args.alias.as_deref(), locator, how, budget)?,
     };
     let first = entries.first().filter(|_| !found.is_empty());
     // Where nobody set a limit, the model that was asked for by name is not refused by one.
@@ -84,13 +112,17 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
         fleet.load(&first)?;
     }
     let fleet = fleet.start().context("cannot start the fleet's thread")?;
-    say(format_args!("{ready} {at} (Ctrl-C stops it)"));
-    how.is_serving.store(true, Ordering::Relaxed);
-    let fleet = Arc::new(fleet);
-    let mut bound = bound
-        .with_pull(Arc::new(RemotePull(locator.hub().clone())))
-        .with_telemetry(Arc::clone(&telemetry));
-    let generate = Arc::clone(&fleet) as Arc<dyn Generate>;
+    Ok((Arc::new(fleet), ready))
+}
+
+/// Answers until a signal comes, and works on batches meanwhile.
+fn answer(
+    args: &Serve,
+    mut bound: Bound,
+    store: Option<Arc<Store>>,
+    fleet: &Arc<Fleet>,
+) -> Result<()> {
+    let generate = Arc::clone(fleet) as Arc<dyn Generate>;
     let kept = store.map(|store| kept::begin(store, args, Arc::clone(&generate))).transpose()?;
     if let Some(kept) = &kept {
         bound = bound.with_kept(kept.clone());
@@ -99,10 +131,6 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     if let Some(kept) = kept {
         kept.batches.stop();
     }
-    how.is_serving.store(false, Ordering::Relaxed);
-    // What is cut off ends here, and is recorded before the process ends.
-    drop(fleet);
-    telemetry.finish();
     Ok(())
 }
 

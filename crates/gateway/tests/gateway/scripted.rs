@@ -226,25 +226,10 @@ fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &Atom
         return;
     }
     match prompt {
-        "slow" => {
-            let begun = Instant::now();
-            while !sender.is_closed() {
-                say(sender, "and so on ", false);
-                std::thread::sleep(Duration::from_millis(2));
-                assert!(begun.elapsed() < Duration::from_secs(60), "nobody cancelled");
-            }
-            cancelled.fetch_add(1, Ordering::SeqCst);
-            return;
-        }
+        "slow" => return speak_on(sender, "and so on ", Duration::from_millis(2), cancelled),
         "flood" => {
             let piece = "x".repeat(1 << 16);
-            let begun = Instant::now();
-            while !sender.is_closed() && begun.elapsed() < Duration::from_secs(30) {
-                say(sender, &piece, false);
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            cancelled.fetch_add(1, Ordering::SeqCst);
-            return;
+            return speak_on(sender, &piece, Duration::from_millis(1), cancelled);
         }
         "call" => return call(sender, request, usage),
         "stop" => {
@@ -285,6 +270,17 @@ fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &Atom
         say(sender, text, has_tokens);
     }
     finish(sender, FinishReason::EndOfTurn, usage);
+}
+
+/// Says the same until nobody listens.
+fn speak_on(sender: &EventSender, piece: &str, pause: Duration, cancelled: &AtomicUsize) {
+    let begun = Instant::now();
+    while !sender.is_closed() {
+        say(sender, piece, false);
+        std::thread::sleep(pause);
+        assert!(begun.elapsed() < Duration::from_secs(60), "nobody cancelled");
+    }
+    cancelled.fetch_add(1, Ordering::SeqCst);
 }
 
 fn finish(sender: &EventSender, reason: FinishReason, usage: Usage) {
