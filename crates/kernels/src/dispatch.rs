@@ -19,6 +19,7 @@ use std::sync::OnceLock;
 
 /// Packs a row of float weights as integers: row, lane, blocks, panel.
 type PackFn = unsafe fn(*const u8, usize, usize, *mut u8);
+type LayerNormFn = unsafe fn(&[f32], &[f32], Option<&[f32]>, f32, &mut [f32]);
 pub(crate) type ProductFn = unsafe fn(&Product<'_>);
 
 /// The kernels of one instruction set.
@@ -33,7 +34,7 @@ pub(crate) struct Kernels {
     pub(crate) pack_bf16: PackFn,
     pub(crate) quantize: unsafe fn(ActivationFormat, &[f32], *mut u8),
     pub(crate) rms_norm: unsafe fn(*const f32, &[f32], f32, *mut f32),
-    pub(crate) layer_norm: unsafe fn(&[f32], &[f32], Option<&[f32]>, f32, &mut [f32]),
+    pub(crate) layer_norm: LayerNormFn,
     pub(crate) gelu: unsafe fn(&mut [f32]),
     pub(crate) silu_mul: unsafe fn(&mut [f32], &[f32]),
     pub(crate) max_row: unsafe fn(&[f32]) -> f32,
