@@ -168,6 +168,9 @@ impl Dialect {
     }
 }
 
+/// Makes the encoder of one streamed answer.
+pub type StreamFn = fn(CallMeta, Form) -> Box<dyn StreamEncoder>;
+
 /// An endpoint that generates or embeds; it takes `POST`.
 #[derive(Debug, Clone, Copy)]
 pub struct Endpoint {
@@ -180,7 +183,7 @@ pub struct Endpoint {
     /// Understands a body; the text is the call's id.
     pub decode: fn(&[u8], &str) -> Result<Decoded, ApiError>,
     /// Encodes an answer that is told piece by piece; none where answers come whole.
-    pub stream: Option<fn(CallMeta, Form) -> Box<dyn StreamEncoder>>,
+    pub stream: Option<StreamFn>,
     /// Encodes a whole answer; the one without any choice where nothing was to be generated.
     pub whole: fn(&CallMeta, &Reply, &Form) -> Value,
 }

@@ -30,7 +30,7 @@ mod tokens;
 
 pub use endpoint::{
     Answer, CallMeta, Decoded, Dialect, ENDPOINTS, Endpoint, Form, QUERIES, Query, Ranking,
-    StreamEncoder, VectorForm,
+    StreamEncoder, StreamFn, VectorForm,
 };
 pub use error::{ApiError, Overflow};
 pub use parameters::{Parameter, Treatment};

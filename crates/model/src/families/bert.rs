@@ -209,6 +209,8 @@ fn from_metadata(metadata: &mut Metadata<'_>) -> Result<Spec, SpecError> {
             Some(_) => Head::Classifier { labels: count("cls.output.weight", limits::LABELS)? },
         },
     };
+    // Names of what the scores are for.
+    keys.ignore(&["classifier.output_labels"]);
     let key = keys.name("context_length");
     let mut spec = encoder.spec(Family::Bert, &key)?;
     if context_length > spec.context_length {

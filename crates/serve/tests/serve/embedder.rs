@@ -34,7 +34,8 @@ impl EmbedModel for Adder {
         out: &mut Vec<f32>,
     ) -> Result<(), String> {
         if let Some(gate) = &self.gate {
-            let _ = gate.recv();
+            // Closed is open for good.
+            gate.recv().unwrap_or(());
         }
         let lengths = sequences.iter().map(|one| one.tokens.len()).collect();
         self.batches.lock().unwrap().push(lengths);

@@ -353,12 +353,14 @@ fn unigram(vocab: &GgufVocab<'_>) -> Result<Parts, TokenizerError> {
     if vocab.scores.is_empty() {
         return Err(missing("tokenizer.ggml.scores"));
     }
-    let specials = vocab.special_ids(&KindDefaults {
+    let mut specials = vocab.special_ids(&KindDefaults {
         eos: Some(1),
         unk: Some(2),
         add_eos: true,
         ..KindDefaults::default()
     });
+    // XLM-RoBERTa ends the first text and separates it from the second.
+    specials.between = vocab.id(vocab.sep, None).map(|sep| [&specials.suffix[..], &[sep]].concat());
     let scored: Vec<(String, f64)> = (vocab.tokens.iter().enumerate())
         .map(|(id, &token)| match vocab.token_type(id) {
             // Nothing that people write is spelled like this, so no text becomes the token.
