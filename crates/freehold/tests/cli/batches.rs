@@ -133,9 +133,11 @@ fn responses_in_the_background_that_are_killed_fail_and_kept_ones_stay() {
         parsed(&http::get(&server.address, &path).expect("it answers"))
     };
     let kept = ask(&server, json!({"max_output_tokens": 4}));
-    // So many that some are under way whenever the process is killed.
-    let queued: Vec<Value> =
-        (0..40).map(|_| ask(&server, json!({"background": true}))["id"].clone()).collect();
+    // So many and so long that some are under way whenever the process is killed.
+    let schema = json!({"type": "string", "minLength": 500});
+    let long = json!({"background": true,
+        "text": {"format": {"type": "json_schema", "name": "long", "schema": schema}}});
+    let queued: Vec<Value> = (0..40).map(|_| ask(&server, long.clone())["id"].clone()).collect();
     drop(server);
     let server = restarted(&home, &model);
     assert_eq!(read(&server, &kept["id"]), kept);

@@ -166,8 +166,9 @@ impl Content {
                     piece.truncate(n_bytes);
                     Bytes::from(piece)
                 });
-                let is_last = !matches!(&read, Ok(piece) if !piece.is_empty());
-                if (read.is_err() || !is_last) && sender.blocking_send(read).is_err() || is_last {
+                let is_end = matches!(&read, Ok(piece) if piece.is_empty());
+                let has_failed = read.is_err();
+                if is_end || sender.blocking_send(read).is_err() || has_failed {
                     return;
                 }
             }
