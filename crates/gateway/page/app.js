@@ -47,12 +47,17 @@ function newChat() {
     settings = JSON.parse(local?.getItem("freehold.defaults") ?? "{}");
   } catch { /* what cannot be read is as if it were not there */ }
   const now = Date.now();
-  return { id: crypto.randomUUID?.() ?? `${now}-${Math.random()}`, title: "", created: now, updated: now, model, settings, turns: [] };
+  return { id: newId(), title: "", created: now, updated: now, model, settings, turns: [] };
+}
+
+/** Over plain HTTP from another machine browsers have no `randomUUID`. */
+function newId() {
+  return crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
 }
 
 /** Shows the chat that the address names, or a new one. */
 async function route() {
-  const id = decodeURIComponent(location.hash.slice(1));
+  const id = location.hash.slice(1);
   if (chat && id === chat.id) return;
   keepDraft();
   const found = running.get(id)?.chat ?? (id ? await store.get(id) : undefined);
@@ -126,7 +131,7 @@ async function rename(head) {
 }
 
 async function remove(head) {
-  stop(head.id);
+  giveUp(head.id);
   const removed = await store.get(head.id);
   await store.delete(head.id);
   channel?.postMessage({ id: head.id });
@@ -140,7 +145,7 @@ async function removeAll() {
   if (heads.length === 0) return toast("There are no chats.");
   const text = `${heads.length} ${heads.length === 1 ? "chat is" : "chats are"} deleted for good. Export them first if you may want them again.`;
   if (!await askWhether("Delete all chats?", text, "Delete all")) return undefined;
-  for (const id of running.keys()) stop(id);
+  for (const id of [...running.keys()]) giveUp(id);
   await store.clear();
   channel?.postMessage({ id: null });
   show(null);
@@ -175,7 +180,8 @@ async function importFile(file) {
     const known = new Set(heads.map(({ id }) => id));
     // A chat that is there already stays as it is; the file's becomes another one.
     for (const one of chats) {
-      if (known.has(one.id)) one.id = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+      if (known.has(one.id) || !/^[\w.-]{1,64}$/.test(one.id)) one.id = newId();
+      known.add(one.id);
     }
     await store.put(...chats);
     channel?.postMessage({ id: null });
@@ -288,13 +294,14 @@ function giveResults(turn, list) {
   turn.calls.forEach((call, index) => {
     call.result = list[index];
   });
-  return generate(chat.turns, false);
+  if (generate(chat.turns, false)) return;
+  for (const call of turn.calls) delete call.result;
 }
 
 /** The body of a call that answers these turns, or null after the user was told what is missing. */
 function bodyOf(turns) {
   if (!chat.model) {
-    toast("There is no model to answer. Start one with “freehold serve MODEL”.");
+    toast(models.length > 0 ? "None of the server’s models can chat." : "The server has no model to answer; “freehold serve MODEL” starts one.");
     return null;
   }
   try {
@@ -330,8 +337,7 @@ function offerUndo(asked, before) {
   toast("Later messages were removed.", {
     label: "Undo",
     run: () => {
-      stop(asked.id);
-      running.delete(asked.id);
+      giveUp(asked.id);
       Object.assign(asked, before);
       save(asked);
       if (asked === chat) drawAll();
@@ -415,6 +421,12 @@ async function wait(run, begun) {
 
 function stop(id = chat.id) {
   running.get(id)?.controller.abort();
+}
+
+/** Stops, and keeps nothing of the answer. */
+function giveUp(id) {
+  stop(id);
+  running.delete(id);
 }
 
 function submit() {

@@ -196,9 +196,12 @@ export class AnswerView {
   }
 
   #notes() {
-    const { finish, isStopped, usage, model } = this.#turn;
+    const { finish, isStopped, usage, model, error } = this.#turn;
     if (isEmpty(this.#turn) && !this.#on.isLast()) return ["Without an answer; later questions are sent without this one."];
     if (isStopped) return ["Stopped."];
+    // The page was closed while it was written, or another tab writes it now.
+    if (!finish && !error) return ["The answer is not complete."];
+    if (finish && isEmpty(this.#turn)) return ["The model answered nothing."];
     if (finish !== "length") return [];
     const context = this.#on.contextLength(model);
     const isFull = context && usage && usage.prompt_tokens + usage.completion_tokens >= context;

@@ -127,6 +127,23 @@ export const scenarios = {
     await until(page, (n) => document.querySelectorAll(".answer .text p").length > n, n_before);
     await page.keyboard.press("Escape");
     await visitor.answer(null);
+    // A page that is closed midway keeps what there was, and says that it is not all.
+    await page.click("#new-chat");
+    await visitor.ask("page: slowly");
+    await until(page, () => document.querySelectorAll(".answer.running .text p").length > 5);
+    await page.reload();
+    await page.waitForSelector(".answer .note");
+    assert.equal(await visitor.text(".answer .note"), "The answer is not complete.");
+    // A chat that is deleted while it is answered stays deleted.
+    const n_chats = await page.locator("#chats a").count();
+    await page.click("#new-chat");
+    await visitor.ask("page: slowly");
+    await until(page, (n) => document.querySelectorAll("#chats a").length === n, n_chats + 1);
+    await page.locator("#chats li.current").hover();
+    await page.locator("#chats li.current [aria-label^=Delete]").click();
+    await until(page, (n) => document.querySelectorAll("#chats a").length === n, n_chats);
+    await visitor.answer("hello");
+    assert.equal(await page.locator("#chats a").count(), n_chats + 1);
   },
 
   async errs(come) {
