@@ -15,9 +15,11 @@ use testkit::http;
 use testkit::process::Server;
 
 const MODEL: &str = "faults";
-const STORM: Storm = Storm { clients: 64, requests: 10_000, limit: Duration::from_secs(1_200) };
-/// Comes before it: threads and buffers are made with the first load.
-const BREEZE: Storm = Storm { requests: 640, ..STORM };
+const CLIENTS: usize = 64;
+/// After this nobody begins another request.
+const STORM_TIME: Duration = Duration::from_secs(1_200);
+/// This part of the requests comes before, as threads and buffers are made with the first load.
+const BREEZE: usize = 16;
 /// Longest time until what a storm left is gone.
 const CALM: Duration = Duration::from_secs(30);
 /// What may be there more than before it: connections that end at this moment, and idle threads
@@ -40,7 +42,7 @@ pub(super) fn run(context: &Context) -> Result<Findings> {
     let address = address(&server)?;
     let said = answer(address)?;
     malformed(address, &mut found);
-    calm(&server, address, &mut found)?;
+    calm(&server, address, context.requests, &mut found)?;
     room(address, &mut found);
     ensure!(answer(address)? == said, "another answer after the storm");
     found.markdown.push_str("- The same greedy answer before and after.\n");
@@ -86,19 +88,19 @@ fn malformed(address: SocketAddr, found: &mut Findings) {
 }
 
 /// A storm, and whether everything is as before when it is over.
-fn calm(server: &Server, address: SocketAddr, found: &mut Findings) -> Result<()> {
-    storm(address, MODEL, BREEZE);
+fn calm(server: &Server, address: SocketAddr, requests: usize, found: &mut Findings) -> Result<()> {
+    let all = Storm { clients: CLIENTS, requests, limit: STORM_TIME };
+    storm(address, MODEL, Storm { requests: requests.div_ceil(BREEZE), ..all });
     let before = settled(server, None)?;
     let begun = Instant::now();
-    let tally = storm(address, MODEL, STORM);
+    let tally = storm(address, MODEL, all);
     let seconds = begun.elapsed().as_secs_f64();
     let after = settled(server, Some(before))?;
     let _ = writeln!(
         found.markdown,
-        "- {} requests of {} clients in {seconds:.0} s ({:?}): answers to those who waited {:?}, {} problems.\n\
+        "- {} requests of {CLIENTS} clients in {seconds:.0} s ({:?}): answers to those who waited {:?}, {} problems.\n\
          - Before and after: {} and {} threads, {} and {} descriptors, {:.1} and {:.1} MiB without a file.",
         tally.requests(),
-        STORM.clients,
         tally.kinds,
         tally.statuses,
         tally.problems.len(),
@@ -109,7 +111,7 @@ fn calm(server: &Server, address: SocketAddr, found: &mut Findings) -> Result<()
         before.anonymous_bytes as f64 / f64::from(1 << 20),
         after.anonymous_bytes as f64 / f64::from(1 << 20),
     );
-    if tally.requests() < STORM.requests {
+    if tally.requests() < requests {
         found.missed.push(format!("{} requests in the time there is", tally.requests()));
     }
     found.missed.extend(tally.problems.into_iter().take(10));

@@ -80,6 +80,7 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
   --models FOLDER    where test models are made and kept [default: target/accept]
   --mock PATH        a built `mock_serve` of overhead [default: built here, in release]
   --minutes N        how long soak runs [default: 30]
+  --requests N       requests of clients that misbehave in faults [default: 10000]
   --rounds N         runs of each program for each file [default: 5]
   --threads N        [default: 2]
   --chunks N         chunks of 512 tokens that quality scores, at most the 298 of the
@@ -94,6 +95,7 @@ struct Context {
     freehold: PathBuf,
     mock: Option<PathBuf>,
     minutes: usize,
+    requests: usize,
     peers: Vec<Peer>,
     models: PathBuf,
     rounds: usize,
@@ -166,7 +168,8 @@ fn parse(args: &[String]) -> Result<(Context, Vec<Part>)> {
     let (mut freehold, mut peers, mut parts) = (None, Vec::new(), Vec::new());
     let mut models = testkit::repository_root().join("target/accept");
     let (mut rounds, mut threads, mut chunks) = (5, 2, 16);
-    let (mut text, mut python, mut only, mut mock, mut minutes) = (None, None, None, None, 30);
+    let (mut text, mut python, mut only, mut mock) = (None, None, None, None);
+    let (mut minutes, mut requests) = (30, 10_000);
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         if let Some(part) = PARTS.into_iter().find(|(name, ..)| name == arg) {
@@ -179,6 +182,7 @@ fn parse(args: &[String]) -> Result<(Context, Vec<Part>)> {
             "--freehold" => freehold = Some(PathBuf::from(value()?)),
             "--mock" => mock = Some(PathBuf::from(value()?)),
             "--minutes" => minutes = number(arg, value()?)?,
+            "--requests" => requests = number(arg, value()?)?,
             "--models" => models = PathBuf::from(value()?),
             "--rounds" => rounds = number(arg, value()?)?,
             "--threads" => threads = number(arg, value()?)?,
@@ -203,6 +207,7 @@ fn parse(args: &[String]) -> Result<(Context, Vec<Part>)> {
         freehold,
         mock,
         minutes,
+        requests,
         peers,
         models,
         rounds,
@@ -292,6 +297,7 @@ impl Context {
             freehold: PathBuf::new(),
             mock: None,
             minutes: 1,
+            requests: 1,
             peers: Vec::new(),
             models: PathBuf::new(),
             rounds: 1,
