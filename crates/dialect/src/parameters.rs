@@ -137,11 +137,10 @@ pub(crate) fn survey(
             continue;
         };
         match row.treatment {
-            Treatment::Honoured if row.shape.holds(value) => {}
             Treatment::Honoured => {
-                let expected = row.shape.described();
-                let error = FieldError::expected(name.clone(), &expected, value);
-                return Err(Refusal::Value(error));
+                if let Some(error) = row.shape.fault(value, name.clone()) {
+                    return Err(Refusal::Value(error));
+                }
             }
             Treatment::WithoutEffect => ignored.push(name.clone()),
             Treatment::Refused { unless, why } => {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::fields::FieldError;
 use crate::parameters::{Parameter, Treatment};
 
 /// What a value may be.
@@ -172,6 +173,33 @@ impl Shape {
                 .is_some_and(|map| map.iter().all(|(key, v)| is_token_key(key) && of.holds(v))),
             Self::Record(_) | Self::Table(_) => value.is_object(),
             Self::Either(shapes) => shapes.iter().any(|shape| shape.holds(value)),
+        }
+    }
+
+    /// What of a value is not of this shape, by the deepest name that is certain.
+    pub(crate) fn fault(&self, value: &Value, path: String) -> Option<FieldError> {
+        if self.holds(value) {
+            return None;
+        }
+        match (self, value) {
+            (Self::List { of, min, max }, Value::Array(items))
+                if (*min..=*max).contains(&items.len()) =>
+            {
+                let fault = |(at, item)| of.fault(item, format!("{path}[{at}]"));
+                items.iter().enumerate().find_map(fault)
+            }
+            (Self::Map(of), Value::Object(map)) => {
+                map.iter().find_map(|(key, value)| of.fault(value, format!("{path}.{key}")))
+            }
+            (Self::ByToken(of), Value::Object(map)) => map.iter().find_map(|(key, value)| {
+                let path = format!("{path}.{key}");
+                if is_token_key(key) {
+                    return of.fault(value, path);
+                }
+                let message = format!("{path}: expected a token id as key");
+                Some(FieldError::new(path, message))
+            }),
+            _ => Some(FieldError::expected(path, &self.described(), value)),
         }
     }
 
