@@ -1,4 +1,4 @@
-//! What HTTP, JSON and the limits of a request cost: the gateway before a model that answers at
+//! What HTTP, JSON, keys, limits and records of a request cost: the gateway before a model that answers at
 //! once, asked in the open loop from the same machine.
 
 use super::under_load::{measure, number, start};
@@ -23,7 +23,7 @@ pub(super) fn run(context: &Context) -> Result<Findings> {
     let mut found = Findings::default();
     let _ = writeln!(
         found.markdown,
-        "The gateway before a model that answers at once; small chat requests of `freehold bench --serve` on the same machine, Poisson arrivals, {SECONDS} s at each rate.\n\
+        "The gateway before a model that answers at once, with an API key and a record of each call in a store on disk; small chat requests of `freehold bench --serve` on the same machine, Poisson arrivals, {SECONDS} s at each rate.\n\
          Milliseconds from the planned time of a request to the end of its answer (from its sending in brackets), and how late the generator itself was: medians of {} runs.\n",
         context.rounds
     );
@@ -53,11 +53,13 @@ fn row(
     ];
     let mut runs = vec![Vec::new(); PATHS.len()];
     for round in 0..context.rounds {
+        let folder = tempfile::tempdir()?;
         let mut command = Command::new(mock);
-        command.arg("PORT");
+        command.arg("PORT").arg("--store").arg(folder.path());
         let server = start(command)?;
+        let key = std::fs::read_to_string(folder.path().join("key"))?;
         let args = format!(
-            "--rate {rate} --duration {SECONDS}s --prompt-tokens 16 --warmup 200 --seed {round} {answer}"
+            "--rate {rate} --duration {SECONDS}s --prompt-tokens 16 --warmup 200 --seed {round} --api-key {key} {answer}"
         );
         let measured = measure(context, &server.address, &args)?;
         for (run, path) in runs.iter_mut().zip(PATHS) {

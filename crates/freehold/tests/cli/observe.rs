@@ -227,7 +227,7 @@ fn ask(observed: &Observed) -> (u64, u64) {
     (prompt, completion)
 }
 
-/// Requests that are not answered; of these three come to a model or to the lack of one.
+/// Requests that are not answered; of these two come to a model or to the lack of one.
 fn refuse(observed: &Observed) {
     let status = |body: &Value| observed.post(body).status;
     assert_eq!(status(&chat(&CANARY.repeat(40), &json!({}))), 400);
@@ -391,8 +391,7 @@ fn nobody_is_told_of_requests_who_did_not_ask() {
     assert_eq!(answer.status, 200);
     let log = std::fs::read_to_string(home.path().join("log")).expect("it is there");
     assert!(log.contains("is ready on") && !log.contains("request"), "{log}");
-    let other = home.path().join("other");
-    std::fs::create_dir(&other).expect("the folder is ours");
-    let none = crate::data::failure(freehold(&other).args(["calls"]), 1);
+    let other = crate::data::home();
+    let none = crate::data::failure(freehold(other.path()).args(["calls"]), 1);
     assert!(none.contains("there are no calls"), "{none}");
 }

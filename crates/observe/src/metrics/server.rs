@@ -149,7 +149,7 @@ impl ServerMetrics {
             ),
             ("freehold_http_connections", gauge, "Open connections.", &self.connections),
             (
-                "freehold_http_connections_total",
+                "freehold_http_connections_accepted_total",
                 counter,
                 "Connections that were accepted.",
                 &self.connections_total,
