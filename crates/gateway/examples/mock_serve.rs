@@ -45,6 +45,10 @@ impl Generate for Mock {
         vec![ModelCard { id, context_length: CONTEXT, ..ModelCard::default() }]
     }
 
+    fn is_at_hand(&self, model: &str) -> bool {
+        model == MODEL
+    }
+
     fn details(&self, model: &str) -> Result<ModelDetails, serve::Error> {
         self.known(model)?;
         let id = model.to_owned();

@@ -1,6 +1,7 @@
 //! One generation call, in any dialect: body to request, events to response, streamed or whole.
 
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,14 +11,18 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use dialect::{ApiError, CallMeta, Decoded, Dialect, Endpoint, Form};
 use serde_json::Value;
-use serve::{Event, Events, Generate, Input, Reply};
+use serve::{Event, Events, Generate, Input, Reply, ResponseFormat};
 
 use crate::body::WholeBody;
 use crate::config::Config;
-use crate::kept::responses::Keeping;
+use crate::kept::responses::{Keeping, Turn};
 use crate::observe;
 use crate::respond;
 use crate::stream::EventBody;
+
+/// Bodies up to this size are parsed, and their prompts rendered and tokenized, on the threads that
+/// serve sockets: some hundred microseconds, of which a change of threads is a good part.
+const SMALL_BYTES_MAX: usize = 8 << 10;
 
 /// A request that was accepted.
 struct Accepted {
@@ -45,11 +50,8 @@ pub(crate) async fn answer(
     keeping: Option<Keeping>,
 ) -> Result<Response, ApiError> {
     let id = format!("{}{request_id}", endpoint.id_prefix);
-    // Parsing, rendering and tokenizing compute, so they leave the threads that serve sockets.
-    let exchange = observe::current();
-    let accept =
-        move || accept(endpoint, &id, &body, &*generate, keeping.as_ref(), exchange.as_ref());
-    let accepted = respond::computed(accept).await?;
+    let desk = Desk { endpoint, id, generate, keeping, exchange: observe::current() };
+    let accepted = desk.take(body).await?;
     let Accepted { meta, form, stream, ignored, loads_only, mut events, queued } = accepted;
     let mut cuts = Vec::new();
     let mut response = if let Some(body) = queued.filter(|_| !stream) {
@@ -78,42 +80,85 @@ pub(crate) async fn answer(
     Ok(response)
 }
 
-fn accept(
+/// Where a body becomes a request that is accepted.
+struct Desk {
     endpoint: &'static Endpoint,
-    id: &str,
-    body: &[u8],
-    generate: &dyn Generate,
-    keeping: Option<&Keeping>,
-    exchange: Option<&Arc<Exchange>>,
-) -> Result<Accepted, ApiError> {
-    let (decoded, turn) = match keeping {
-        Some(keeping) => keeping.decode(endpoint, body, id)?,
-        None => ((endpoint.decode)(body, id)?, None),
-    };
-    let Decoded { mut request, stream, form, mut ignored, thinking_param, loads_only } = decoded;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let meta = CallMeta { id: id.to_owned(), created: now.as_secs(), model: request.model.clone() };
-    if let Some(other) = endpoint.dialect().other_name(&request.model)
-        && generate.details(&request.model).is_err()
-    {
-        request.model = other.to_owned();
+    id: String,
+    generate: Arc<dyn Generate>,
+    keeping: Option<Keeping>,
+    exchange: Option<Arc<Exchange>>,
+}
+
+impl Desk {
+    /// Parsing, rendering and tokenizing compute, and may read files, so they leave the threads
+    /// that serve sockets. What is small is done before another thread would have begun with it.
+    async fn take(self, body: WholeBody) -> Result<Accepted, ApiError> {
+        if body.len() > SMALL_BYTES_MAX || self.keeping.is_some() {
+            return respond::computed(move || self.accept(self.decode(&body)?)).await;
+        }
+        let decoded = guarded(|| self.decode(&body))?;
+        if self.is_quick(&decoded.0) {
+            return guarded(|| self.accept(decoded));
+        }
+        respond::computed(move || self.accept(decoded)).await
     }
-    if let Some(param) = thinking_param
-        && !generate.details(&request.model)?.text.thinking_switch
-    {
-        ignored.push(param.to_owned());
+
+    /// Whether the request of a small body is accepted at once: nothing has to be loaded for it,
+    /// and no grammar compiled.
+    fn is_quick(&self, decoded: &Decoded) -> bool {
+        let request = &decoded.request;
+        let is_plain = match &request.input {
+            Input::Chat(chat) => chat.tools.is_empty(),
+            Input::Text(_) | Input::Tokens(_) => true,
+            Input::Embed(_) | Input::Rerank(_) => false,
+        };
+        let is_free = request.response_format == ResponseFormat::Text;
+        is_plain && is_free && !decoded.loads_only && self.generate.is_at_hand(&request.model)
     }
-    if loads_only {
-        // A prompt that is computed and not answered: when that is done, the model is there.
-        request.input = Input::Tokens(vec![0]);
-        request.max_tokens = Some(0);
+
+    fn decode(&self, body: &[u8]) -> Result<(Decoded, Option<Turn>), ApiError> {
+        match &self.keeping {
+            Some(keeping) => keeping.decode(self.endpoint, body, &self.id),
+            None => Ok(((self.endpoint.decode)(body, &self.id)?, None)),
+        }
     }
-    let events = observe::submit(generate, request, exchange)?;
-    let (events, queued) = match turn {
-        Some(turn) => turn.follow(events, meta.clone(), form.clone())?,
-        None => (events, None),
-    };
-    Ok(Accepted { meta, form, stream, ignored, loads_only, events, queued })
+
+    fn accept(&self, (decoded, turn): (Decoded, Option<Turn>)) -> Result<Accepted, ApiError> {
+        let Decoded { mut request, stream, form, mut ignored, thinking_param, loads_only } =
+            decoded;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (id, model) = (self.id.clone(), request.model.clone());
+        let meta = CallMeta { id, created: now.as_secs(), model };
+        let generate = &*self.generate;
+        if let Some(other) = self.endpoint.dialect().other_name(&request.model)
+            && generate.details(&request.model).is_err()
+        {
+            request.model = other.to_owned();
+        }
+        if let Some(param) = thinking_param
+            && !generate.details(&request.model)?.text.thinking_switch
+        {
+            ignored.push(param.to_owned());
+        }
+        if loads_only {
+            // A prompt that is computed and not answered: when that is done, the model is there.
+            request.input = Input::Tokens(vec![0]);
+            request.max_tokens = Some(0);
+        }
+        let events = observe::submit(generate, request, self.exchange.as_ref())?;
+        let (events, queued) = match turn {
+            Some(turn) => turn.follow(events, meta.clone(), form.clone())?,
+            None => (events, None),
+        };
+        Ok(Accepted { meta, form, stream, ignored, loads_only, events, queued })
+    }
+}
+
+/// A panic is the failure of this request alone.
+fn guarded<T>(work: impl FnOnce() -> Result<T, ApiError>) -> Result<T, ApiError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(serve::Error::Internal("a panic while it was accepted".to_owned()).into())
+    })
 }
 
 async fn next(events: &mut Events) -> Option<Event> {

@@ -72,6 +72,13 @@ pub trait Generate: Send + Sync {
         Status::default()
     }
 
+    /// Whether a model is in memory, so that a request for it is accepted without a look at any
+    /// file; answered at once.
+    fn is_at_hand(&self, model: &str) -> bool {
+        let _ = model;
+        false
+    }
+
     /// What a model is. May read headers of files, so it may take a moment.
     ///
     /// # Errors

@@ -349,6 +349,11 @@ impl Generate for Local {
         })
     }
 
+    fn is_at_hand(&self, model: &str) -> bool {
+        // An adapter may have to be loaded.
+        matches!(self.adapted(model), Ok(None))
+    }
+
     fn status(&self) -> Status {
         let engine = self.gauges.read();
         let model = self.options.id.clone();

@@ -51,9 +51,12 @@ impl Inbox {
     /// A place for one more request.
     ///
     /// # Errors
-    /// Too many are there.
+    /// The thread ends, or too many are there.
     pub(super) fn enter(self: &Arc<Self>) -> Result<Place, Error> {
         let mut state = self.lock();
+        if state.is_stopping {
+            return Err(Error::Stopping);
+        }
         let (waiting, limit) = (state.count, self.limit);
         if waiting >= limit {
             return Err(Error::QueueFull { waiting, limit });

@@ -227,6 +227,15 @@ impl Generate for Fleet {
         Some(Listed { base: (id != base).then_some(base), id })
     }
 
+    fn is_at_hand(&self, model: &str) -> bool {
+        let shared = &self.shared;
+        let Some(id) = shared.members.find(model) else { return false };
+        let member = shared.members.get(id);
+        // An adapter may have to be loaded.
+        member.listed(model).is_some_and(|name| name.id == member.name())
+            && matches!(shared.lock().residency.state(id), State::Ready)
+    }
+
     fn status(&self) -> Status {
         let shared = &self.shared;
         let members = shared.members.all();
