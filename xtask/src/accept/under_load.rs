@@ -52,7 +52,7 @@ impl Context {
         if let Some(path) = &self.mock {
             return Ok(path.clone());
         }
-        let args = ["build", "--release", "--package", "gateway", "--example", "mock_serve"];
+        let args = ["build", "--release", "--workspace", "--example", "mock_serve"];
         shell::run(&mut shell::cargo(&args))?;
         let metadata = shell::metadata()?;
         let target =
