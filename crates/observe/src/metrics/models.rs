@@ -308,8 +308,11 @@ fn write_families(page: &mut Page, families: &[EngineFamily], status: &Status) {
     }
 }
 
+/// A family of metrics: its name, its help, and where a model has the value.
+type Family<T> = (&'static str, &'static str, fn(&ModelMetrics) -> &T);
+
 /// Counters of requests.
-const COUNTERS: &[(&str, &str, fn(&ModelMetrics) -> &AtomicU64)] = &[
+const COUNTERS: &[Family<AtomicU64>] = &[
     ("vllm:prompt_tokens_total", "Tokens of prompts, cached ones included.", |m| &m.prompt_tokens),
     ("vllm:prompt_tokens_cached_total", "Tokens of prompts that were cached.", |m| {
         &m.cached_tokens
@@ -321,7 +324,7 @@ const COUNTERS: &[(&str, &str, fn(&ModelMetrics) -> &AtomicU64)] = &[
 ];
 
 /// Histograms of requests.
-const HISTOGRAMS: &[(&str, &str, fn(&ModelMetrics) -> &Histogram)] = &[
+const HISTOGRAMS: &[Family<Histogram>] = &[
     ("vllm:time_to_first_token_seconds", "From arrival to the first token.", |m| &m.first_token),
     ("vllm:inter_token_latency_seconds", "Between two tokens of an answer.", |m| &m.token_gap),
     ("vllm:time_per_output_token_seconds", "Former name of inter_token_latency_seconds.", |m| {

@@ -97,7 +97,8 @@ impl ServerMetrics {
         for RouteSnapshot { route, seconds, .. } in &routes {
             page.histogram(name, &[("route", route)], seconds);
         }
-        let bytes: [(&str, &str, fn(&RouteSnapshot) -> u64); 2] = [
+        type Bytes = (&'static str, &'static str, fn(&RouteSnapshot) -> u64);
+        let bytes: [Bytes; 2] = [
             ("freehold_http_request_bytes_total", "Bytes of bodies that came.", |m| m.bytes_in),
             ("freehold_http_response_bytes_total", "Bytes of bodies that left.", |m| m.bytes_out),
         ];
