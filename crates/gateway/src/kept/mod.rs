@@ -17,6 +17,7 @@ use batch::{Allows, Runner};
 use dialect::{ApiError, Endpoint};
 use serve::Generate;
 use store::{Store, StoreError};
+use tokio::sync::Semaphore;
 
 use crate::body::Bodies;
 use crate::config::Config;
@@ -25,6 +26,9 @@ use crate::keys::{Caller, owner_may};
 
 /// The endpoint whose answers are kept.
 const RESPONSES: &str = "/v1/responses";
+/// Most files that come at once: each has a thread, and takes room on the disk before it is known
+/// whether there is any.
+const UPLOADS_MAX: usize = 32;
 /// How often what is too old is deleted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 /// A batch is forgotten so long after its end; its files stay.
@@ -82,12 +86,14 @@ impl Default for KeepRules {
 pub(crate) struct Keeper {
     pub(crate) kept: Option<Kept>,
     pub(crate) running: Running,
+    pub(crate) uploads: Arc<Semaphore>,
     pub(crate) config: Arc<Config>,
 }
 
 impl Keeper {
     pub(crate) fn new(kept: Option<Kept>, config: Arc<Config>) -> Self {
-        Self { running: Running::new(kept.as_ref()), kept, config }
+        let uploads = Arc::new(Semaphore::new(UPLOADS_MAX));
+        Self { running: Running::new(kept.as_ref()), kept, uploads, config }
     }
 
     /// What is kept.
@@ -105,7 +111,7 @@ impl Keeper {
     /// Where the answer to a call is kept, if its endpoint keeps answers.
     pub(crate) fn keeping(&self, endpoint: &Endpoint, caller: &Caller) -> Option<Keeping> {
         let kept = self.kept.clone().filter(|_| endpoint.path == RESPONSES)?;
-        Some(Keeping { kept, running: self.running.clone(), owner: caller.owner() })
+        Some(Keeping { kept, running: self.running.clone(), caller: caller.clone() })
     }
 
     /// Deletes what is too old, again and again.
@@ -173,6 +179,10 @@ pub(crate) fn refused(error: StoreError) -> ApiError {
         StoreError::TooManyBatches { .. } => with(429, "too_many_batches"),
         StoreError::TooLongAgo { .. } => with(400, "conversation_too_long"),
         StoreError::Busy { .. } => with(503, "store_busy"),
-        _ => ApiError::new(500, message),
+        other => {
+            // It may name paths of this machine, which are no client's business.
+            tracing::error!(error = %other, "the store failed");
+            ApiError::new(500, "the store failed; the server's log says why")
+        }
     }
 }

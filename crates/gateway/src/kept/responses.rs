@@ -24,6 +24,7 @@ use store::{Member, NewResponse, ResponseRow, Store, StoreError};
 
 use crate::kept::files::{answered, names};
 use crate::kept::{Keeper, Kept, list, now, refused};
+use crate::keys::Caller;
 use crate::respond;
 use crate::routes::Asker;
 
@@ -76,7 +77,9 @@ impl Running {
 pub(crate) struct Keeping {
     pub(crate) kept: Kept,
     pub(crate) running: Running,
-    pub(crate) owner: String,
+    /// Whose it is. Its place among the requests of its key is held as long as an answer is worked
+    /// on, in the background too.
+    pub(crate) caller: Caller,
 }
 
 /// A call whose answer is to be kept.
@@ -123,13 +126,16 @@ impl Keeping {
     /// The items of a conversation to the answer with this id.
     fn earlier(&self, id: &str) -> Result<Vec<Value>, ApiError> {
         let about = |error: ApiError| error.with_param("previous_response_id");
-        let turns = self.kept.store.conversation(&self.owner, id).map_err(|error| match error {
-            StoreError::Unknown { id } => {
-                let message = format!("the previous response `{id}` is not here");
-                about(ApiError::new(404, message).with_code("previous_response_not_found"))
-            }
-            other => about(refused(other)),
-        })?;
+        let turns =
+            self.kept.store.conversation(&self.caller.owner(), id).map_err(
+                |error| match error {
+                    StoreError::Unknown { id } => {
+                        let message = format!("the previous response `{id}` is not here");
+                        about(ApiError::new(404, message).with_code("previous_response_not_found"))
+                    }
+                    other => about(refused(other)),
+                },
+            )?;
         let last = turns.last().map_or("", |turn| turn.status.as_str());
         if !matches!(last, "completed" | "incomplete") {
             let message = format!("the previous response `{id}` is {last}, and has no answer");
@@ -178,10 +184,10 @@ impl Turn {
     }
 
     fn add(&self, meta: &CallMeta, status: &str, body: &Value) -> Result<(), StoreError> {
-        let Keeping { kept, running, owner } = &self.keeping;
+        let Keeping { kept, running, caller } = &self.keeping;
         let new = NewResponse {
             id: meta.id.clone(),
-            owner: owner.clone(),
+            owner: caller.owner(),
             previous: self.previous.clone(),
             status: status.to_owned(),
             runner: running.id().to_owned(),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use serve::{
-    Clock, Delta, Error, Event, Events, Generate, Listed, ModelCard, ModelDetails, Request, Tap,
-    TextModel,
+    Clock, Delta, Error, Event, Events, Generate, Listed, ModelCard, ModelDetails, Request, Status,
+    Tap, TextModel,
 };
 
 use crate::keys::{Caller, Grant};
@@ -51,6 +51,12 @@ impl Generate for View {
 
     fn resolve(&self, name: &str) -> Option<Listed> {
         self.generate.resolve(name).filter(|listed| self.caller.may_ask(&listed.id))
+    }
+
+    fn status(&self) -> Status {
+        let mut status = self.generate.status();
+        status.models.retain(|model| self.caller.may_ask(&model.model));
+        status
     }
 
     fn details(&self, model: &str) -> Result<ModelDetails, Error> {
