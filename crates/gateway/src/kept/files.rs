@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use store::FileRow;
 use tokio::task::JoinHandle;
 
+use crate::body::discard;
 use crate::gate::full;
 use crate::kept::{Keeper, UPLOADS_MAX, list, refused, upload};
 use crate::keys::Caller;
@@ -57,6 +58,8 @@ pub(crate) async fn create(
     let created = async {
         let kept = keeper.kept()?;
         let Ok(_place) = Arc::clone(&keeper.uploads).try_acquire_owned() else {
+            // So that the client hears of it, as the gate has it.
+            tokio::spawn(discard(request.into_body()));
             return Err(full(&format!("{UPLOADS_MAX} files are coming")));
         };
         let uploaded = upload::receive(kept, &keeper.config, &caller, request).await?;

@@ -3,6 +3,7 @@
 
 mod batches;
 mod files;
+mod lines;
 mod list;
 pub(crate) mod responses;
 mod upload;
@@ -13,16 +14,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::Router;
 use axum::extract::FromRef;
 use axum::routing::{get, post};
-use batch::{Allows, Runner};
+use batch::Runner;
 use dialect::{ApiError, Endpoint};
-use serve::Generate;
 use store::{Store, StoreError};
 use tokio::sync::Semaphore;
 
 use crate::body::Bodies;
 use crate::config::Config;
+pub use crate::kept::lines::models_of_lines;
 use crate::kept::responses::{Keeping, Running};
-use crate::keys::{Caller, owner_may};
+use crate::keys::Caller;
 
 /// The endpoint whose answers are kept.
 const RESPONSES: &str = "/v1/responses";
@@ -33,15 +34,6 @@ const UPLOADS_MAX: usize = 32;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 /// A batch is forgotten so long after its end; its files stay.
 const BATCH_KEPT_SECONDS: u64 = 30 * 24 * 3600;
-
-/// Whether owners of batches may use models: their keys must still be good, and for the model.
-#[must_use]
-pub fn allows(store: Arc<Store>, generate: Arc<dyn Generate>) -> Box<Allows> {
-    Box::new(move |owner, model| {
-        let listed = generate.resolve(model);
-        owner_may(&store, owner, listed.as_ref().map_or(model, |listed| &listed.id))
-    })
-}
 
 /// What is kept, and for how long.
 #[derive(Debug, Clone)]

@@ -126,16 +126,14 @@ impl Keeping {
     /// The items of a conversation to the answer with this id.
     fn earlier(&self, id: &str) -> Result<Vec<Value>, ApiError> {
         let about = |error: ApiError| error.with_param("previous_response_id");
-        let turns =
-            self.kept.store.conversation(&self.caller.owner(), id).map_err(
-                |error| match error {
-                    StoreError::Unknown { id } => {
-                        let message = format!("the previous response `{id}` is not here");
-                        about(ApiError::new(404, message).with_code("previous_response_not_found"))
-                    }
-                    other => about(refused(other)),
-                },
-            )?;
+        let turns = self.kept.store.conversation(&self.caller.owner(), id);
+        let turns = turns.map_err(|error| match error {
+            StoreError::Unknown { id } => {
+                let message = format!("the previous response `{id}` is not here");
+                about(ApiError::new(404, message).with_code("previous_response_not_found"))
+            }
+            other => about(refused(other)),
+        })?;
         let last = turns.last().map_or("", |turn| turn.status.as_str());
         if !matches!(last, "completed" | "incomplete") {
             let message = format!("the previous response `{id}` is {last}, and has no answer");

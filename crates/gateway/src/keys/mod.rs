@@ -28,19 +28,23 @@ use view::View;
 const OWNER_BEGIN: &str = "key_";
 
 /// Whether what is kept for an owner may be done now, with the model of a listed name: its key
-/// must be good.
+/// must be good. With it the key's name, where there is one.
 ///
 /// # Errors
-/// 401: the key is not good any more. 404: it is not for the model.
-pub(crate) fn owner_may(store: &Store, owner: &str, model: &str) -> Result<(), ApiError> {
+/// 401: the key is not good any more. 404: it is not for the model. 503: the store cannot be read.
+pub(crate) fn owner_may(
+    store: &Store,
+    owner: &str,
+    model: &str,
+) -> Result<Option<String>, ApiError> {
     // What was kept while nobody needed a key is nobody's.
     let id = owner.strip_prefix(OWNER_BEGIN).and_then(|id| id.parse().ok());
-    let Some(id) = id else { return Ok(()) };
+    let Some(id) = id else { return Ok(None) };
     let row = store.key(id).map_err(unreadable)?;
     let row = row.ok_or_else(|| refused("this API key was revoked"))?;
     check(&row, unix_now())?;
     if scope::is_within(&row.models, model) {
-        return Ok(());
+        return Ok(Some(row.name));
     }
     let available = row.models.join(", ");
     Err(serve::Error::UnknownModel { model: model.to_owned(), available }.into())
