@@ -77,8 +77,8 @@ impl Running {
 pub(crate) struct Keeping {
     pub(crate) kept: Kept,
     pub(crate) running: Running,
-    /// Whose it is. Its place among the requests of its key is held as long as an answer is worked
-    /// on, in the background too.
+    /// Whose it is. Its place among the requests of its key is held as long as an answer in the
+    /// background is worked on.
     pub(crate) caller: Caller,
 }
 
@@ -113,8 +113,13 @@ impl Keeping {
         if body.store == Some(false) {
             return Ok((decoded, None));
         }
+        let mut keeping = self.clone();
+        if !body.background {
+            // The response holds it, and who has the end of that may ask again at once.
+            keeping.caller = keeping.caller.without_place();
+        }
         let turn = Turn {
-            keeping: self.clone(),
+            keeping,
             endpoint,
             previous: body.previous.clone(),
             input: Value::Array(body.input_items(id)?).to_string(),

@@ -106,6 +106,11 @@ impl Caller {
         self.place.clone()
     }
 
+    /// The same caller, which does not hold its request's place.
+    pub(crate) fn without_place(self) -> Self {
+        Self { place: None, ..self }
+    }
+
     /// What is left of the key's limits.
     pub(crate) fn standing(&self) -> Standing {
         let standing = |grant: &Arc<Grant>| grant.meter.standing(grant.clock.now());
