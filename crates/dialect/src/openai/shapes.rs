@@ -161,7 +161,7 @@ const ITEM_REASONING: Shape = Shape::Record(&Record::new(
         optional("content", list(&REASONING_TEXT)),
         // Read where there is no content.
         optional("summary", list(&REASONING_TEXT)),
-        optional("encrypted_content", Any),
+        optional("encrypted_content", Text),
     ],
 ));
 const ITEM_CALL: Shape = Shape::Record(&Record::new(
@@ -169,6 +169,7 @@ const ITEM_CALL: Shape = Shape::Record(&Record::new(
     &[
         kind(&["function_call"]),
         always("call_id", Text),
+        optional("namespace", Text),
         always("name", Text),
         always("arguments", Text),
     ],
