@@ -9,7 +9,11 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use dialect::ApiError;
+<<<<<<< HEAD
 use http_body::Frame;
+=======
+use dialect::openai::FILE_PURPOSES;
+>>>>>>> review2
 use multer::{Constraints, Field, Multipart, SizeLimit};
 use store::{FileRow, NewFile, Store, Upload};
 use tokio::sync::mpsc;
@@ -20,8 +24,6 @@ use crate::kept::{Kept, now, refused};
 use crate::keys::Caller;
 use crate::respond;
 
-/// What files may be for. `batch_output` is for the server's own.
-const PURPOSES: [&str; 6] = ["batch", "user_data", "assistants", "fine-tune", "vision", "evals"];
 /// Most parts of a form, bytes of one that is no file, and bytes of a file's name.
 const PARTS_MAX: usize = 32;
 const TEXT_BYTES_MAX: u64 = 4096;
@@ -105,10 +107,10 @@ fn missing(name: &str) -> ApiError {
 
 fn purpose_of(purpose: Option<String>) -> Result<String, ApiError> {
     let purpose = purpose.ok_or_else(|| missing("purpose"))?;
-    if PURPOSES.contains(&purpose.as_str()) {
+    if FILE_PURPOSES.contains(&purpose.as_str()) {
         return Ok(purpose);
     }
-    let message = format!("purpose: expected one of {}, got {purpose:?}", PURPOSES.join(", "));
+    let message = format!("purpose: expected one of {}, got {purpose:?}", FILE_PURPOSES.join(", "));
     Err(ApiError::new(400, message).with_param("purpose"))
 }
 
