@@ -9,11 +9,8 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use dialect::ApiError;
-<<<<<<< HEAD
-use http_body::Frame;
-=======
 use dialect::openai::FILE_PURPOSES;
->>>>>>> review2
+use http_body::Frame;
 use multer::{Constraints, Field, Multipart, SizeLimit};
 use store::{FileRow, NewFile, Store, Upload};
 use tokio::sync::mpsc;

@@ -398,11 +398,11 @@ fn start_keeping_over(config: Config, folder: &Path, scripted: Scripted) -> Runn
     let rules = KeepRules { file_bytes_max: 2 << 20, ..Default::default() };
     let kept = Kept { store: Arc::clone(&store), batches: Arc::new(runner.unwrap()), rules };
     start_scripted(
-<<<<<<< HEAD
-        bind_over(config, store).unwrap().with_telemetry(telemetry).with_kept(kept),
-=======
-        bind_over(config, store).unwrap().with_kept(kept).with_pull(Arc::new(ScriptedPull)),
->>>>>>> review2
+        bind_over(config, store)
+            .unwrap()
+            .with_telemetry(telemetry)
+            .with_kept(kept)
+            .with_pull(Arc::new(ScriptedPull)),
         scripted,
     )
 }
