@@ -125,7 +125,7 @@ fn body(endpoint: &Endpoint, name: &str, value: &Value) -> Value {
     let beside = match name {
         "top_logprobs" if endpoint.path != "/v1/responses" => json!({"logprobs": true}),
         // Two names of one thing.
-        "texts" => json!({"documents": null}),
+        "texts" if !value.is_null() => json!({"documents": null}),
         _ => json!({}),
     };
     let mut value = value.clone();
