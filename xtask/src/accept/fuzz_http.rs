@@ -30,10 +30,12 @@ pub(super) fn run(context: &Context) -> Result<Findings> {
     let mut document: Value =
         serde_json::from_str(&answer.body).context("the document is not JSON")?;
     name_the_model(&mut document);
-    let path = context.models.join("openapi.json");
+    let path = std::path::absolute(context.models.join("openapi.json"))?;
     fs::write(&path, document.to_string())
         .with_context(|| format!("cannot write {}", path.display()))?;
     let mut command = Command::new(tool);
+    // It keeps what it found in the folder where it runs.
+    command.current_dir(&context.models);
     command.arg("--config-file").arg(testkit::repository_root().join(SETTINGS)).arg("run");
     command.args(["--no-color", "--max-examples", &EXAMPLES.to_string()]);
     command.args(["--max-time", &SECONDS_MAX.to_string(), "--url"]);
@@ -55,7 +57,7 @@ pub(super) fn run(context: &Context) -> Result<Findings> {
 
 /// The tool in a virtual environment of its own, made once.
 fn tool(context: &Context) -> Result<PathBuf> {
-    let folder = context.models.join("python-schemathesis");
+    let folder = std::path::absolute(context.models.join("python-schemathesis"))?;
     let tool = folder.join("bin/st");
     if !tool.exists() {
         shell::run(Command::new(smollm2::python()?).args(["-m", "venv"]).arg(&folder))?;

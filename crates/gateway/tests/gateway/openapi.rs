@@ -67,6 +67,8 @@ fn schemathesis_finds_nothing() {
     let server = start_keeping_for_any_model(config, folder.path());
     let settings = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway/schemathesis.toml");
     let mut command = Command::new(python.with_file_name("st"));
+    // It keeps what it found in the folder where it runs.
+    command.current_dir(env!("CARGO_TARGET_TMPDIR"));
     command.arg("--config-file").arg(settings).arg("run");
     command.args(["--max-examples", EXAMPLES, "--no-color"]);
     run(command.arg(format!("http://{}/openapi.json", server.address)));
