@@ -73,13 +73,18 @@ pub(crate) fn answer(task: &Task, generate: &dyn Generate, now: u64) -> Outcome 
             Outcome::Answered(record::answered(batch, place, custom_id, &body, &ignored))
         }
         Err(End::Stopped) => Outcome::Stopped,
-        Err(End::Refused(ApiError { status: 429 | 503, retry_after, .. })) => {
-            Outcome::Busy(Duration::from_secs(retry_after.unwrap_or(1).into()))
+        Err(End::Refused(error)) if is_busy(&error) => {
+            Outcome::Busy(Duration::from_secs(error.retry_after.unwrap_or(1).into()))
         }
         Err(End::Refused(error)) => {
             Outcome::Answered(record::refused(batch, place, custom_id, &error))
         }
     }
+}
+
+/// Whether what was refused is to be tried again.
+pub(crate) fn is_busy(error: &ApiError) -> bool {
+    matches!(error.status, 429 | 503)
 }
 
 /// The body of the answer, and the parameters without effect.

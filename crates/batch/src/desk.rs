@@ -50,6 +50,20 @@ pub struct Task {
     pub stop: Arc<AtomicBool>,
 }
 
+impl Task {
+    /// The model that the line asks for; empty where it names none.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        self.line.body.get("model").and_then(|model| model.as_str()).unwrap_or("")
+    }
+
+    /// Names the line among all requests, as the files of its batch do.
+    #[must_use]
+    pub fn request_id(&self) -> String {
+        record::line_id(&self.batch, self.line.place)
+    }
+}
+
 /// The batches that are worked on.
 pub struct Batches {
     store: Arc<Store>,

@@ -19,7 +19,7 @@ mod runner;
 pub use desk::{Batches, Rules, Task};
 pub use input::{INPUT_BYTES_MAX, Input, LINE_BYTES_MAX, LINES_MAX, Line, LineFault, validate};
 pub use object::encode_batch;
-pub use runner::{Allows, Runner};
+pub use runner::{Models, Runner};
 
 /// The endpoints that lines may be requests to.
 pub const ENDPOINTS: [&str; 4] =

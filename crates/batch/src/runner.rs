@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use dialect::ApiError;
 use serve::Generate;
-use store::Store;
+use store::{LineRow, Store};
 
-use crate::answer::{Outcome, answer};
+use crate::answer::{Outcome, answer, is_busy};
 use crate::desk::{Batches, Rules, Task};
 use crate::record;
 
@@ -22,8 +22,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Pause after a result that the store did not take.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Whether an owner may use a model, where not everybody may use all.
-pub type Allows = dyn Fn(&str, &str) -> Result<(), ApiError> + Send + Sync;
+/// Who answers a line: the models as its owner may ask them, or why it may not.
+pub type Models = dyn Fn(&Task) -> Result<Arc<dyn Generate>, ApiError> + Send + Sync;
 
 /// Works on the batches of a store until it is stopped.
 pub struct Runner {
@@ -34,8 +34,7 @@ pub struct Runner {
 struct Shared {
     batches: Batches,
     store: Arc<Store>,
-    generate: Arc<dyn Generate>,
-    allows: Box<Allows>,
+    models: Box<Models>,
     now: fn() -> u64,
     /// Held as long as lines may be answered.
     lock: OnceLock<File>,
@@ -53,16 +52,14 @@ impl Runner {
     /// The system gives no thread.
     pub fn start(
         store: Arc<Store>,
-        generate: Arc<dyn Generate>,
-        allows: Box<Allows>,
+        models: Box<Models>,
         rules: Rules,
         now: fn() -> u64,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             batches: Batches::new(Arc::clone(&store), rules),
             store,
-            generate,
-            allows,
+            models,
             now,
             lock: OnceLock::new(),
             is_stopping: AtomicBool::new(false),
@@ -168,13 +165,13 @@ impl Shared {
     }
 
     fn work_on(&self, task: &Task) {
-        let model = task.line.body.get("model").and_then(|model| model.as_str()).unwrap_or("");
-        let outcome = match (self.allows)(&task.owner, model) {
-            Ok(()) => answer(task, &*self.generate, (self.now)()),
-            Err(error) => {
-                let (batch, line) = (&*task.batch, &task.line);
-                Outcome::Answered(record::refused(batch, line.place, &line.custom_id, &error))
-            }
+        let refused = |error: ApiError| -> LineRow {
+            record::refused(&task.batch, task.line.place, &task.line.custom_id, &error)
+        };
+        let outcome = match (self.models)(task) {
+            Ok(generate) => answer(task, &*generate, (self.now)()),
+            Err(error) if is_busy(&error) => Outcome::Busy(PAUSE),
+            Err(error) => Outcome::Answered(refused(error)),
         };
         match outcome {
             Outcome::Answered(row) => {

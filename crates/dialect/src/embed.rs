@@ -7,6 +7,13 @@ use crate::base64;
 use crate::endpoint::VectorForm;
 use crate::error::ApiError;
 use crate::fields::{FieldError, Fields, token_ids};
+use crate::shape::{POSITIVE, Shape, TOKENS, list};
+
+const ONE_TEXT: Shape = Shape::Either(&[Shape::Text, TOKENS]);
+/// Texts or their tokens: one, or a list.
+pub(crate) const TEXTS: Shape = Shape::Either(&[Shape::Text, TOKENS, list(&ONE_TEXT)]);
+/// Where texts are cut: -1 is as long as the model takes.
+pub(crate) const CUT: Shape = Shape::Either(&[Shape::Integer(-1, -1), POSITIVE]);
 
 /// Texts as strings or lists of token ids: one of either, or a list of either.
 pub(crate) fn texts(fields: &Fields<'_>, name: &str) -> Result<Vec<EmbedText>, FieldError> {

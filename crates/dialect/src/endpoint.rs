@@ -240,6 +240,12 @@ impl From<Value> for Answer {
     }
 }
 
+/// Further tables of parameters, of routes that take `POST` and have handlers of their own.
+pub(crate) const OTHERS: &[(&str, &str, &[Parameter])] = &[
+    ("POST", "/api/pull", ollama::PULL_PARAMETERS),
+    ("POST", "/v1/batches", openai::BATCH_PARAMETERS),
+];
+
 /// The endpoints that answer at once.
 pub const QUERIES: &[&[Query]] =
     &[openai::QUERIES, anthropic::QUERIES, ollama::QUERIES, crate::tokens::QUERIES];

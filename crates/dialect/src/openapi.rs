@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::answers;
-use crate::endpoint::{Dialect, ENDPOINTS, QUERIES};
-use crate::ollama::PULL_PARAMETERS;
+use crate::answers::{self, kept, vectors};
+use crate::endpoint::{Dialect, ENDPOINTS, OTHERS, QUERIES};
+use crate::openai::shapes::{FILE_PURPOSES, LASTS_MAX, LASTS_MIN};
 use crate::parameters::Parameter;
-use crate::shape::{Shape, reference, table_schema};
+use crate::shape::{Field, Shape, optional, reference, table_schema};
 
 /// What the document says of one route. A new route is one row here.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +26,12 @@ pub struct Route {
     pub answer: Content,
     /// Parameters that it does not ask for although its table does for another route.
     pub unneeded: &'static [&'static str],
+    /// What its query string may say.
+    pub query: &'static [Field],
+    /// Whether it is answered without a key too.
+    pub is_open: bool,
+    /// Whether a server that stores nothing does not do it.
+    pub needs_store: bool,
 }
 
 /// The answer of a route that is well.
@@ -37,6 +43,8 @@ pub enum Content {
     Streamed(Shape),
     /// Text.
     Text,
+    /// The bytes of a file.
+    Bytes,
     /// Nothing is well: the route is known and not done.
     NotDone,
 }
@@ -47,15 +55,58 @@ const fn route(
     answer: Content,
     about: &'static str,
 ) -> Route {
-    Route { method, path, about, answer, unneeded: &[] }
+    Route {
+        method,
+        path,
+        about,
+        answer,
+        unneeded: &[],
+        query: &[],
+        is_open: false,
+        needs_store: false,
+    }
 }
 
-use Content::{Json, NotDone, Streamed, Text};
+impl Route {
+    /// The same row of what needs no key.
+    const fn open(self) -> Self {
+        Self { is_open: true, ..self }
+    }
 
-/// Every route of the server.
+    /// The same row of what needs a store.
+    const fn kept(self) -> Self {
+        Self { needs_store: true, ..self }
+    }
+
+    /// The same row with what its query string may say.
+    const fn asks(self, query: &'static [Field]) -> Self {
+        Self { query, ..self }
+    }
+
+    /// The same row without these parameters that its table needs elsewhere.
+    const fn without(self, unneeded: &'static [&'static str]) -> Self {
+        Self { unneeded, ..self }
+    }
+}
+
+use Content::{Bytes, Json, NotDone, Streamed, Text};
+
+const AFTER: Field = optional("after", Shape::Text);
+const ORDER: Field = optional("order", Shape::Word(&["asc", "desc"]));
+const PART: &[Field] = &[AFTER, optional("limit", Shape::Integer(1, 100)), ORDER];
+const PART_OF_FILES: &[Field] =
+    &[AFTER, optional("limit", Shape::Integer(1, 10_000)), ORDER, optional("purpose", Shape::Text)];
+
+const UPLOAD: &str = "/v1/files";
+const RESPONSE_TOKENS: &str = "/v1/responses/input_tokens";
+const MESSAGE_TOKENS: &str = "/v1/messages/count_tokens";
+const SCORES: &str = "Scores documents against a query.";
+
+/// Every route of the server but the files of its page.
 pub const ROUTES: &[Route] = &[
-    route("GET", "/", Text, "Says that the server runs."),
-    route("GET", "/health", Json(answers::HEALTH), "Says that the server is ready."),
+    route("GET", "/", Text, "Says that the server runs.").open(),
+    route("GET", "/health", Json(answers::HEALTH), "Says that the server is ready.").open(),
+    route("GET", "/metrics", Text, "What the server did, for Prometheus."),
     route("GET", "/openapi.json", Json(crate::shape::OBJECT), "This document."),
     route("GET", "/v1/models", Json(answers::MODELS), "The models."),
     route("GET", "/v1/models/{id}", Json(answers::MODEL_CARD), "One model."),
@@ -63,16 +114,30 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/v1/chat/completions", Streamed(answers::CHAT), "Answers a conversation."),
     route("POST", "/v1/completions", Streamed(answers::COMPLETION), "Goes on with a text."),
     route("POST", "/v1/responses", Streamed(answers::RESPONSE), "Answers a conversation."),
+    route("POST", RESPONSE_TOKENS, Json(kept::INPUT_TOKENS), "Counts the tokens of a prompt.")
+        .without(&["model"]),
+    route("GET", "/v1/responses/{id}", Json(answers::RESPONSE), "A response that is kept.").kept(),
+    route("DELETE", "/v1/responses/{id}", Json(kept::DELETED), "Deletes a response.").kept(),
+    route("GET", "/v1/responses/{id}/input_items", Json(kept::ITEMS), "What it was given.")
+        .kept()
+        .asks(PART),
+    route("POST", "/v1/responses/{id}/cancel", Json(answers::RESPONSE), "Stops a response.").kept(),
+    route("POST", "/v1/embeddings", Json(vectors::EMBEDDINGS), "Embeds texts."),
+    route("POST", "/rerank", Json(vectors::RANKING), SCORES).without(&["documents"]),
+    route("POST", "/v1/rerank", Json(vectors::RANKING), SCORES).without(&["documents"]),
+    route("POST", "/v2/rerank", Json(vectors::RANKING), SCORES).without(&["documents"]),
+    route("POST", UPLOAD, Json(kept::FILE), "Keeps a file.").kept(),
+    route("GET", "/v1/files", Json(kept::FILES), "The files.").kept().asks(PART_OF_FILES),
+    route("GET", "/v1/files/{id}", Json(kept::FILE), "One file.").kept(),
+    route("DELETE", "/v1/files/{id}", Json(kept::DELETED), "Deletes a file.").kept(),
+    route("GET", "/v1/files/{id}/content", Bytes, "What is in a file.").kept(),
+    route("POST", "/v1/batches", Json(kept::BATCH), "Has a file of requests answered.").kept(),
+    route("GET", "/v1/batches", Json(kept::BATCHES), "The batches.").kept().asks(PART),
+    route("GET", "/v1/batches/{id}", Json(kept::BATCH), "One batch.").kept(),
+    route("POST", "/v1/batches/{id}/cancel", Json(kept::BATCH), "Stops a batch.").kept(),
     route("POST", "/v1/messages", Streamed(answers::MESSAGE), "Answers a conversation."),
-    Route {
-        unneeded: &["max_tokens"],
-        ..route(
-            "POST",
-            "/v1/messages/count_tokens",
-            Json(answers::TOKEN_COUNT),
-            "Counts the tokens of a prompt.",
-        )
-    },
+    route("POST", MESSAGE_TOKENS, Json(answers::TOKEN_COUNT), "Counts the tokens of a prompt.")
+        .without(&["max_tokens"]),
     route("POST", "/api/chat", Streamed(answers::OLLAMA_CHAT), "Answers a conversation."),
     route("POST", "/api/generate", Streamed(answers::OLLAMA_GENERATE), "Answers a prompt."),
     route("GET", "/api/tags", Json(answers::OLLAMA_TAGS), "The models."),
@@ -80,8 +145,8 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/version", Json(answers::OLLAMA_VERSION), "The version of the interface."),
     route("POST", "/api/show", Json(answers::OLLAMA_SHOW), "Describes a model."),
     route("POST", "/api/pull", Streamed(answers::OLLAMA_PULLED), "Brings a model here."),
-    route("POST", "/api/embed", NotDone, "Embeds texts."),
-    route("POST", "/api/embeddings", NotDone, "Embeds a text."),
+    route("POST", "/api/embed", Json(vectors::OLLAMA_EMBED), "Embeds texts."),
+    route("POST", "/api/embeddings", Json(vectors::OLLAMA_EMBEDDING), "Embeds a text."),
     route("POST", "/api/create", NotDone, "Makes a model."),
     route("POST", "/api/copy", NotDone, "Gives a model another name."),
     route("POST", "/api/push", NotDone, "Publishes a model."),
@@ -95,28 +160,24 @@ pub const ROUTES: &[Route] = &[
 const STATUSES: [(u16, &str); 5] = [
     (400, "The request is not understood, or asks for what is not there."),
     (403, "A page of another site asks."),
-    (404, "There is no such model or path."),
+    (404, "There is no such model, path or thing that is kept."),
     (500, "The server failed."),
     (503, "The server is going down, or has no room."),
 ];
-const BODY_STATUSES: [(u16, &str); 3] = [
-    (408, "The body took too long."),
-    (413, "The body is too long."),
-    (429, "Too many requests wait."),
-];
+const BODY_STATUSES: [(u16, &str); 2] =
+    [(408, "The body took too long."), (413, "The body is too long, or there is no room for it.")];
+const TOO_MANY: &str = "Too many requests wait, or the key's limits are reached.";
 
 impl Route {
     /// The parameters of its requests, where it has a body.
     #[must_use]
     pub fn parameters(&self) -> Option<&'static [Parameter]> {
-        if (self.method, self.path) == ("POST", "/api/pull") {
-            return Some(PULL_PARAMETERS);
-        }
         let generating = ENDPOINTS.iter().map(|e| ("POST", e.path, e.parameters));
         let asking = QUERIES.iter().copied().flatten();
         let asking = asking.map(|query| (query.method, query.path, query.parameters));
         let found = generating
             .chain(asking)
+            .chain(OTHERS.iter().copied())
             .find(|(method, path, _)| (*method, *path) == (self.method, self.path));
         found.map(|(.., parameters)| parameters).filter(|_| self.method != "GET")
     }
@@ -132,14 +193,16 @@ impl Route {
             "tags": [self.dialect().name()],
             "responses": self.responses(),
         });
-        if let Some((_, name)) = path_parameter(self.path) {
-            let parameter = json!({
-                "name": name,
-                "in": "path",
-                "required": true,
-                "schema": {"type": "string", "minLength": 1},
-            });
-            operation["parameters"] = json!([parameter]);
+        let parameters = self.outside_body();
+        if !parameters.is_empty() {
+            operation["parameters"] = Value::Array(parameters);
+        }
+        if self.is_open {
+            operation["security"] = json!([]);
+        }
+        if self.is_upload() {
+            let content = json!({"multipart/form-data": {"schema": upload_schema()}});
+            operation["requestBody"] = json!({"required": true, "content": content});
         }
         // What is not done does not look at what it is sent.
         let parameters = self.parameters().filter(|_| !matches!(self.answer, NotDone));
@@ -148,6 +211,22 @@ impl Route {
             operation["requestBody"] = json!({"required": true, "content": json_of(schema)});
         }
         operation
+    }
+
+    fn is_upload(&self) -> bool {
+        (self.method, self.path) == ("POST", UPLOAD)
+    }
+
+    /// The parameters of its path and its query string.
+    fn outside_body(&self) -> Vec<Value> {
+        let of_path = path_parameter(self.path).map(|name| {
+            let schema = json!({"type": "string", "minLength": 1});
+            json!({"name": name, "in": "path", "required": true, "schema": schema})
+        });
+        let of_query = self.query.iter().map(
+            |field| json!({"name": field.name, "in": "query", "schema": field.shape.schema()}),
+        );
+        of_path.into_iter().chain(of_query).collect()
     }
 
     fn responses(&self) -> Value {
@@ -165,15 +244,26 @@ impl Route {
                 put(200, "The answer, or its stream where `stream` asks for it.", content);
             }
             Text => put(200, "The answer.", json!({"text/plain": {"schema": {"type": "string"}}})),
+            Bytes => put(200, "The answer.", json!({"application/octet-stream": {}})),
             NotDone => {}
         }
         let error = || json_of(self.dialect().error_shape().schema());
-        let has_body = self.parameters().is_some();
+        let has_body = self.is_upload() || self.parameters().is_some();
         let of_body = BODY_STATUSES.iter().filter(|_| has_body);
         for (status, about) in STATUSES.iter().chain(of_body) {
             put(*status, about, error());
         }
-        if matches!(self.answer, NotDone) || self.path == "/api/pull" {
+        if !self.is_open {
+            put(401, "The server wants a key, and this is none.", error());
+        }
+        if self.method == "POST" {
+            put(429, TOO_MANY, error());
+        }
+        if self.is_upload() {
+            put(415, "The body is no form.", error());
+        }
+        let is_not_done = matches!(self.answer, NotDone) || self.path == "/api/pull";
+        if is_not_done || self.needs_store {
             put(501, "This is not done here.", error());
         }
         if self.dialect() == Dialect::Anthropic {
@@ -232,10 +322,36 @@ fn operation_id(method: &str, path: &str) -> String {
     id
 }
 
-/// Where the path's parameter begins, and its name.
-fn path_parameter(path: &str) -> Option<(usize, &str)> {
-    let (before, rest) = path.split_once('{')?;
-    Some((before.len(), rest.split_once('}')?.0))
+/// The name of the path's parameter.
+fn path_parameter(path: &str) -> Option<&str> {
+    Some(path.split_once('{')?.1.split_once('}')?.0)
+}
+
+/// The form of an upload.
+fn upload_schema() -> Value {
+    let seconds = Shape::Integer(LASTS_MIN as i64, LASTS_MAX as i64).schema();
+    json!({
+        "type": "object",
+        "properties": {
+            "file": {"type": "string", "format": "binary"},
+            "purpose": Shape::Word(FILE_PURPOSES).schema(),
+            "expires_after[anchor]": Shape::Word(&["created_at"]).schema(),
+            "expires_after[seconds]": seconds,
+        },
+        "required": ["file", "purpose"],
+        "dependentRequired": {
+            "expires_after[anchor]": ["expires_after[seconds]"],
+            "expires_after[seconds]": ["expires_after[anchor]"],
+        },
+    })
+}
+
+/// How keys are sent; a server that has none and listens to its own machine alone needs none.
+fn security_schemes() -> Value {
+    json!({
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    })
 }
 
 /// The document, of a server of this version.
@@ -254,7 +370,8 @@ pub fn document(version: &str) -> Value {
         "openapi": "3.1.0",
         "info": {"title": "Freehold", "version": version},
         "paths": paths,
-        "components": {"schemas": schemas},
+        "security": [{"bearer": []}, {"header": []}, {}],
+        "components": {"schemas": schemas, "securitySchemes": security_schemes()},
     })
 }
 

@@ -10,22 +10,28 @@ use crate::endpoint::{CallMeta, Decoded, Endpoint, Form, Ranking};
 use crate::error::ApiError;
 use crate::fields::{FieldError, Fields};
 use crate::parameters::{Parameter, honoured, refused, survey, without_effect};
+use crate::shape::{POSITIVE, Record, Shape, always, list};
+use Shape::{Bool, Text};
 
 const FIELDS: &str = "documents are strings or objects with a `text`";
 
+const DOCUMENT: Shape = Shape::Record(&Record::new("RerankDocument", &[always("text", Text)]));
+const DOCUMENTS: Shape = list(&Shape::Either(&[Text, DOCUMENT]));
+
 /// The parameters of all three.
 pub(crate) const RERANK_PARAMETERS: &[Parameter] = &[
-    honoured("model"),
-    honoured("query"),
-    honoured("documents"),
+    honoured("model").takes(Text, "Which model scores.").needed(),
+    honoured("query").takes(Text, "What the documents are scored against.").needed(),
+    honoured("documents").takes(DOCUMENTS, "The documents.").needed(),
     // The name that text-embeddings-inference has for the documents.
-    honoured("texts"),
-    honoured("top_n"),
-    honoured("return_documents"),
-    honoured("return_text"),
-    honoured("raw_scores"),
-    honoured("truncate"),
-    honoured("truncate_prompt_tokens"),
+    honoured("texts").takes(DOCUMENTS, "Another name of `documents`."),
+    honoured("top_n").takes(POSITIVE, "Most documents that are listed, the best first."),
+    honoured("return_documents").takes(Bool, "Whether the answer repeats the documents."),
+    honoured("return_text").takes(Bool, "Another name of `return_documents`."),
+    honoured("raw_scores").takes(Bool, "Whether scores are as the model makes them."),
+    honoured("truncate").takes(Bool, "Whether documents that are too long are cut."),
+    honoured("truncate_prompt_tokens")
+        .takes(embed::CUT, "Longer pairs are cut to so many tokens; -1 is what the model takes."),
     without_effect("user"),
     without_effect("priority"),
     refused("max_tokens_per_doc", &[], "cut documents with `truncate_prompt_tokens`"),

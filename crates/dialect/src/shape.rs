@@ -223,6 +223,7 @@ impl Shape {
             Self::List { min: 0, .. } => "a list".to_owned(),
             Self::List { min, .. } => format!("a list of at least {min}"),
             Self::ByToken(of) => format!("token ids with {} each", of.described()),
+            Self::Map(Self::Text) => "an object with strings".to_owned(),
             Self::Map(_) | Self::Record(_) | Self::Table(_) => "an object".to_owned(),
             Self::Either(shapes) => {
                 let mut words: Vec<String> = Vec::new();

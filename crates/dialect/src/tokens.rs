@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use serve::{Chat, Generate, Input, Task, TextFault, TextModel};
 
 use crate::body::parse_body;
-use crate::endpoint::{Answer, ENDPOINTS, QUERIES as ALL_QUERIES, Query};
+use crate::endpoint::{Answer, ENDPOINTS, OTHERS, QUERIES as ALL_QUERIES, Query};
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::openai;
@@ -179,11 +179,11 @@ fn capabilities(_: &[u8], generate: &dyn Generate) -> Result<Answer, ApiError> {
     let generating = ENDPOINTS.iter().map(|e| endpoint("POST", e.path, e.parameters));
     let asking = ALL_QUERIES.iter().copied().flatten();
     let asking = asking.map(|query| endpoint(query.method, query.path, query.parameters));
-    let endpoints: Vec<Value> = generating.chain(asking).collect();
-    let pull = endpoint("POST", "/api/pull", ollama::PULL_PARAMETERS);
+    let others = OTHERS.iter().map(|(method, path, rows)| endpoint(method, path, rows));
+    let endpoints: Vec<Value> = generating.chain(asking).chain(others).collect();
     let body = json!({
         "models": models,
-        "endpoints": endpoints.into_iter().chain([pull]).collect::<Vec<_>>(),
+        "endpoints": endpoints,
         "ollama_options": rows(ollama::OPTIONS),
         "anthropic_versions": anthropic::VERSIONS,
     });

@@ -394,7 +394,7 @@ pub(crate) struct Serve {
     /// The certificate's private key (PEM, not encrypted)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Let pages of this site use the server, such as https://chat.example; can be given several
+    /// Let pages of this site use the server, such as `https://chat.example`; can be given several
     /// times
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) cors_origin: Vec<String>,

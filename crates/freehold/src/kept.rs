@@ -5,17 +5,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use batch::{Rules, Runner};
-use gateway::{KeepRules, Kept, allows};
+use gateway::{KeepRules, Kept, models_of_lines};
+use observe::Telemetry;
 use serve::Generate;
 use store::Store;
 
 use crate::cli::Serve;
 
 /// Begins to work on the batches of a store.
-pub(crate) fn begin(store: Arc<Store>, args: &Serve, generate: Arc<dyn Generate>) -> Result<Kept> {
+pub(crate) fn begin(
+    store: Arc<Store>,
+    args: &Serve,
+    generate: Arc<dyn Generate>,
+    telemetry: Arc<Telemetry>,
+) -> Result<Kept> {
     let rules = Rules { lines_max: usize::from(args.parallel.max(1)), ..Rules::default() };
-    let allows = allows(Arc::clone(&store), Arc::clone(&generate));
-    let runner = Runner::start(Arc::clone(&store), generate, allows, rules, now)
+    let models = models_of_lines(Arc::clone(&store), generate, telemetry);
+    let runner = Runner::start(Arc::clone(&store), models, rules, now)
         .context("cannot start the threads that work on batches")?;
     let mut rules = KeepRules::default();
     if let Some(limit) = args.keep_responses {

@@ -16,7 +16,7 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 /// What pages may read beside the body.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "x-request-id, request-id, x-freehold-ignored, retry-after, \
+    "x-request-id, request-id, x-freehold-ignored, x-freehold-cut, retry-after, \
      x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
      x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens",
 );

@@ -49,21 +49,18 @@ impl Gate {
     pub(crate) async fn pass(self: Arc<Self>, mut request: Request, next: Next) -> Response {
         let dialect = dialect_of(request.uri().path(), request.headers());
         let is_open = is_open(request.uri().path());
-        let caller = match self.keys.caller(request.headers()) {
+        let mut caller = match self.keys.caller(request.headers()) {
             Ok(caller) => caller,
             Err(error) if is_open && error.status == 401 => return next.run(request).await,
             Err(error) => return refuse(dialect, &error, request),
         };
-        let mut response = match self.take(&caller, request.method()) {
+        let mut response = match self.take(&mut caller, request.method()) {
             Ok(held) => {
-                if let (Some(exchange), Some(name)) = (observe::current(), &caller.name) {
-                    exchange.set_key(name);
-                }
                 request.extensions_mut().insert(caller.clone());
                 if let (Some(exchange), Some(name)) = (observe::current(), &caller.name) {
                     exchange.set_key(name);
                 }
-                next.run(request).await.map(|body| Body::new(Kept { body, _held: held }))
+                next.run(request).await.map(|body| Body::new(Holding { body, _held: held }))
             }
             Err(error) => refuse(dialect, &error, request),
         };
@@ -72,7 +69,7 @@ impl Gate {
     }
 
     /// The places that a request takes until its answer is sent.
-    fn take(&self, caller: &Caller, method: &Method) -> Result<Held, ApiError> {
+    fn take(&self, caller: &mut Caller, method: &Method) -> Result<Held, ApiError> {
         // What is only read costs next to nothing, and pages and monitors read all the time.
         if method != Method::POST {
             return Ok(Held { _room: None, _place: None });
@@ -80,7 +77,8 @@ impl Gate {
         let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
             return Err(full(&format!("{} requests are under way", self.requests_max)));
         };
-        Ok(Held { _room: Some(room), _place: caller.admit()? })
+        caller.admit()?;
+        Ok(Held { _room: Some(room), _place: caller.place() })
     }
 }
 
@@ -119,16 +117,16 @@ fn refuse(dialect: Dialect, error: &ApiError, request: Request) -> Response {
 #[derive(Debug)]
 struct Held {
     _room: Option<OwnedSemaphorePermit>,
-    _place: Option<Place>,
+    _place: Option<Arc<Place>>,
 }
 
 /// A body that holds something until it is sent or dropped.
-struct Kept {
+struct Holding {
     body: Body,
     _held: Held,
 }
 
-impl HttpBody for Kept {
+impl HttpBody for Holding {
     type Data = Bytes;
     type Error = axum::Error;
 

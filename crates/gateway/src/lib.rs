@@ -31,7 +31,7 @@ pub use config::{Config, TlsFiles};
 pub use cors::OriginError;
 pub use dialect::ApiError;
 pub use dialect::ollama::PullStep;
-pub use kept::{KeepRules, Kept, allows};
+pub use kept::{KeepRules, Kept, models_of_lines};
 pub use keys::Caller;
 pub use pull::Pull;
 use serve::Generate;

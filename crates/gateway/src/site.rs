@@ -40,7 +40,7 @@ pub(crate) fn check(
     // Programs with windows of their own have origins of other schemes, as app://.
     let site = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
     let is_own = match site {
-        Some(site) => Some(site) == host || is_local(site),
+        Some(site) => Some(site) == host || is_near(site),
         // A frame that its page has cut off is `null`, and any page can make one.
         None => origin != "null",
     };
@@ -51,16 +51,40 @@ pub(crate) fn check(
     Err(ApiError::new(403, message).with_code("foreign_origin"))
 }
 
-/// Whether a host, with a port or without, is an address or a name that only this network knows.
+/// Whether a host, with a port or without, is an address or a name that only this network knows:
+/// nobody can make it mean another machine when the page is loaded already.
 fn is_local(host: &str) -> bool {
+    let name = name_of(host);
+    name.parse::<IpAddr>().is_ok() || is_local_name(&name)
+}
+
+/// Whether a page's host is this machine or one of its network. Any site can be reached by its
+/// address, so not every address is.
+fn is_near(host: &str) -> bool {
+    let name = name_of(host);
+    name.parse().map_or_else(|_| is_local_name(&name), is_private)
+}
+
+fn is_local_name(name: &str) -> bool {
+    name == "localhost" || LOCAL_ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+fn is_private(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let is_of_network = match address {
+        IpAddr::V4(address) => address.is_private() || address.is_link_local(),
+        IpAddr::V6(address) => address.is_unique_local() || address.is_unicast_link_local(),
+    };
+    is_of_network || address.is_loopback() || address.is_unspecified()
+}
+
+/// A host without its port and brackets, in lower case.
+fn name_of(host: &str) -> String {
     let name = match host.strip_prefix('[') {
         Some(address) => address.split_once(']').map_or(address, |(address, _)| address),
         None => host.split_once(':').map_or(host, |(name, _)| name),
     };
-    let name = name.to_ascii_lowercase();
-    name == "localhost"
-        || name.parse::<IpAddr>().is_ok()
-        || LOCAL_ENDINGS.iter().any(|ending| name.ends_with(ending))
+    name.to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -102,7 +126,14 @@ mod tests {
     #[test]
     fn pages_of_other_sites_change_nothing() {
         let host = "127.0.0.1:8080";
-        for origin in ["https://evil.example", "http://evil.example:8080", "null"] {
+        for origin in [
+            "https://evil.example",
+            "http://evil.example:8080",
+            "http://203.0.113.7",
+            "http://[2001:db8::7]:8080",
+            "http://[::ffff:203.0.113.7]",
+            "null",
+        ] {
             assert!(!is_allowed(Method::POST, host, Some(origin)), "{origin}");
             assert!(!is_allowed(Method::DELETE, host, Some(origin)), "{origin}");
             assert!(is_allowed(Method::GET, host, Some(origin)), "it cannot read the answer");
@@ -110,6 +141,8 @@ mod tests {
         for origin in [
             "http://127.0.0.1:8080",
             "http://localhost:3000",
+            "http://[::1]:3000",
+            "http://192.168.1.7:3000",
             "app://obsidian.md",
             "https://friend.example",
         ] {

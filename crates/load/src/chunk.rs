@@ -34,8 +34,12 @@ struct Choice {
 struct Said {
     #[serde(default)]
     content: Option<Value>,
-    #[serde(default, alias = "reasoning")]
+    // Servers send one of these two, or both with the same text: so no alias, which would take
+    // the second for a mistake.
+    #[serde(default)]
     reasoning_content: Option<Value>,
+    #[serde(default)]
+    reasoning: Option<Value>,
     #[serde(default)]
     tool_calls: Option<Vec<serde::de::IgnoredAny>>,
 }
@@ -76,7 +80,7 @@ impl Chunk {
 
 impl Said {
     fn has_output(&self) -> bool {
-        let texts = [&self.content, &self.reasoning_content];
+        let texts = [&self.content, &self.reasoning_content, &self.reasoning];
         let mut texts = texts.into_iter().flatten();
         texts.any(|text| text.as_str().is_some_and(|text| !text.is_empty()))
             || self.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
@@ -98,6 +102,7 @@ mod tests {
             (r#"{"choices":[{"delta":{"content":"a"},"finish_reason":null}]}"#, true),
             (r#"{"choices":[{"delta":{"reasoning_content":"a"}}]}"#, true),
             (r#"{"choices":[{"delta":{"reasoning":"a"}}]}"#, true),
+            (r#"{"choices":[{"delta":{"reasoning":"a","reasoning_content":"a"}}]}"#, true),
             (r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#, true),
             (r#"{"choices":[{"text":"a"}]}"#, true),
             (r#"{"choices":[{"message":{"content":null}}]}"#, false),

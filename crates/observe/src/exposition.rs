@@ -7,7 +7,7 @@ use std::fmt::{Display, Write as _};
 
 use crate::histogram::Snapshot;
 
-/// The content type of what [`Page`] makes.
+/// The content type of a page of metrics.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Most bytes of a label's value.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use batch::{Rules, Runner};
+use batch::{Rules, Runner, Task};
 use dialect::ApiError;
 use serde_json::json;
 use serve::{
@@ -69,14 +69,14 @@ impl Generate for Scripted {
 static NOW: AtomicU64 = AtomicU64::new(10);
 
 fn runner(store: &Arc<Store>, scripted: &Arc<Scripted>) -> Runner {
-    let allows = |owner: &str, model: &str| match (owner, model) {
-        ("o", "secret") => Err(ApiError::new(403, "the key is not for this model")),
-        _ => Ok(()),
-    };
     let rules = Rules { lines_max: 3, open_max: 4 };
     let generate = Arc::clone(scripted) as Arc<dyn Generate>;
+    let models = move |task: &Task| match (&*task.owner, task.model()) {
+        ("o", "secret") => Err(ApiError::new(403, "the key is not for this model")),
+        _ => Ok(Arc::clone(&generate)),
+    };
     let now = || NOW.load(Ordering::SeqCst);
-    Runner::start(Arc::clone(store), generate, Box::new(allows), rules, now).unwrap()
+    Runner::start(Arc::clone(store), Box::new(models), rules, now).unwrap()
 }
 
 fn until(store: &Store, id: &str, is_so_far: impl Fn(&BatchRow) -> bool) -> BatchRow {

@@ -293,6 +293,9 @@ fn read(value: &Value, place: &str, said: &mut Said) -> Result<(), ReadError> {
     };
     said.start();
     for choice in choices {
+        if said.is_over {
+            break;
+        }
         let index = choice["index"].as_u64().unwrap_or(0);
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         delta(&choice[place], index, said)?;

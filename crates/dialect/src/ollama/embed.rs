@@ -9,24 +9,32 @@ use crate::endpoint::{CallMeta, Decoded, Endpoint, Form};
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::ollama::decode::{loads_only, option_names};
+use crate::ollama::table::OPTIONS;
 use crate::parameters::{Parameter, honoured, survey, without_effect};
+use crate::shape::{POSITIVE, STRINGS, Shape};
+use Shape::{Bool, Text};
+
+const MODEL: Parameter = honoured("model").takes(Text, "Which model embeds.").needed();
+const NO_DRAWS: Parameter =
+    honoured("options").takes(Shape::Table(OPTIONS), "Checked and listed; nothing is drawn.");
 
 /// `POST /api/embed`.
 pub const EMBED_PARAMETERS: &[Parameter] = &[
-    honoured("model"),
-    honoured("input"),
-    honoured("truncate"),
-    honoured("dimensions"),
-    honoured("options"),
+    MODEL,
+    honoured("input").takes(STRINGS, "The texts; without one the model is loaded."),
+    honoured("truncate")
+        .takes(Bool, "Whether texts that are too long are cut, as they are where nothing is said."),
+    honoured("dimensions").takes(POSITIVE, "How many values of each vector are given."),
+    NO_DRAWS,
     // The model stays as long as the server runs.
     without_effect("keep_alive"),
 ];
 
 /// `POST /api/embeddings`.
 pub const EMBEDDINGS_PARAMETERS: &[Parameter] = &[
-    honoured("model"),
-    honoured("prompt"),
-    honoured("options"),
+    MODEL,
+    honoured("prompt").takes(Text, "The text; without it the model is loaded."),
+    NO_DRAWS,
     // The model stays as long as the server runs.
     without_effect("keep_alive"),
 ];

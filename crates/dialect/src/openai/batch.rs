@@ -6,6 +6,7 @@ use crate::body::parse_body;
 use crate::error::ApiError;
 use crate::fields::{FieldError, Fields};
 use crate::openai::common::ignored_parameters;
+use crate::openai::shapes::{LASTS_MAX, LASTS_MIN};
 use crate::openai::table::BATCH_PARAMETERS;
 
 /// Most pairs of `metadata`, and the lengths of their sides in characters, as OpenAI's.
@@ -14,9 +15,6 @@ const METADATA_KEY_MAX: usize = 64;
 const METADATA_VALUE_MAX: usize = 512;
 /// The longest completion window, in seconds.
 const WINDOW_MAX: u64 = 30 * 24 * 3600;
-/// How long files may be kept, in seconds, as OpenAI's.
-const LASTS_MIN: usize = 3600;
-const LASTS_MAX: usize = 30 * 24 * 3600;
 
 /// A batch as it is asked for.
 #[derive(Debug, Clone, PartialEq)]

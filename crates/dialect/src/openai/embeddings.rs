@@ -9,16 +9,19 @@ use crate::endpoint::{CallMeta, Decoded, Endpoint, Form, VectorForm};
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::parameters::{Parameter, honoured, refused, survey, without_effect};
+use crate::shape::{POSITIVE, Shape};
 
 /// `POST /v1/embeddings`, with parameters of vLLM and text-embeddings-inference.
 pub const EMBEDDINGS_PARAMETERS: &[Parameter] = &[
-    honoured("model"),
-    honoured("input"),
-    honoured("encoding_format"),
-    honoured("dimensions"),
-    honoured("truncate_prompt_tokens"),
-    honoured("truncate"),
-    honoured("normalize"),
+    honoured("model").takes(Shape::Text, "Which model embeds.").needed(),
+    honoured("input").takes(embed::TEXTS, "The texts, or their tokens.").needed(),
+    honoured("encoding_format")
+        .takes(Shape::Word(&["float", "base64"]), "How the values of vectors are written."),
+    honoured("dimensions").takes(POSITIVE, "How many values of each vector are given."),
+    honoured("truncate_prompt_tokens")
+        .takes(embed::CUT, "Longer texts are cut to so many tokens; -1 is what the model takes."),
+    honoured("truncate").takes(Shape::Bool, "Whether texts that are too long are cut."),
+    honoured("normalize").takes(Shape::Bool, "Whether vectors get the length one."),
     without_effect("user"),
     without_effect("priority"),
     refused("stream", &["false"], "vectors come whole"),
@@ -53,15 +56,8 @@ pub fn decode_embeddings(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
         keeps_length: fields.bool("normalize")? == Some(false),
     };
     let vectors = match fields.str("encoding_format")? {
-        None | Some("float") => VectorForm::Numbers,
         Some("base64") => VectorForm::Base64,
-        Some(other) => {
-            let message = format!(
-                "encoding_format: expected \"float\" or \"base64\", got {:?}",
-                other.chars().take(40).collect::<String>()
-            );
-            return Err(ApiError::new(400, message).with_param("encoding_format"));
-        }
+        _ => VectorForm::Numbers,
     };
     let form = Form { vectors, ..Form::default() };
     let request = embed::request(id, &fields, embed)?;

@@ -161,7 +161,7 @@ const ITEM_REASONING: Shape = Shape::Record(&Record::new(
         optional("content", list(&REASONING_TEXT)),
         // Read where there is no content.
         optional("summary", list(&REASONING_TEXT)),
-        optional("encrypted_content", Any),
+        optional("encrypted_content", Text),
     ],
 ));
 const ITEM_CALL: Shape = Shape::Record(&Record::new(
@@ -169,6 +169,7 @@ const ITEM_CALL: Shape = Shape::Record(&Record::new(
     &[
         kind(&["function_call"]),
         always("call_id", Text),
+        optional("namespace", Text),
         always("name", Text),
         always("arguments", Text),
     ],
@@ -220,5 +221,20 @@ const RESPONSE_NAMED: Shape =
 pub(crate) const RESPONSE_TOOL_CHOICE: Shape = Either(&[CHOICE_WORDS, RESPONSE_NAMED]);
 /// Pairs that the answer repeats.
 pub(crate) const METADATA: Shape = Map(&Text);
+/// What files may be for. `batch_output` is for the server's own.
+pub const FILE_PURPOSES: &[&str] =
+    &["batch", "user_data", "assistants", "fine-tune", "vision", "evals"];
+/// How long files are kept, in seconds, as OpenAI's.
+pub(crate) const LASTS_MIN: usize = 3600;
+/// The longest of it.
+pub(crate) const LASTS_MAX: usize = 30 * 24 * 3600;
+/// When a file is deleted.
+pub(crate) const EXPIRY: Shape = Shape::Record(&Record::new(
+    "ExpiresAfter",
+    &[
+        always("anchor", Word(&["created_at"])),
+        always("seconds", Shape::Integer(LASTS_MIN as i64, LASTS_MAX as i64)),
+    ],
+));
 /// Alternatives reported for a token.
 pub(crate) const LOGPROBS_COUNT: Shape = Shape::Integer(0, TOP_LOGPROBS_MAX as i64);

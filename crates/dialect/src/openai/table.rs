@@ -1,7 +1,7 @@
 //! The parameters of the OpenAI dialect and what happens to each.
 
 use crate::openai::shapes::{
-    EFFORT, FORMAT, INPUT, LOGPROBS_COUNT, MESSAGES, METADATA, PROMPT, REASONING_CONFIG,
+    EFFORT, EXPIRY, FORMAT, INPUT, LOGPROBS_COUNT, MESSAGES, METADATA, PROMPT, REASONING_CONFIG,
     RESPONSE_TOOL_CHOICE, RESPONSE_TOOLS, SCHEMA_OR_TEXT, STREAM_OPTIONS, STRUCTURED, TEXT_CONFIG,
     TOOL_CHOICE, TOOLS,
 };
@@ -146,18 +146,20 @@ pub const RESPONSES_PARAMETERS: &[Parameter] = &[
     without_effect("service_tier"),
     without_effect("stream_options"),
     without_effect("user"),
-    honoured("store"),
-    honoured("previous_response_id"),
-    honoured("background"),
+    honoured("store").takes(Bool, "Whether the answer is kept, as it is where nothing is said."),
+    honoured("previous_response_id").takes(Text, "The response that this one goes on from."),
+    honoured("background").takes(Bool, "Whether the answer is made while nobody waits for it."),
     refused("conversation", &[], CONVERSATIONS),
     refused("prompt", &[], "there are no stored prompts"),
 ];
 
 /// `POST /v1/batches`.
 pub const BATCH_PARAMETERS: &[Parameter] = &[
-    honoured("input_file_id"),
-    honoured("endpoint"),
-    honoured("completion_window"),
-    honoured("metadata"),
-    honoured("output_expires_after"),
+    honoured("input_file_id").takes(Text, "The file of the requests, one a line.").needed(),
+    honoured("endpoint").takes(Text, "The path that they are requests to.").needed(),
+    honoured("completion_window")
+        .takes(Text, "The time for all of them: minutes, hours or days, as `24h`.")
+        .needed(),
+    honoured("metadata").takes(METADATA, "Pairs that the answer repeats."),
+    honoured("output_expires_after").takes(EXPIRY, "When the files of answers are deleted."),
 ];

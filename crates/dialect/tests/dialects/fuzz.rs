@@ -115,7 +115,7 @@ fn bodies_with_something_else_in_a_place() {
 }
 
 /// An answer in the order that `serve` promises, from what a fuzzer says.
-fn answer(parts: &[(u8, String)], reason: u8) -> Vec<Event> {
+pub(crate) fn answer(parts: &[(u8, String)], reason: u8) -> Vec<Event> {
     let mut events = vec![started()];
     let mut n_calls = 0;
     for (kind, said) in parts.iter().take(24) {

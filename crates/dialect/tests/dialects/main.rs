@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod anthropic;
+mod client;
 mod events;
 mod fuzz;
 mod namespaces;

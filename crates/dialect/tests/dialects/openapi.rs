@@ -10,8 +10,8 @@ use serve::{Event, FinishReason, ModelCard, Reply, Residence};
 use crate::events::{call, end, everything, fold, meta, started, text};
 use crate::tables::smallest;
 
-fn route(path: &str) -> &'static Route {
-    ROUTES.iter().find(|route| route.path == path).unwrap()
+fn route(method: &str, path: &str) -> &'static Route {
+    ROUTES.iter().find(|route| (route.method, route.path) == (method, path)).unwrap()
 }
 
 /// The schema with every object closed, so that what it does not name is found.
@@ -64,6 +64,28 @@ fn every_endpoint_is_a_row_and_every_reference_leads_somewhere() {
 }
 
 #[test]
+fn who_needs_what_is_told() {
+    let document = document("1");
+    let schemes = document["components"]["securitySchemes"].as_object().unwrap();
+    for required in document["security"].as_array().unwrap() {
+        assert!(required.as_object().unwrap().keys().all(|name| schemes.contains_key(name)));
+    }
+    for route in ROUTES {
+        let operation = &document["paths"][route.path][route.method.to_ascii_lowercase()];
+        let has = |status: &str| operation["responses"].get(status).is_some();
+        let is_open = operation["security"] == json!([]);
+        assert_eq!((has("401"), is_open), (!route.is_open, route.is_open), "{}", route.path);
+        assert!(has("403") && has("503"), "{}", route.path);
+        assert_eq!(has("429"), route.method == "POST", "{}", route.path);
+        assert!(has("501") || !route.needs_store, "{}", route.path);
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let n_in = |place: &str| parameters.clone().filter(|one| one["in"] == place).count();
+        assert_eq!(n_in("path"), route.path.matches('{').count(), "{}", route.path);
+        assert_eq!(n_in("query"), route.query.len(), "{}", route.path);
+    }
+}
+
+#[test]
 fn one_name_is_one_schema() {
     // Two records of one name would hide one another in the document.
     for route in ROUTES {
@@ -92,17 +114,30 @@ fn answers() -> Vec<Vec<Event>> {
     ]
 }
 
+/// What endpoints that embed or score are told.
+fn vectors() -> Vec<Vec<Event>> {
+    let [_, done] = end(FinishReason::EndOfTurn);
+    let vector = Event::Embedding { index: 0, values: vec![0.5, -2.0], cut_tokens: 3 };
+    let score = |index, score| Event::Score { index, score, cut_tokens: 0 };
+    let told = [vec![], vec![vector], vec![score(0, 0.25), score(1, -4.0)]];
+    told.into_iter().map(|told| [vec![started()], told, vec![done.clone()]].concat()).collect()
+}
+
 #[test]
 fn whole_answers_are_what_the_document_says() {
     for endpoint in ENDPOINTS {
-        let Content::Streamed(shape) = route(endpoint.path).answer else { panic!() };
+        let shape = match (route("POST", endpoint.path).answer, endpoint.stream) {
+            (Content::Streamed(shape), Some(_)) | (Content::Json(shape), None) => shape,
+            (other, _) => panic!("{}: {other:?}", endpoint.path),
+        };
         let validator = closed(shape);
         let meta = CallMeta { id: format!("{}7", endpoint.id_prefix), ..meta() };
         let body = smallest(endpoint.path).to_string();
         let form = (endpoint.decode)(body.as_bytes(), "id").unwrap().form;
         for has_logprobs in [false, true] {
             let form = Form { has_logprobs, ..form.clone() };
-            for events in answers() {
+            let answers = if endpoint.stream.is_some() { answers() } else { vectors() };
+            for events in answers {
                 assert_is(&validator, &(endpoint.whole)(&meta, &fold(&events), &form));
             }
             if endpoint.dialect() == Dialect::Ollama {
@@ -126,7 +161,7 @@ fn models_and_errors_are_what_the_document_says() {
         card(Residence::Failed("why".into())),
         ModelCard { parent: Some("base".into()), memory_bytes: Some(7), ..card(Residence::Loaded) },
     ];
-    let answer = |path: &str| match route(path).answer {
+    let answer = |path: &str| match route("GET", path).answer {
         Content::Json(shape) => closed(shape),
         _ => panic!("{path}"),
     };

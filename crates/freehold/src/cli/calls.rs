@@ -13,7 +13,7 @@ pub(crate) struct Observing {
     /// The form of the log: lines for people, or one JSON object a line
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
-    /// Send a span for each call to this OpenTelemetry collector, such as http://127.0.0.1:4318; OTEL_… variables are read too
+    /// Send a span for each call to this OpenTelemetry collector, such as `http://127.0.0.1:4318`; OTEL_… variables are read too
     #[arg(long, value_name = "URL")]
     pub(crate) otlp_endpoint: Option<String>,
     /// Keep the records of calls so long, such as 30d; off is for ever

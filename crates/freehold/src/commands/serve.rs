@@ -17,6 +17,7 @@ use crate::wiring::How;
 use ::store::Store;
 use anyhow::{Context as _, Result};
 use gateway::{Bound, Config, TlsFiles};
+use observe::Telemetry;
 use serve::{Entry, Fleet, Generate, Rules};
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
@@ -56,7 +57,7 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     let bound = bound
         .with_pull(Arc::new(RemotePull(locator.hub().clone())))
         .with_telemetry(Arc::clone(&telemetry));
-    answer(args, bound, store, &fleet)?;
+    answer(args, bound, store, &fleet, &telemetry)?;
     how.is_serving.store(false, Ordering::Relaxed);
     // What is cut off ends here, and is recorded before the process ends.
     drop(fleet);
@@ -121,9 +122,11 @@ fn answer(
     mut bound: Bound,
     store: Option<Arc<Store>>,
     fleet: &Arc<Fleet>,
+    telemetry: &Arc<Telemetry>,
 ) -> Result<()> {
     let generate = Arc::clone(fleet) as Arc<dyn Generate>;
-    let kept = store.map(|store| kept::begin(store, args, Arc::clone(&generate))).transpose()?;
+    let begin = |store| kept::begin(store, args, Arc::clone(&generate), Arc::clone(telemetry));
+    let kept = store.map(begin).transpose()?;
     if let Some(kept) = &kept {
         bound = bound.with_kept(kept.clone());
     }

@@ -1,9 +1,11 @@
 //! `/v1/files`.
 
 use std::fs::File;
+use std::future::Future as _;
 use std::io::{self, Read as _};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Path, Request, State};
@@ -14,9 +16,11 @@ use dialect::{ApiError, Dialect};
 use http_body::{Frame, SizeHint};
 use serde_json::{Value, json};
 use store::FileRow;
-use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
-use crate::kept::{Keeper, list, refused, upload};
+use crate::body::discard;
+use crate::gate::full;
+use crate::kept::{Keeper, UPLOADS_MAX, list, refused, upload};
 use crate::keys::Caller;
 use crate::respond;
 use crate::routes::Asker;
@@ -24,9 +28,8 @@ use crate::routes::Asker;
 /// Elements of a list where nothing is said, and at most, as OpenAI's.
 const LIST_DEFAULT: usize = 10_000;
 const LIST_MAX: usize = 10_000;
-/// Bytes of a content that are read at once, and how many such pieces wait for a client.
+/// Bytes of a content that are read at once.
 const PIECE_BYTES: usize = 64 << 10;
-const PIECES_MAX: usize = 4;
 
 /// A file as OpenAI's clients read it.
 fn encode(row: &FileRow) -> Value {
@@ -53,7 +56,13 @@ pub(crate) async fn create(
     request: Request,
 ) -> Response {
     let created = async {
-        let uploaded = upload::receive(keeper.kept()?, &keeper.config, &caller, request).await?;
+        let kept = keeper.kept()?;
+        let Ok(_place) = Arc::clone(&keeper.uploads).try_acquire_owned() else {
+            // So that the client hears of it, as the gate has it.
+            tokio::spawn(discard(request.into_body()));
+            return Err(full(&format!("{UPLOADS_MAX} files are coming")));
+        };
+        let uploaded = upload::receive(kept, &keeper.config, &caller, request).await?;
         let mut response = respond::json(StatusCode::OK, &encode(&uploaded.file));
         respond::list_ignored(&mut response, &uploaded.ignored);
         Ok(response)
@@ -150,31 +159,26 @@ pub(crate) fn names(pairs: Vec<(String, String)>) -> Vec<String> {
     pairs.into_iter().map(|(name, _)| name).collect()
 }
 
-/// A content as a body, read by a thread of its own as the client takes it.
+/// A content as a body. A thread reads a piece while the one before is sent, and none waits for a
+/// client: those who read slowly must not take the threads of those who compute.
 struct Content {
-    pieces: mpsc::Receiver<io::Result<Bytes>>,
+    reading: Option<JoinHandle<io::Result<(File, Bytes)>>>,
     left: u64,
 }
 
 impl Content {
-    fn of(mut file: File, bytes: u64) -> Self {
-        let (sender, pieces) = mpsc::channel(PIECES_MAX);
-        tokio::task::spawn_blocking(move || {
-            loop {
-                let mut piece = vec![0; PIECE_BYTES];
-                let read = file.read(&mut piece).map(|n_bytes| {
-                    piece.truncate(n_bytes);
-                    Bytes::from(piece)
-                });
-                let is_end = matches!(&read, Ok(piece) if piece.is_empty());
-                let has_failed = read.is_err();
-                if is_end || sender.blocking_send(read).is_err() || has_failed {
-                    return;
-                }
-            }
-        });
-        Self { pieces, left: bytes }
+    fn of(file: File, bytes: u64) -> Self {
+        Self { reading: Some(read_piece(file)), left: bytes }
     }
+}
+
+fn read_piece(mut file: File) -> JoinHandle<io::Result<(File, Bytes)>> {
+    tokio::task::spawn_blocking(move || {
+        let mut piece = vec![0; PIECE_BYTES];
+        let n_bytes = file.read(&mut piece)?;
+        piece.truncate(n_bytes);
+        Ok((file, Bytes::from(piece)))
+    })
 }
 
 impl HttpBody for Content {
@@ -185,11 +189,23 @@ impl HttpBody for Content {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let piece = std::task::ready!(self.pieces.poll_recv(context));
-        if let Some(Ok(piece)) = &piece {
-            self.left = self.left.saturating_sub(piece.len() as u64);
-        }
-        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
+        let read = ready!(Pin::new(reading).poll(context));
+        self.reading = None;
+        Poll::Ready(match read.unwrap_or_else(|error| Err(error.into())) {
+            Ok((_, piece)) if piece.is_empty() => None,
+            Ok((file, piece)) => {
+                self.left = self.left.saturating_sub(piece.len() as u64);
+                self.reading = (self.left > 0).then(|| read_piece(file));
+                Some(Ok(Frame::data(piece)))
+            }
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    /// Who knows the length asks no further, and that is no client that went away.
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -3,6 +3,7 @@
 
 mod batches;
 mod files;
+mod lines;
 mod list;
 pub(crate) mod responses;
 mod upload;
@@ -13,31 +14,26 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::Router;
 use axum::extract::FromRef;
 use axum::routing::{get, post};
-use batch::{Allows, Runner};
+use batch::Runner;
 use dialect::{ApiError, Endpoint};
-use serve::Generate;
 use store::{Store, StoreError};
+use tokio::sync::Semaphore;
 
 use crate::body::Bodies;
 use crate::config::Config;
+pub use crate::kept::lines::models_of_lines;
 use crate::kept::responses::{Keeping, Running};
-use crate::keys::{Caller, owner_may};
+use crate::keys::Caller;
 
 /// The endpoint whose answers are kept.
 const RESPONSES: &str = "/v1/responses";
+/// Most files that come at once: each has a thread, and takes room on the disk before it is known
+/// whether there is any.
+const UPLOADS_MAX: usize = 32;
 /// How often what is too old is deleted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 /// A batch is forgotten so long after its end; its files stay.
 const BATCH_KEPT_SECONDS: u64 = 30 * 24 * 3600;
-
-/// Whether owners of batches may use models: their keys must still be good, and for the model.
-#[must_use]
-pub fn allows(store: Arc<Store>, generate: Arc<dyn Generate>) -> Box<Allows> {
-    Box::new(move |owner, model| {
-        let listed = generate.resolve(model);
-        owner_may(&store, owner, listed.as_ref().map_or(model, |listed| &listed.id))
-    })
-}
 
 /// What is kept, and for how long.
 #[derive(Debug, Clone)]
@@ -82,12 +78,14 @@ impl Default for KeepRules {
 pub(crate) struct Keeper {
     pub(crate) kept: Option<Kept>,
     pub(crate) running: Running,
+    pub(crate) uploads: Arc<Semaphore>,
     pub(crate) config: Arc<Config>,
 }
 
 impl Keeper {
     pub(crate) fn new(kept: Option<Kept>, config: Arc<Config>) -> Self {
-        Self { running: Running::new(kept.as_ref()), kept, config }
+        let uploads = Arc::new(Semaphore::new(UPLOADS_MAX));
+        Self { running: Running::new(kept.as_ref()), kept, uploads, config }
     }
 
     /// What is kept.
@@ -105,7 +103,7 @@ impl Keeper {
     /// Where the answer to a call is kept, if its endpoint keeps answers.
     pub(crate) fn keeping(&self, endpoint: &Endpoint, caller: &Caller) -> Option<Keeping> {
         let kept = self.kept.clone().filter(|_| endpoint.path == RESPONSES)?;
-        Some(Keeping { kept, running: self.running.clone(), owner: caller.owner() })
+        Some(Keeping { kept, running: self.running.clone(), caller: caller.clone() })
     }
 
     /// Deletes what is too old, again and again.
@@ -173,6 +171,10 @@ pub(crate) fn refused(error: StoreError) -> ApiError {
         StoreError::TooManyBatches { .. } => with(429, "too_many_batches"),
         StoreError::TooLongAgo { .. } => with(400, "conversation_too_long"),
         StoreError::Busy { .. } => with(503, "store_busy"),
-        _ => ApiError::new(500, message),
+        other => {
+            // It may name paths of this machine, which are no client's business.
+            tracing::error!(error = %other, "the store failed");
+            ApiError::new(500, "the store failed; the server's log says why")
+        }
     }
 }

@@ -24,6 +24,7 @@ use store::{Member, NewResponse, ResponseRow, Store, StoreError};
 
 use crate::kept::files::{answered, names};
 use crate::kept::{Keeper, Kept, list, now, refused};
+use crate::keys::Caller;
 use crate::respond;
 use crate::routes::Asker;
 
@@ -76,7 +77,9 @@ impl Running {
 pub(crate) struct Keeping {
     pub(crate) kept: Kept,
     pub(crate) running: Running,
-    pub(crate) owner: String,
+    /// Whose it is. Its place among the requests of its key is held as long as an answer in the
+    /// background is worked on.
+    pub(crate) caller: Caller,
 }
 
 /// A call whose answer is to be kept.
@@ -110,8 +113,13 @@ impl Keeping {
         if body.store == Some(false) {
             return Ok((decoded, None));
         }
+        let mut keeping = self.clone();
+        if !body.background {
+            // The response holds it, and who has the end of that may ask again at once.
+            keeping.caller = keeping.caller.without_place();
+        }
         let turn = Turn {
-            keeping: self.clone(),
+            keeping,
             endpoint,
             previous: body.previous.clone(),
             input: Value::Array(body.input_items(id)?).to_string(),
@@ -123,7 +131,8 @@ impl Keeping {
     /// The items of a conversation to the answer with this id.
     fn earlier(&self, id: &str) -> Result<Vec<Value>, ApiError> {
         let about = |error: ApiError| error.with_param("previous_response_id");
-        let turns = self.kept.store.conversation(&self.owner, id).map_err(|error| match error {
+        let turns = self.kept.store.conversation(&self.caller.owner(), id);
+        let turns = turns.map_err(|error| match error {
             StoreError::Unknown { id } => {
                 let message = format!("the previous response `{id}` is not here");
                 about(ApiError::new(404, message).with_code("previous_response_not_found"))
@@ -178,10 +187,10 @@ impl Turn {
     }
 
     fn add(&self, meta: &CallMeta, status: &str, body: &Value) -> Result<(), StoreError> {
-        let Keeping { kept, running, owner } = &self.keeping;
+        let Keeping { kept, running, caller } = &self.keeping;
         let new = NewResponse {
             id: meta.id.clone(),
-            owner: owner.clone(),
+            owner: caller.owner(),
             previous: self.previous.clone(),
             status: status.to_owned(),
             runner: running.id().to_owned(),

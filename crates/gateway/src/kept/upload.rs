@@ -1,11 +1,16 @@
 //! Uploads: a form of several parts, whose file goes to the disk as it comes.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use dialect::ApiError;
+use dialect::openai::FILE_PURPOSES;
+use http_body::Frame;
 use multer::{Constraints, Field, Multipart, SizeLimit};
 use store::{FileRow, NewFile, Store, Upload};
 use tokio::sync::mpsc;
@@ -16,14 +21,15 @@ use crate::kept::{Kept, now, refused};
 use crate::keys::Caller;
 use crate::respond;
 
-/// What files may be for. `batch_output` is for the server's own.
-const PURPOSES: [&str; 6] = ["batch", "user_data", "assistants", "fine-tune", "vision", "evals"];
 /// Most parts of a form, bytes of one that is no file, and bytes of a file's name.
 const PARTS_MAX: usize = 32;
 const TEXT_BYTES_MAX: u64 = 4096;
 const NAME_BYTES_MAX: usize = 1024;
 /// What a form has beside its file: heads of parts and the other parts.
 const FORM_BYTES_MAX: u64 = 1 << 20;
+/// Bytes that go into the form's reader before something comes out: it keeps them and looks through
+/// all of them each time, so a head without an end must not be as long as a file.
+const HELD_BYTES_MAX: usize = 256 << 10;
 /// Pieces that wait for the disk.
 const PIECES_MAX: usize = 8;
 /// How long a file may be kept, in seconds, as OpenAI's.
@@ -98,10 +104,10 @@ fn missing(name: &str) -> ApiError {
 
 fn purpose_of(purpose: Option<String>) -> Result<String, ApiError> {
     let purpose = purpose.ok_or_else(|| missing("purpose"))?;
-    if PURPOSES.contains(&purpose.as_str()) {
+    if FILE_PURPOSES.contains(&purpose.as_str()) {
         return Ok(purpose);
     }
-    let message = format!("purpose: expected one of {}, got {purpose:?}", PURPOSES.join(", "));
+    let message = format!("purpose: expected one of {}, got {purpose:?}", FILE_PURPOSES.join(", "));
     Err(ApiError::new(400, message).with_param("purpose"))
 }
 
@@ -131,6 +137,8 @@ async fn read(
 ) -> Result<Form, ApiError> {
     let sizes = SizeLimit::new().whole_stream(limit.saturating_add(FORM_BYTES_MAX));
     let constraints = Constraints::new().size_limit(sizes);
+    let held = Arc::<AtomicUsize>::default();
+    let body = Body::new(Measured { body, held: Arc::clone(&held) });
     let mut parts = Multipart::with_constraints(body.into_data_stream(), boundary, constraints);
     let mut form = Form::default();
     let late = |_| {
@@ -139,8 +147,10 @@ async fn read(
     };
     for _ in 0..PARTS_MAX {
         let part = timeout(config.body_timeout, parts.next_field()).await.map_err(late)?;
-        let Some(mut part) = part.map_err(broken)? else { return Ok(form) };
+        let Some(part) = part.map_err(broken)? else { return Ok(form) };
         let name = part.name().unwrap_or_default().to_owned();
+        held.store(0, Ordering::Relaxed);
+        let mut part = Part { field: part, held: &held };
         let mut text = async || read_text(&mut part, &name, config).await;
         let place = match name.as_str() {
             "file" => {
@@ -180,10 +190,47 @@ fn broken(error: multer::Error) -> ApiError {
     }
 }
 
+/// A body of which so much has gone into a reader since something came out.
+struct Measured {
+    body: Body,
+    held: Arc<AtomicUsize>,
+}
+
+impl HttpBody for Measured {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let n_bytes = match &frame {
+            Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
+            Some(Err(_)) | None => 0,
+        };
+        if self.held.fetch_add(n_bytes, Ordering::Relaxed) + n_bytes > HELD_BYTES_MAX {
+            let message = format!("the head of a part has more than {HELD_BYTES_MAX} bytes");
+            return Poll::Ready(Some(Err(axum::Error::new(message))));
+        }
+        Poll::Ready(frame)
+    }
+}
+
+/// A part of the form.
+struct Part<'a> {
+    field: Field<'static>,
+    /// What the form's reader holds back.
+    held: &'a AtomicUsize,
+}
+
 /// The next piece of a part.
-async fn piece(part: &mut Field<'_>, config: &Config) -> Result<Option<Bytes>, ApiError> {
-    match timeout(config.body_timeout, part.chunk()).await {
-        Ok(piece) => piece.map_err(broken),
+async fn piece(part: &mut Part<'_>, config: &Config) -> Result<Option<Bytes>, ApiError> {
+    match timeout(config.body_timeout, part.field.chunk()).await {
+        Ok(piece) => {
+            part.held.store(0, Ordering::Relaxed);
+            piece.map_err(broken)
+        }
         Err(_) => {
             let seconds = config.body_timeout.as_secs_f32();
             Err(slow(format!("nothing came for {seconds} seconds")))
@@ -191,7 +238,7 @@ async fn piece(part: &mut Field<'_>, config: &Config) -> Result<Option<Bytes>, A
     }
 }
 
-async fn read_text(part: &mut Field<'_>, name: &str, config: &Config) -> Result<String, ApiError> {
+async fn read_text(part: &mut Part<'_>, name: &str, config: &Config) -> Result<String, ApiError> {
     let mut bytes = Vec::new();
     while let Some(piece) = piece(part, config).await? {
         if (bytes.len() + piece.len()) as u64 > TEXT_BYTES_MAX {
@@ -205,12 +252,12 @@ async fn read_text(part: &mut Field<'_>, name: &str, config: &Config) -> Result<
 
 /// Writes a file to the disk, on a thread of its own, as it comes.
 async fn read_file(
-    mut part: Field<'_>,
+    mut part: Part<'_>,
     store: &Arc<Store>,
     limit: u64,
     config: &Config,
 ) -> Result<(Upload, String), ApiError> {
-    let filename = part.file_name().unwrap_or("upload").to_owned();
+    let filename = part.field.file_name().unwrap_or("upload").to_owned();
     if filename.len() > NAME_BYTES_MAX {
         let message = format!("the file's name is longer than the limit of {NAME_BYTES_MAX} bytes");
         return Err(ApiError::new(400, message).with_param("file"));
@@ -248,12 +295,8 @@ async fn read_file(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::body::HttpBody;
-    use http_body::Frame;
     use std::collections::VecDeque;
     use std::convert::Infallible;
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
 
     /// What forms are made of, and some of what they are not.
     const FRAGMENTS: [&str; 16] = [
@@ -300,6 +343,22 @@ mod tests {
         let form = form.map_err(|error| error.status)?;
         let file = form.upload.map(|(upload, name)| (upload.n_bytes(), name));
         Ok((file, form.purpose, form.ignored))
+    }
+
+    /// A head of a part that does not end is not kept to its end.
+    #[test]
+    fn a_head_without_an_end_is_refused_early() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("store.sqlite")).expect("a new store");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let begin = Bytes::from_static(b"--B\r\ncontent-disposition: form-data; name=\"");
+        let endless = std::iter::repeat_n(Bytes::from(vec![b'x'; 1 << 16]), 1 << 10);
+        let body = Body::new(Pieces(std::iter::once(begin).chain(endless).collect()));
+        let (store, config) = (Arc::new(store), Config::default());
+        let form = read(body, "B".to_owned(), &store, 1 << 30, &config);
+        let refused = runtime.block_on(form).map(drop).expect_err("a head without an end");
+        assert_eq!(refused.status, 400, "{refused:?}");
     }
 
     /// Any bytes are understood or refused, the same in whatever pieces they come, and nothing

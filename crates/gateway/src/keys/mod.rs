@@ -28,19 +28,23 @@ use view::View;
 const OWNER_BEGIN: &str = "key_";
 
 /// Whether what is kept for an owner may be done now, with the model of a listed name: its key
-/// must be good.
+/// must be good. With it the key's name, where there is one.
 ///
 /// # Errors
-/// 401: the key is not good any more. 404: it is not for the model.
-pub(crate) fn owner_may(store: &Store, owner: &str, model: &str) -> Result<(), ApiError> {
+/// 401: the key is not good any more. 404: it is not for the model. 503: the store cannot be read.
+pub(crate) fn owner_may(
+    store: &Store,
+    owner: &str,
+    model: &str,
+) -> Result<Option<String>, ApiError> {
     // What was kept while nobody needed a key is nobody's.
     let id = owner.strip_prefix(OWNER_BEGIN).and_then(|id| id.parse().ok());
-    let Some(id) = id else { return Ok(()) };
+    let Some(id) = id else { return Ok(None) };
     let row = store.key(id).map_err(unreadable)?;
     let row = row.ok_or_else(|| refused("this API key was revoked"))?;
     check(&row, unix_now())?;
     if scope::is_within(&row.models, model) {
-        return Ok(());
+        return Ok(Some(row.name));
     }
     let available = row.models.join(", ");
     Err(serve::Error::UnknownModel { model: model.to_owned(), available }.into())
@@ -56,6 +60,8 @@ pub struct Caller {
     /// What people call the key.
     pub name: Option<Arc<str>>,
     grant: Option<Arc<Grant>>,
+    /// Among the requests of its key that are under way, once this one is.
+    place: Option<Arc<Place>>,
 }
 
 /// What a key lets its holder do.
@@ -69,7 +75,7 @@ struct Grant {
 impl Caller {
     /// Somebody, where nobody needs a key.
     pub(crate) fn anybody() -> Self {
-        Self { tenant: Tenant::default(), key_id: None, name: None, grant: None }
+        Self { tenant: Tenant::default(), key_id: None, name: None, grant: None, place: None }
     }
 
     /// Whose files, batches and responses it may see: those that are kept under this name.
@@ -84,13 +90,25 @@ impl Caller {
         self.grant.as_ref().is_none_or(|grant| scope::is_within(&grant.models, model))
     }
 
-    /// Takes a request in, until the place is dropped.
+    /// Takes a request in, until this caller and all its clones are dropped.
     ///
     /// # Errors
     /// 429: a limit of the key.
-    pub(crate) fn admit(&self) -> Result<Option<Place>, ApiError> {
-        let admit = |grant: &Arc<Grant>| grant.meter.admit(grant.clock.now());
-        self.grant.as_ref().map(admit).transpose()
+    pub(crate) fn admit(&mut self) -> Result<(), ApiError> {
+        if let Some(grant) = &self.grant {
+            self.place = Some(Arc::new(grant.meter.admit(grant.clock.now())?));
+        }
+        Ok(())
+    }
+
+    /// What is held as long as the request is under way.
+    pub(crate) fn place(&self) -> Option<Arc<Place>> {
+        self.place.clone()
+    }
+
+    /// The same caller, which does not hold its request's place.
+    pub(crate) fn without_place(self) -> Self {
+        Self { place: None, ..self }
     }
 
     /// What is left of the key's limits.
@@ -173,6 +191,7 @@ impl Keys {
             key_id: Some(row.id),
             name: Some(row.name.into()),
             grant: Some(Arc::new(Grant { models: row.models, meter, clock: self.clock })),
+            place: None,
         }
     }
 
@@ -284,10 +303,13 @@ mod tests {
         let (_, key) = store.create_key(NewKey { limits, ..new("a") }).expect("a key");
         let (_, other) = store.create_key(NewKey { limits, ..new("b") }).expect("a key");
         let caller = |key: &str| keys.caller(&with(key)).expect("the key");
-        let place = caller(&key).admit().expect("room");
+        let mut first = caller(&key);
+        first.admit().expect("room");
+        let clone = first.clone();
+        drop(first);
         assert!(caller(&key).admit().is_err());
         assert!(caller(&other).admit().is_ok());
-        drop(place);
+        drop(clone);
         assert!(caller(&key).admit().is_ok());
     }
 

@@ -195,6 +195,12 @@ fn what_one_key_keeps_is_not_there_for_another() {
         let path = format!("/v1/batches/{batch}");
         ask(&server, &mine, "GET", &path, &Value::Null).json()["status"] == "completed"
     });
+    // A line is counted as other calls are: two responses and this one.
+    let counted = "vllm:request_success_total{model_name=\"own/script\",engine=\"0\",\
+                   finished_reason=\"stop\"} 3";
+    eventually("the count of the line", || {
+        ask(&server, &mine, "GET", "/metrics", &Value::Null).body.contains(counted)
+    });
     // The lines of a batch are answered by what its key may ask now.
     let again = ask(&server, &mine, "POST", "/v1/batches", &asked).json()["id"].clone();
     let again = again.as_str().unwrap();

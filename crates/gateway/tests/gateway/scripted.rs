@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use batch::Runner;
 use gateway::{ApiError, Bound, Config, KeepRules, Kept, Pull, PullStep, bind, bind_over};
+use observe::Telemetry;
 use serve::{
     ChatPrompt, ChatTokens, Delta, Detokenize, EmbedText, Error, Event, EventSender, Events,
     FinishReason, Generate, Input, ModelCard, ModelDetails, Part, Request, ResponseFormat,
@@ -373,27 +374,37 @@ pub(crate) fn start(config: Config) -> Running {
     start_bound(bind(config).unwrap().with_pull(Arc::new(ScriptedPull)))
 }
 
-/// A server that answers for a model of any name.
-pub(crate) fn start_for_any_model(config: Config) -> Running {
-    let scripted = Scripted { takes_any_model: true, ..Scripted::default() };
-    start_scripted(bind(config).unwrap().with_pull(Arc::new(ScriptedPull)), scripted)
-}
-
 pub(crate) fn start_bound(bound: Bound) -> Running {
     start_scripted(bound, Scripted::default())
 }
 
 /// A server that keeps files, batches and responses in a folder.
 pub(crate) fn start_keeping(config: Config, folder: &Path) -> Running {
-    let scripted = Scripted::default();
+    start_keeping_over(config, folder, Scripted::default())
+}
+
+/// The same, answering for a model of any name.
+pub(crate) fn start_keeping_for_any_model(config: Config, folder: &Path) -> Running {
+    start_keeping_over(config, folder, Scripted { takes_any_model: true, ..Scripted::default() })
+}
+
+fn start_keeping_over(config: Config, folder: &Path, scripted: Scripted) -> Running {
     let store = Arc::new(Store::open(&folder.join("store.sqlite")).unwrap());
     let rules = batch::Rules { lines_max: 3, ..Default::default() };
     let generate: Arc<dyn Generate> = Arc::new(scripted.clone());
-    let allows = gateway::allows(Arc::clone(&store), Arc::clone(&generate));
-    let runner = Runner::start(Arc::clone(&store), generate, allows, rules, now);
+    let telemetry = Arc::new(Telemetry::start(Vec::new(), Vec::new()).unwrap());
+    let models = gateway::models_of_lines(Arc::clone(&store), generate, Arc::clone(&telemetry));
+    let runner = Runner::start(Arc::clone(&store), models, rules, now);
     let rules = KeepRules { file_bytes_max: 2 << 20, ..Default::default() };
     let kept = Kept { store: Arc::clone(&store), batches: Arc::new(runner.unwrap()), rules };
-    start_scripted(bind_over(config, store).unwrap().with_kept(kept), scripted)
+    start_scripted(
+        bind_over(config, store)
+            .unwrap()
+            .with_telemetry(telemetry)
+            .with_kept(kept)
+            .with_pull(Arc::new(ScriptedPull)),
+        scripted,
+    )
 }
 
 fn now() -> u64 {

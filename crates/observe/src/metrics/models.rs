@@ -94,7 +94,9 @@ impl ModelMetrics {
         }
         match &record.outcome {
             Outcome::Finished(reasons) => {
-                for reason in reasons {
+                // Vectors and scores end without a reason, as they should.
+                let without = reasons.is_empty().then_some(&FinishReason::EndOfTurn);
+                for reason in reasons.iter().chain(without) {
                     add(&self.ended[reason_at(reason)], 1);
                 }
                 self.finished(record);

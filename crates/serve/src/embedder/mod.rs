@@ -118,9 +118,8 @@ impl Embedder {
         let place = self.inbox.enter()?;
         let prepared = prepare(&request, self.text.as_ref(), &self.limits)?;
         let inbox = Arc::clone(&self.inbox);
-        let priority = request.priority;
         Ok(Admitted::new(move |sender| {
-            inbox.put(Job::new(prepared, sender, priority, arrived, place))
+            inbox.put(Job::new(prepared, sender, &request, arrived, place))
         }))
     }
 }

@@ -13,6 +13,8 @@ use crate::channel::EventSender;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::event::{Event, Timings, Usage};
+use crate::request::Request;
+use crate::watch::Watched;
 
 /// Requests on their way to the thread, at most so many.
 pub(super) struct Inbox {
@@ -102,6 +104,7 @@ impl Inbox {
 pub(super) struct Job {
     prepared: Prepared,
     sender: EventSender,
+    watched: Watched,
     priority: Priority,
     arrived: Duration,
     /// When the first of its sequences was begun.
@@ -117,14 +120,26 @@ impl Job {
     pub(super) fn new(
         prepared: Prepared,
         sender: EventSender,
-        priority: Priority,
+        request: &Request,
         arrived: Duration,
         place: Place,
     ) -> Self {
+        let (watched, priority) = (request.watched.clone(), request.priority);
         let prompt_tokens = prepared.sequences.iter().map(|one| one.tokens.len()).sum();
         let usage = Usage { prompt_tokens, ..Usage::default() };
         let (begun, next, has_failed) = (None, 0, false);
-        Self { prepared, sender, priority, arrived, begun, next, usage, has_failed, _place: place }
+        Self {
+            prepared,
+            sender,
+            watched,
+            priority,
+            arrived,
+            begun,
+            next,
+            usage,
+            has_failed,
+            _place: place,
+        }
     }
 
     fn is_begun(&self) -> bool {
@@ -137,6 +152,7 @@ impl Job {
             self.begun = Some(now);
             let prompt_tokens = self.usage.prompt_tokens;
             // Nothing is drawn.
+            self.watched.began(prompt_tokens, 0, now.saturating_sub(self.arrived));
             self.sender.send(Event::Started { prompt_tokens, seed: 0 });
         }
     }
@@ -262,6 +278,12 @@ impl Worker {
             return;
         }
         let width = self.out.len() / chosen.len();
+        if width == 0 || !self.out.len().is_multiple_of(chosen.len()) {
+            for &(job, _) in chosen {
+                self.jobs[job].fail("the model did not give a result for each text");
+            }
+            return;
+        }
         for (&(job, index), values) in chosen.iter().zip(self.out.chunks_exact(width)) {
             if values.iter().any(|value| !value.is_finite()) {
                 self.jobs[job].fail("the model gave a value that is not a number");

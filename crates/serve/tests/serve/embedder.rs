@@ -56,8 +56,8 @@ fn expected(length: usize, sum: u32, second: usize) -> [f32; 3] {
     [length as f32, sum as f32, second as f32]
 }
 
-struct World {
-    embedder: Embedder,
+pub(crate) struct World {
+    pub(crate) embedder: Embedder,
     gate: Sender<()>,
     batches: Arc<Mutex<Vec<Vec<usize>>>>,
 }
@@ -81,13 +81,18 @@ fn world(task: Task, is_gated: bool, queue_max: usize) -> World {
     World { embedder, gate, batches }
 }
 
+/// A model that makes vectors, and waits for nobody.
+pub(crate) fn vectors() -> World {
+    world(EMBED, false, 4)
+}
+
 const EMBED: Task = Task::Embed { dimensions: 3 };
 
 fn request(input: Input) -> Request {
     Request::new("r", "adder", input)
 }
 
-fn embed(tokens: &[Vec<u32>]) -> Request {
+pub(crate) fn embed(tokens: &[Vec<u32>]) -> Request {
     let texts = tokens.iter().cloned().map(EmbedText::Tokens).collect();
     request(Input::Embed(Embed { texts, keeps_length: true, ..Embed::default() }))
 }

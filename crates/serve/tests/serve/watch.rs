@@ -198,3 +198,15 @@ fn the_engine_tells_what_it_does_while_it_does_it() {
     local.stop();
     assert_eq!((engine().blocks, engine().stats.admitted), (None, 20));
 }
+
+#[test]
+fn a_call_that_embeds_is_told_of_too() {
+    let world = crate::embedder::vectors();
+    let (hearer, events) =
+        watch(&world.embedder, crate::embedder::embed(&[vec![9; 4], vec![9; 3]]));
+    let whole = Reply::fold(events.unwrap()).unwrap();
+    let record = hearer.record();
+    assert_eq!((record.usage, record.timings), (whole.usage, whole.timings));
+    assert_eq!(record.outcome, Outcome::Finished(Vec::new()));
+    assert_eq!(hearer.0.lock().unwrap().began, [7]);
+}
