@@ -9,7 +9,7 @@ use ::observe::Exchange;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use dialect::{ApiError, CallMeta, Decoded, Dialect, Endpoint, Form, StreamEncoder};
+use dialect::{ApiError, CallMeta, Decoded, Dialect, Endpoint, Form};
 use serde_json::Value;
 use serve::{Event, Events, Generate, Input, Reply, ResponseFormat};
 use tokio::time::timeout;
@@ -62,7 +62,8 @@ pub(crate) async fn answer(
         respond::json(StatusCode::OK, &(endpoint.whole)(&meta, &Reply::default(), &form))
     } else if let Some(encode) = endpoint.stream.filter(|_| stream) {
         let encoder = encode(meta, form);
-        let first = first(&mut events, &*encoder, config.heartbeat).await?;
+        let heartbeat = encoder.heartbeat().map(|_| config.heartbeat);
+        let first = first(&mut events, heartbeat).await?;
         let body = EventBody::new(first.as_ref(), events, encoder, config.heartbeat);
         streamed(endpoint.dialect(), Body::new(body))
     } else {
@@ -165,12 +166,11 @@ async fn next(events: &mut Events) -> Option<Event> {
 /// proxies give up on who is silent.
 async fn first(
     events: &mut Events,
-    encoder: &dyn StreamEncoder,
-    heartbeat: Duration,
+    heartbeat: Option<Duration>,
 ) -> Result<Option<Event>, ApiError> {
     let next = next(events);
-    let first = match encoder.heartbeat() {
-        Some(_) => match timeout(heartbeat, next).await {
+    let first = match heartbeat {
+        Some(due) => match timeout(due, next).await {
             Ok(first) => first,
             Err(_) => return Ok(None),
         },
