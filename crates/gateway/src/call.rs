@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ::observe::Exchange;
 use axum::body::Body;
@@ -12,6 +12,7 @@ use axum::response::Response;
 use dialect::{ApiError, CallMeta, Decoded, Dialect, Endpoint, Form};
 use serde_json::Value;
 use serve::{Event, Events, Generate, Input, Reply, ResponseFormat};
+use tokio::time::timeout;
 
 use crate::body::WholeBody;
 use crate::config::Config;
@@ -60,16 +61,11 @@ pub(crate) async fn answer(
         fold(&mut events).await?;
         respond::json(StatusCode::OK, &(endpoint.whole)(&meta, &Reply::default(), &form))
     } else if let Some(encode) = endpoint.stream.filter(|_| stream) {
-        // The status is sent with the first event, so what fails before is a plain error.
-        match next(&mut events).await {
-            Some(Event::Failed(error)) => return Err(error.into()),
-            None => return Err(broken()),
-            Some(first) => {
-                let encoder = encode(meta, form);
-                let body = EventBody::new(&first, events, encoder, config.heartbeat);
-                streamed(endpoint.dialect(), Body::new(body))
-            }
-        }
+        let encoder = encode(meta, form);
+        let heartbeat = encoder.heartbeat().map(|_| config.heartbeat);
+        let first = first(&mut events, heartbeat).await?;
+        let body = EventBody::new(first.as_ref(), events, encoder, config.heartbeat);
+        streamed(endpoint.dialect(), Body::new(body))
     } else {
         let mut reply = fold(&mut events).await?;
         cuts = std::mem::take(&mut reply.cuts);
@@ -163,6 +159,28 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, ApiError>) -> Result<T, ApiError>
 
 async fn next(events: &mut Events) -> Option<Event> {
     poll_fn(|context| events.poll_recv(context)).await
+}
+
+/// The first event, with which the status is sent, so that what fails before is a plain error.
+/// None where it does not come before a sign of life is due: a model may have to be loaded, and
+/// proxies give up on who is silent.
+async fn first(
+    events: &mut Events,
+    heartbeat: Option<Duration>,
+) -> Result<Option<Event>, ApiError> {
+    let next = next(events);
+    let first = match heartbeat {
+        Some(due) => match timeout(due, next).await {
+            Ok(first) => first,
+            Err(_) => return Ok(None),
+        },
+        None => next.await,
+    };
+    match first {
+        Some(Event::Failed(error)) => Err(error.into()),
+        Some(first) => Ok(Some(first)),
+        None => Err(broken()),
+    }
 }
 
 async fn fold(events: &mut Events) -> Result<Reply, ApiError> {

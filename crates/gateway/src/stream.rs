@@ -25,15 +25,19 @@ pub(crate) struct EventBody {
 }
 
 impl EventBody {
-    /// A body that begins with an event already taken from the stream.
+    /// A body that begins with an event already taken from the stream, or without one with a sign
+    /// of life.
     pub(crate) fn new(
-        first: &Event,
+        first: Option<&Event>,
         events: Events,
         mut encoder: Box<dyn StreamEncoder>,
         heartbeat: Duration,
     ) -> Self {
         let mut out = String::new();
-        encoder.push(first, &mut out);
+        match first {
+            Some(first) => encoder.push(first, &mut out),
+            None => out.push_str(encoder.heartbeat().unwrap_or_default()),
+        }
         let mut heartbeat = interval(heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();

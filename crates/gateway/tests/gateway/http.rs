@@ -238,6 +238,15 @@ fn a_client_that_does_not_read_is_cut_off() {
 }
 
 #[test]
+fn a_stream_lives_before_its_model_does() {
+    let server = start(config());
+    let response = chat(&server, "load", &json!({"stream": true}));
+    assert_eq!(response.status, 200);
+    assert!(response.body.starts_with(':'), "{}", response.body);
+    assert!(response.body.contains("You said") && response.body.ends_with("data: [DONE]\n\n"));
+}
+
+#[test]
 fn a_silent_stream_shows_that_it_lives() {
     let server = start(config());
     let response = chat(&server, "pause", &json!({"stream": true}));

@@ -221,6 +221,9 @@ fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &Atom
     }
     let usage =
         Usage { prompt_tokens: 3, cached_tokens: 1, completion_tokens: 4, reasoning_tokens: 0 };
+    if prompt == "load" {
+        std::thread::sleep(Duration::from_millis(400));
+    }
     sender.send(Event::Started { prompt_tokens: 3, seed: 1 });
     let has_tokens = request.logprobs.is_some();
     if script::speak(sender, prompt, request) {
