@@ -515,23 +515,4 @@ mod tests {
         let found = other.find_key(key.as_bytes()).expect("a read");
         assert_eq!(found.and_then(|row| row.revoked_at), Some(60));
     }
-
-    /// `cargo test -p store --lib -- --ignored --nocapture look_up` prints what it takes.
-    #[test]
-    #[ignore = "a measurement"]
-    fn look_up_takes_microseconds() {
-        let (_folder, store) = store();
-        let keys: Vec<String> =
-            (0..1000).map(|n| store.create_key(named(&n.to_string())).expect("a key").1).collect();
-        let begun = std::time::Instant::now();
-        for key in keys.iter().cycle().take(20_000) {
-            assert!(store.find_key(key.as_bytes()).expect("a read").is_some());
-        }
-        let found = begun.elapsed() / 20_000;
-        let begun = std::time::Instant::now();
-        for _ in 0..20_000 {
-            assert!(store.has_keys().expect("a read"));
-        }
-        println!("a key of 1000: {found:?}; whether there are any: {:?}", begun.elapsed() / 20_000);
-    }
 }

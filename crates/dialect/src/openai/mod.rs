@@ -32,7 +32,7 @@ pub use responses::{
     ResponseBody, ResponseStream, cancelled, decode_response, encode_failed, encode_in_progress,
     encode_queued, encode_response, failed,
 };
-pub use shapes::FILE_PURPOSES;
+pub use shapes::{FILE_PURPOSES, LASTS_MAX, LASTS_MIN};
 pub use table::{BATCH_PARAMETERS, CHAT_PARAMETERS, COMPLETION_PARAMETERS, RESPONSES_PARAMETERS};
 
 /// `POST /v1/chat/completions`.

@@ -224,10 +224,10 @@ pub(crate) const METADATA: Shape = Map(&Text);
 /// What files may be for. `batch_output` is for the server's own.
 pub const FILE_PURPOSES: &[&str] =
     &["batch", "user_data", "assistants", "fine-tune", "vision", "evals"];
-/// How long files are kept, in seconds, as OpenAI's.
-pub(crate) const LASTS_MIN: usize = 3600;
-/// The longest of it.
-pub(crate) const LASTS_MAX: usize = 30 * 24 * 3600;
+/// How long files are kept at least, in seconds, as OpenAI's.
+pub const LASTS_MIN: usize = 3600;
+/// How long files are kept at most, in seconds, where that is asked for.
+pub const LASTS_MAX: usize = 30 * 24 * 3600;
 /// When a file is deleted.
 pub(crate) const EXPIRY: Shape = Shape::Record(&Record::new(
     "ExpiresAfter",

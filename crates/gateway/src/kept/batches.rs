@@ -6,12 +6,12 @@ use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use batch::{ENDPOINTS, encode_batch, is_served};
 use dialect::ApiError;
-use dialect::openai::{BatchRequest, decode_batch, encode_list};
+use dialect::openai::{BatchRequest, decode_batch};
 use serde_json::Value;
 use store::{BatchRow, BatchStatus, NewBatch, Store, StoreError};
 
 use crate::body::Bodies;
-use crate::kept::files::{answered, names};
+use crate::kept::files::answered;
 use crate::kept::{Keeper, list, now, refused};
 use crate::keys::Caller;
 use crate::respond;
@@ -95,11 +95,7 @@ pub(crate) async fn list(
         let asked = list::asked(&uri, LIST_DEFAULT, LIST_MAX)?;
         let (store, page) = (keeper.kept()?.store.clone(), list::page(&asked));
         let part = respond::computed(move || store.batches(&owner, &page).map_err(refused));
-        let part = part.await?;
-        let data = part.rows.iter().map(encode_batch).collect();
-        let mut response = respond::json(StatusCode::OK, &encode_list(data, part.has_more));
-        respond::list_ignored(&mut response, &names(asked.others));
-        Ok(response)
+        Ok(list::answer(&part.await?, encode_batch, asked.others))
     };
     answered(listed.await, &id)
 }

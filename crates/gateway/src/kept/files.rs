@@ -11,7 +11,6 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
-use dialect::openai::encode_list;
 use dialect::{ApiError, Dialect};
 use http_body::{Frame, SizeHint};
 use serde_json::{Value, json};
@@ -86,11 +85,7 @@ pub(crate) async fn list(
         let part = respond::computed(move || {
             store.files(&owner, purpose.as_deref(), &page).map_err(refused)
         });
-        let part = part.await?;
-        let data = part.rows.iter().map(encode).collect();
-        let mut response = respond::json(StatusCode::OK, &encode_list(data, part.has_more));
-        respond::list_ignored(&mut response, &names(asked.others));
-        Ok(response)
+        Ok(list::answer(&part.await?, encode, asked.others))
     };
     answered(listed.await, &id)
 }

@@ -1,10 +1,15 @@
 //! Query strings of lists.
 
 use axum::extract::Query;
-use axum::http::Uri;
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
 use dialect::ApiError;
-use dialect::openai::{ListRequest, read_list};
-use store::Page;
+use dialect::openai::{ListRequest, encode_list, read_list};
+use serde_json::Value;
+use store::{Listed, Page};
+
+use crate::kept::files::names;
+use crate::respond;
 
 /// Which part of a list a request asks for.
 ///
@@ -19,4 +24,16 @@ pub(crate) fn asked(uri: &Uri, limit: usize, limit_max: usize) -> Result<ListReq
 /// The same as the store reads it.
 pub(crate) fn page(list: &ListRequest) -> Page {
     Page { after: list.after.clone(), limit: list.limit, newest_first: list.newest_first }
+}
+
+/// A part of a list as a response; `others` are pairs of the query string that have no effect.
+pub(crate) fn answer<T>(
+    part: &Listed<T>,
+    encode: fn(&T) -> Value,
+    others: Vec<(String, String)>,
+) -> Response {
+    let data = part.rows.iter().map(encode).collect();
+    let mut response = respond::json(StatusCode::OK, &encode_list(data, part.has_more));
+    respond::list_ignored(&mut response, &names(others));
+    response
 }

@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use dialect::ApiError;
-use dialect::openai::FILE_PURPOSES;
+use dialect::openai::{FILE_PURPOSES, LASTS_MAX, LASTS_MIN};
 use http_body::Frame;
 use multer::{Constraints, Field, Multipart, SizeLimit};
 use store::{FileRow, NewFile, Store, Upload};
@@ -32,8 +32,8 @@ const FORM_BYTES_MAX: u64 = 1 << 20;
 const HELD_BYTES_MAX: usize = 256 << 10;
 /// Pieces that wait for the disk.
 const PIECES_MAX: usize = 8;
-/// How long a file may be kept, in seconds, as OpenAI's.
-const LASTS: std::ops::RangeInclusive<u64> = 3600..=30 * 24 * 3600;
+/// How long a file may be kept, in seconds.
+const LASTS: std::ops::RangeInclusive<u64> = LASTS_MIN as u64..=LASTS_MAX as u64;
 /// A client that sends too much hears the refusal only once it has sent; this much more is read.
 const DISCARD_BYTES_MAX: usize = 64 << 20;
 

@@ -237,7 +237,6 @@ fn unix_now() -> u64 {
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
-    use std::time::Instant;
     use store::{KeyLimits, NewKey};
 
     fn keys(may_be_open: bool) -> (tempfile::TempDir, Arc<Store>, Keys) {
@@ -324,22 +323,5 @@ mod tests {
             headers.insert(name, value);
             assert_eq!(keys.caller(&headers).expect_err("a guess").status, 401);
         });
-    }
-
-    /// `cargo test -p gateway --lib -- --ignored --nocapture a_check` prints what it takes.
-    #[test]
-    #[ignore = "a measurement"]
-    fn a_check_takes_microseconds() {
-        let (_folder, store, keys) = keys(true);
-        let (_, key) = store.create_key(new("a")).expect("a key");
-        for (what, headers) in
-            [("a good key", with(&key)), ("a wrong key", with(&key.replace('-', "_")))]
-        {
-            let begun = Instant::now();
-            for _ in 0..20_000 {
-                std::hint::black_box(keys.caller(&headers).is_ok());
-            }
-            println!("{what}: {:?}", begun.elapsed() / 20_000);
-        }
     }
 }
