@@ -468,6 +468,13 @@ export const scenarios = {
     await page.hover("#turns");
     await page.mouse.wheel(0, -300);
     await until(page, () => !document.querySelector("#to-end").hidden);
+    // The wheel moves the page over many frames.
+    await until(page, () => {
+      const { scrollTop } = document.querySelector("#scroller");
+      const { top, frames } = globalThis.seen ?? {};
+      globalThis.seen = { top: scrollTop, frames: scrollTop === top ? frames + 1 : 0 };
+      return globalThis.seen.frames > 20;
+    });
     const before = await place();
     await until(page, (below) => {
       const { scrollTop, scrollHeight, clientHeight } = document.querySelector("#scroller");
