@@ -16,7 +16,7 @@ impl Bound {
         let address = self.address();
         let failed = |source| GatewayError::Io { address, source };
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
+            .worker_threads(worker_threads())
             .enable_all()
             .build()
             .map_err(failed)?;
@@ -38,6 +38,13 @@ impl Bound {
         runtime.shutdown_background();
         served
     }
+}
+
+/// Threads that serve sockets. A second one is woken whenever the first has something to do, which
+/// takes another core from the model; so there is one for each two cores, and few.
+fn worker_threads() -> usize {
+    const THREADS_MAX: usize = 4;
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, THREADS_MAX))
 }
 
 /// Ctrl-C and SIGTERM.

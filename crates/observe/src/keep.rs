@@ -26,6 +26,8 @@ pub struct Retention {
 pub struct Keep {
     store: Arc<Store>,
     retention: Retention,
+    /// Those that came together.
+    rows: Vec<CallRow>,
     forgot: Option<Instant>,
     is_losing: bool,
 }
@@ -34,7 +36,7 @@ impl Keep {
     /// Into this store.
     #[must_use]
     pub fn new(store: Arc<Store>, retention: Retention) -> Self {
-        let mut keep = Self { store, retention, forgot: None, is_losing: false };
+        let mut keep = Self { store, retention, rows: Vec::new(), forgot: None, is_losing: false };
         keep.forget();
         keep
     }
@@ -54,8 +56,15 @@ impl Keep {
 
 impl Sink for Keep {
     fn take(&mut self, entry: &Entry) {
-        let Some(call) = &entry.call else { return };
-        let kept = self.store.keep_call(row(entry, call));
+        self.rows.extend(entry.call.as_ref().map(|call| row(entry, call)));
+    }
+
+    /// One transaction for all.
+    fn settle(&mut self) {
+        if self.rows.is_empty() {
+            return;
+        }
+        let kept = self.store.keep_calls(std::mem::take(&mut self.rows));
         // Once for each time that it begins: a full disk must not fill the log too.
         if let Err(error) = &kept
             && !self.is_losing

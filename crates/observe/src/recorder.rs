@@ -1,58 +1,109 @@
 //! The thread that logs, keeps and exports what is over, so that no answer waits for it.
+//!
+//! It wakes up for the first entry, waits a moment for others and takes them together: a wake-up
+//! and a transaction for each request would cost a server of two cores more than the request's
+//! own work.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::exchange::Entry;
 
 /// Most requests that wait to be recorded.
 const WAITING_MAX: usize = 8192;
+/// How long the first of them waits for others.
+const MOMENT: Duration = Duration::from_millis(50);
 
 /// Something that is done with every request that is over.
 pub trait Sink: Send {
     /// Takes one.
     fn take(&mut self, entry: &Entry);
 
+    /// Those that came together are taken: what is held back for them leaves now.
+    fn settle(&mut self) {}
+
     /// Nothing follows: what is held back leaves now, within a few seconds.
     fn finish(&mut self) {}
 }
 
+#[derive(Debug, Default)]
+struct Waiting {
+    entries: Vec<Entry>,
+    is_closed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    /// There is a first entry, or there will be no more.
+    stirred: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Whole between any two statements.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those that came together, after a wait for the first; none at the end.
+    fn next(&self) -> Vec<Entry> {
+        let waiting = self.lock();
+        let is_quiet = |waiting: &mut Waiting| waiting.entries.is_empty() && !waiting.is_closed;
+        let waiting = self.stirred.wait_while(waiting, is_quiet);
+        let waiting = waiting.unwrap_or_else(PoisonError::into_inner);
+        let is_open = |waiting: &mut Waiting| !waiting.is_closed;
+        let waited = self.stirred.wait_timeout_while(waiting, MOMENT, is_open);
+        let mut waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
+        std::mem::take(&mut waiting.entries)
+    }
+}
+
 /// Where requests that are over are put. It does not keep the recorder from ending.
 #[derive(Debug, Clone)]
-pub(crate) struct Inbox(Weak<SyncSender<Entry>>);
+pub(crate) struct Inbox(Arc<Shared>);
 
 impl Inbox {
     /// False where too many wait, or where the recorder has ended.
     pub(crate) fn put(&self, entry: Entry) -> bool {
-        self.0.upgrade().is_some_and(|entries| entries.try_send(entry).is_ok())
+        let mut waiting = self.0.lock();
+        if waiting.is_closed || waiting.entries.len() >= WAITING_MAX {
+            return false;
+        }
+        waiting.entries.push(entry);
+        let is_first = waiting.entries.len() == 1;
+        drop(waiting);
+        if is_first {
+            self.0.stirred.notify_one();
+        }
+        true
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    entries: Mutex<Option<Arc<SyncSender<Entry>>>>,
+    shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Recorder {
     pub(crate) fn start(sinks: Vec<Box<dyn Sink>>) -> std::io::Result<Self> {
-        let (entries, inbox) = sync_channel(WAITING_MAX);
+        let shared = Arc::<Shared>::default();
+        let inbox = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("records".to_owned())
             .spawn(move || run(&inbox, sinks))?;
-        let entries = Mutex::new(Some(Arc::new(entries)));
-        Ok(Self { entries, thread: Mutex::new(Some(thread)) })
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
     pub(crate) fn inbox(&self) -> Inbox {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        Inbox(entries.as_ref().map(Arc::downgrade).unwrap_or_default())
+        Inbox(Arc::clone(&self.shared))
     }
 
     /// Waits until all that came is recorded; what comes later is lost.
     pub(crate) fn finish(&self) {
-        drop(self.entries.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.shared.lock().is_closed = true;
+        self.shared.stirred.notify_one();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             drop(thread.join());
@@ -66,10 +117,15 @@ impl Drop for Recorder {
     }
 }
 
-fn run(inbox: &Receiver<Entry>, mut sinks: Vec<Box<dyn Sink>>) {
-    while let Ok(entry) = inbox.recv() {
+fn run(shared: &Shared, mut sinks: Vec<Box<dyn Sink>>) {
+    loop {
+        let entries = shared.next();
+        if entries.is_empty() {
+            break;
+        }
         for sink in &mut sinks {
-            sink.take(&entry);
+            entries.iter().for_each(|entry| sink.take(entry));
+            sink.settle();
         }
     }
     for sink in &mut sinks {

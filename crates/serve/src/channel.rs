@@ -21,6 +21,8 @@ pub const EVENTS_MAX: usize = 64;
 struct Queue {
     events: VecDeque<Event>,
     waker: Option<Waker>,
+    /// Readers that block; there is at most one.
+    n_blocked: usize,
     is_ended: bool,
 }
 
@@ -38,9 +40,12 @@ impl Shared {
     }
 
     fn notify(&self, mut queue: MutexGuard<'_, Queue>) {
-        let waker = queue.waker.take();
+        let (waker, n_blocked) = (queue.waker.take(), queue.n_blocked);
         drop(queue);
-        self.ready.notify_all();
+        // Nobody to wake is a system call all the same.
+        if n_blocked > 0 {
+            self.ready.notify_all();
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -147,7 +152,9 @@ impl Events {
             if let Some(next) = pop(&mut queue, &mut self.tap, &self.watched) {
                 return next;
             }
+            queue.n_blocked += 1;
             queue = self.shared.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.n_blocked -= 1;
         }
     }
 
@@ -166,8 +173,10 @@ impl Events {
             if left.is_zero() {
                 return Err(TimedOut);
             }
+            queue.n_blocked += 1;
             let waited = self.shared.ready.wait_timeout(queue, left);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            queue.n_blocked -= 1;
         }
     }
 

@@ -88,12 +88,14 @@ const COLUMNS: &str = "request_id, began_ms, route, key, model, base_model, stat
     bytes_in, bytes_out";
 
 impl Store {
-    /// Keeps a call, without a wait for the disk.
+    /// Keeps calls, all or none, without a wait for the disk.
     ///
     /// # Errors
-    /// Too much waits already, or the store is closed: the call is lost.
-    pub fn keep_call(&self, call: CallRow) -> Result<(), StoreError> {
-        self.write_later(move |transaction| insert(transaction, &call))
+    /// Too much waits already, or the store is closed: the calls are lost.
+    pub fn keep_calls(&self, calls: Vec<CallRow>) -> Result<(), StoreError> {
+        self.write_later(move |transaction| {
+            calls.iter().try_for_each(|call| insert(transaction, call))
+        })
     }
 
     /// Forgets the calls that began before `before` (Unix time), and of the others all but the
@@ -283,9 +285,8 @@ mod tests {
     fn store(folder: &std::path::Path) -> Store {
         let path = folder.join("store.sqlite");
         let store = Store::open(&path).expect("a store");
-        for at in 0..10 {
-            store.keep_call(row(at)).expect("there is room");
-        }
+        store.keep_calls((0..4).map(row).collect()).expect("there is room");
+        store.keep_calls((4..10).map(row).collect()).expect("there is room");
         drop(store);
         Store::open(&path).expect("the same store")
     }

@@ -1,5 +1,6 @@
 //! Events and replies to OpenAI's response bodies.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use serve::{
     Choice, Delta, Event, FinishReason, ModelCard, Reply, Residence, ScoredToken, Timings,
@@ -20,30 +21,75 @@ struct Frames {
     has_logprobs: bool,
 }
 
+/// A piece of a stream. One is written for each token, so it is serialized from where its parts
+/// are.
+#[derive(Serialize)]
+struct Chunk<'a, C> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    choices: &'a [C],
+    /// Null until the end, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timings: Option<Value>,
+}
+
+/// What a chunk adds to a choice: a chat's delta, or a completion's text.
+#[derive(Default, Serialize)]
+struct Piece<'a> {
+    index: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta: Option<ChatDelta<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    logprobs: Value,
+    finish_reason: Option<&'static str>,
+    /// In the last one alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_reason: Option<Value>,
+}
+
+impl Piece<'_> {
+    fn ended_by(self, reason: &FinishReason) -> Self {
+        let (finish_reason, stop_reason) = (Some(finish_reason(reason)), Some(stop_reason(reason)));
+        Self { finish_reason, stop_reason, ..self }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ChatDelta<'a> {
+    Role { role: &'static str, content: &'static str },
+    Content { content: &'a str },
+    Reasoning { reasoning_content: &'a str },
+    Calls { tool_calls: [Value; 1] },
+    Nothing {},
+}
+
 impl Frames {
-    /// One `data:` frame with these choices.
-    fn chunk(&self, choices: Value, extra: impl FnOnce(&mut Map<String, Value>), out: &mut String) {
-        let mut object = Map::new();
-        object.insert("id".into(), json!(self.meta.id));
-        object.insert("object".into(), json!(self.object));
-        object.insert("created".into(), json!(self.meta.created));
-        object.insert("model".into(), json!(self.meta.model));
-        object.insert("choices".into(), choices);
-        if self.include_usage {
-            object.insert("usage".into(), Value::Null);
-        }
-        extra(&mut object);
-        sse::data(&Value::Object(object), out);
+    fn chunk<'a, C>(&'a self, choices: &'a [C]) -> Chunk<'a, C> {
+        let CallMeta { id, created, model } = &self.meta;
+        let (created, usage) = (*created, self.include_usage.then_some(Value::Null));
+        Chunk { id, object: self.object, created, model, choices, usage, timings: None }
+    }
+
+    /// One `data:` frame with this piece of a choice.
+    fn piece(&self, piece: &Piece<'_>, out: &mut String) {
+        sse::data(&self.chunk(std::slice::from_ref(piece)), out);
     }
 
     /// The last frames: usage where asked for, timings, and the end mark.
     fn done(&self, usage: &Usage, timings: &Timings, out: &mut String) {
         if self.include_usage {
-            let extra = |object: &mut Map<String, Value>| {
-                object.insert("usage".into(), usage_object(usage));
-                object.insert("timings".into(), timings_object(timings));
+            let chunk = Chunk {
+                usage: Some(usage_object(usage)),
+                timings: Some(timings_object(timings)),
+                ..self.chunk::<Value>(&[])
             };
-            self.chunk(json!([]), extra, out);
+            sse::data(&chunk, out);
         }
         out.push_str("data: [DONE]\n\n");
     }
@@ -73,38 +119,37 @@ impl ChatStream {
     /// Says whose turn it is, before anything else of a choice.
     fn begin(&mut self, choice: u32, out: &mut String) {
         while self.n_begun <= choice {
-            let role = json!({"role": "assistant", "content": ""});
+            let role = ChatDelta::Role { role: "assistant", content: "" };
             self.choice(self.n_begun, role, &[], out);
             self.n_begun += 1;
         }
     }
 
-    fn choice(&self, index: u32, delta: Value, tokens: &[ScoredToken], out: &mut String) {
+    fn choice(&self, index: u32, delta: ChatDelta<'_>, tokens: &[ScoredToken], out: &mut String) {
         let has_tokens = self.frames.has_logprobs && !tokens.is_empty();
         let logprobs = if has_tokens { chat_logprobs(tokens) } else { Value::Null };
-        let choice =
-            json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": null});
-        self.frames.chunk(json!([choice]), |_| {}, out);
+        let piece = Piece { index, delta: Some(delta), logprobs, ..Piece::default() };
+        self.frames.piece(&piece, out);
     }
 
     fn delta(&self, choice: u32, delta: &Delta, out: &mut String) {
-        let (value, tokens): (Value, &[ScoredToken]) = match delta {
-            Delta::Text { text, tokens } => (json!({"content": text}), tokens),
-            Delta::Reasoning { text } => (json!({"reasoning_content": text}), &[]),
+        let (delta, tokens): (ChatDelta<'_>, &[ScoredToken]) = match delta {
+            Delta::Text { text, tokens } => (ChatDelta::Content { content: text }, tokens),
+            Delta::Reasoning { text } => (ChatDelta::Reasoning { reasoning_content: text }, &[]),
             Delta::ToolCall { index, id, name } => {
                 let function = json!({"name": name, "arguments": ""});
                 let call =
                     json!({"index": index, "id": id, "type": "function", "function": function});
-                (json!({"tool_calls": [call]}), &[])
+                (ChatDelta::Calls { tool_calls: [call] }, &[])
             }
             Delta::Arguments { index, text } => {
                 let call = json!({"index": index, "function": {"arguments": text}});
-                (json!({"tool_calls": [call]}), &[])
+                (ChatDelta::Calls { tool_calls: [call] }, &[])
             }
             // The next call's index says so, or the reason why the answer is complete.
             Delta::ToolCallEnd { .. } => return,
         };
-        self.choice(choice, value, tokens, out);
+        self.choice(choice, delta, tokens, out);
     }
 }
 
@@ -120,14 +165,9 @@ impl StreamEncoder for ChatStream {
             }
             Event::Finished { choice, reason } => {
                 self.begin(*choice, out);
-                let choice = json!({
-                    "index": choice,
-                    "delta": {},
-                    "logprobs": null,
-                    "finish_reason": finish_reason(reason),
-                    "stop_reason": stop_reason(reason),
-                });
-                self.frames.chunk(json!([choice]), |_| {}, out);
+                let delta = Some(ChatDelta::Nothing {});
+                let piece = Piece { index: *choice, delta, ..Piece::default() };
+                self.frames.piece(&piece.ended_by(reason), out);
             }
             Event::Done { usage, timings } => self.frames.done(usage, timings, out),
             Event::Failed(error) => Frames::failed(error, out),
@@ -164,9 +204,8 @@ impl CompletionStream {
         } else {
             Value::Null
         };
-        let choice =
-            json!({"index": choice, "text": text, "logprobs": logprobs, "finish_reason": null});
-        self.frames.chunk(json!([choice]), |_| {}, out);
+        let piece = Piece { index: choice, text: Some(text), logprobs, ..Piece::default() };
+        self.frames.piece(&piece, out);
     }
 }
 
@@ -182,14 +221,8 @@ impl StreamEncoder for CompletionStream {
             // A completion has text alone.
             Event::Delta { .. } => {}
             Event::Finished { choice, reason } => {
-                let choice = json!({
-                    "index": choice,
-                    "text": "",
-                    "logprobs": null,
-                    "finish_reason": finish_reason(reason),
-                    "stop_reason": stop_reason(reason),
-                });
-                self.frames.chunk(json!([choice]), |_| {}, out);
+                let piece = Piece { index: *choice, text: Some(""), ..Piece::default() };
+                self.frames.piece(&piece.ended_by(reason), out);
             }
             Event::Done { usage, timings } => self.frames.done(usage, timings, out),
             Event::Failed(error) => Frames::failed(error, out),
