@@ -1,4 +1,7 @@
 //! What serving takes of the decode: tokens per second through HTTP beside `freehold bench`.
+//!
+//! Like beside like: all answers begin together, as the bench's sequences do, and neither side
+//! guesses tokens, which would hide what is lost behind what is won.
 
 use super::under_load::{measure, number, start};
 use super::{Context, Findings, file_name, median};
@@ -10,9 +13,8 @@ use std::path::Path;
 use std::process::Command;
 
 const STREAMS: [usize; 2] = [1, 16];
-/// Tokens of each answer, and answers of each stream.
+/// Tokens of each answer.
 const ANSWER: usize = 128;
-const ANSWERS: usize = 2;
 /// What must be left of the decode.
 const SHARE_MIN: f64 = 0.95;
 
@@ -20,7 +22,7 @@ pub(super) fn run(context: &Context) -> Result<Findings> {
     let mut found = Findings::default();
     let _ = writeln!(
         found.markdown,
-        "Decode in tokens per second of all streams: `freehold serve` asked by `freehold bench --serve` (streams over the mean time of a token, prefill left out), and `freehold bench --batch` on the same file, in turns; answers of {ANSWER} tokens, medians of {} runs, {} threads.\n",
+        "Decode in tokens per second of all streams: `freehold serve` asked by `freehold bench --serve` (streams over the mean time of a token, prefill left out; `--speculate off`), and `freehold bench --batch` on the same file, in turns; answers of {ANSWER} tokens that begin together, medians of {} runs, {} threads.\n",
         context.rounds, context.threads
     );
     found.markdown.push_str("| file | streams | served | bench | share |\n|---|---|---|---|---|\n");
@@ -56,14 +58,14 @@ fn serve(context: &Context, file: &Path, streams: usize) -> Result<f64> {
     let mut command = Command::new(&context.freehold);
     command.arg("serve").arg(file).args(["--port", "PORT", "--queue", "128"]);
     command.args(["--parallel", &streams.to_string(), "--threads", &context.threads.to_string()]);
+    command.args(["--speculate", "off"]);
     let server = start(command)?;
-    let requests = streams * ANSWERS;
     let args = format!(
-        "--concurrency {streams} --requests {requests} --generate {ANSWER} --ignore-eos --prompt-tokens 8 --endpoint completions"
+        "--concurrency {streams} --requests {streams} --warmup 1 --generate {ANSWER} --ignore-eos --prompt-tokens 8 --endpoint completions"
     );
     let found = measure(context, &server.address, &args)?;
     let tokens = number(&found, "/output_tokens")? as usize;
-    anyhow::ensure!(tokens == requests * ANSWER, "{tokens} tokens came");
+    anyhow::ensure!(tokens == streams * ANSWER, "{tokens} tokens came");
     Ok(streams as f64 / (number(&found, "/time_per_output_token_ms/mean")? / 1e3))
 }
 
