@@ -132,3 +132,87 @@ fn run(shared: &Shared, mut sinks: Vec<Box<dyn Sink>>) {
         sink.finish();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::trace::Place;
+
+    #[derive(Default)]
+    struct Seen {
+        routes: Vec<String>,
+        /// Entries at each settling.
+        settled: Vec<usize>,
+        is_finished: bool,
+    }
+
+    struct Look(Arc<Mutex<Seen>>);
+
+    impl Sink for Look {
+        fn take(&mut self, entry: &Entry) {
+            self.0.lock().expect("no panic").routes.push(entry.route.clone());
+        }
+
+        fn settle(&mut self) {
+            let mut seen = self.0.lock().expect("no panic");
+            let n_routes = seen.routes.len();
+            seen.settled.push(n_routes);
+        }
+
+        fn finish(&mut self) {
+            self.0.lock().expect("no panic").is_finished = true;
+        }
+    }
+
+    fn entry(route: usize) -> Entry {
+        Entry {
+            request_id: String::new(),
+            route: route.to_string(),
+            method: None,
+            status: 200,
+            is_streamed: false,
+            is_cut: false,
+            key: None,
+            began: Duration::ZERO,
+            took: Duration::ZERO,
+            bytes_in: 0,
+            bytes_out: 0,
+            call: None,
+            place: Place::default(),
+        }
+    }
+
+    #[test]
+    fn what_comes_together_is_taken_together_and_nothing_is_left() {
+        let seen = Arc::<Mutex<Seen>>::default();
+        let recorder = Recorder::start(vec![Box::new(Look(Arc::clone(&seen)))]).expect("a thread");
+        let inbox = recorder.inbox();
+        assert!((0..100).all(|route| inbox.put(entry(route))));
+        let begun = Instant::now();
+        while seen.lock().expect("no panic").settled.is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "a first moment passes");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // The end does not wait for a moment to pass.
+        assert!((100..150).all(|route| inbox.put(entry(route))));
+        recorder.finish();
+        assert!(!inbox.put(entry(150)), "it has ended");
+        let seen = seen.lock().expect("no panic");
+        let all: Vec<String> = (0..150).map(|route| route.to_string()).collect();
+        assert_eq!((&seen.routes, seen.is_finished), (&all, true));
+        assert!(seen.settled.len() < 50, "{:?}", seen.settled);
+        assert_eq!(seen.settled.last(), Some(&150));
+    }
+
+    #[test]
+    fn what_is_too_much_is_refused() {
+        let shared = Arc::<Shared>::default();
+        let inbox = Inbox(Arc::clone(&shared));
+        assert!((0..WAITING_MAX).all(|route| inbox.put(entry(route))));
+        assert!(!inbox.put(entry(0)));
+        assert_eq!(shared.next().len(), WAITING_MAX);
+        assert!(inbox.put(entry(0)));
+    }
+}
