@@ -18,6 +18,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/files.sql"),
     include_str!("schema/batches.sql"),
     include_str!("schema/responses.sql"),
+    include_str!("schema/shares.sql"),
 ];
 
 /// Brings the file to today's form.
