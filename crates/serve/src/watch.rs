@@ -129,7 +129,9 @@ impl Watched {
         told.timings.prefill_tokens = told.usage.prompt_tokens.saturating_sub(cached_tokens);
     }
 
-    pub(crate) fn token(&self, since: Duration, gap: Option<Duration>) {
+    /// Who answers a request has drawn a token, so long after the request's arrival and after the
+    /// token before it of the same answer; told before the token is sent.
+    pub fn token(&self, since: Duration, gap: Option<Duration>) {
         let Some(call) = &self.0 else { return };
         let nanos = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
         if call.tokens.fetch_add(1, Ordering::Relaxed) == 0 {
