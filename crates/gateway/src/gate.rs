@@ -52,7 +52,8 @@ impl Gate {
         let dialect = dialect_of(request.uri().path(), request.headers());
         let is_open = is_open(request.uri().path());
         let mut asked = self.keys.caller(request.headers());
-        if asked.is_err() {
+        // Who has a key that was just made is not let in as anybody either.
+        if asked.as_ref().map_or(true, |caller| caller.key_id.is_none()) {
             let unknown = self.keys.unknown(request.headers());
             if self.keys.learn(unknown).await {
                 asked = self.keys.caller(request.headers());
