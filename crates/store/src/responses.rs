@@ -187,7 +187,9 @@ impl Store {
             let mut statement = transaction.prepare_cached(&sql)?;
             let owner = statement.query_row(params![id, status, body], |row| row.get(0)).optional();
             let owner: Option<String> = owner?;
-            if let Some(owner) = &owner {
+            // An end without an answer is small, and is told whatever there is room for.
+            let has_answer = !matches!(status, "failed" | "cancelled");
+            if let Some(owner) = owner.as_ref().filter(|_| has_answer) {
                 make_room(transaction, &id, owner, quota)?;
             }
             Ok(owner.is_some())

@@ -64,13 +64,17 @@ impl Running {
     /// Says of the answers that nobody works on any more that they failed: their process has
     /// ended, or could not note their end.
     pub(crate) fn fail_abandoned(&self, store: &Store, quota: u64) -> Result<(), StoreError> {
-        let own = store.responses_under_way(self.id())?;
-        let is_left = |(id, _): &(String, String)| !self.lock().contains_key(id);
-        let own = own.into_iter().filter(is_left);
-        for (id, body) in store.abandoned_responses(self.id())?.into_iter().chain(own) {
+        let fail = |(id, body): (String, String), why: &str| {
             let body = serde_json::from_str(&body).unwrap_or_else(|_| json!({"id": id}));
-            let body = failed(body, "the server ended before the answer was complete");
-            store.move_response(&id, "failed", body.to_string(), quota)?;
+            store.move_response(&id, "failed", failed(body, why).to_string(), quota).map(drop)
+        };
+        for gone in store.abandoned_responses(self.id())? {
+            fail(gone, "the server ended before the answer was complete")?;
+        }
+        for own in store.responses_under_way(self.id())? {
+            if !self.lock().contains_key(&own.0) {
+                fail(own, "the answer could not be kept")?;
+            }
         }
         Ok(())
     }

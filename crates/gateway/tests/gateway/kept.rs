@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use gateway::KeepRules;
 use serde_json::{Value, json};
@@ -260,6 +261,36 @@ fn keys_do_not_take_each_others_room() {
     let refused = send(&greedy, 1);
     assert_eq!((refused.status, &refused.error()["code"]), (413, &json!("storage_quota_exceeded")));
     assert_eq!(send(&modest, 250).status, 200);
+}
+
+/// An answer in the background whose progress cannot be noted is computed no further, and has an
+/// end. What `in_progress` is longer than `queued` is what there is no room for.
+#[test]
+fn an_answer_that_cannot_be_noted_stops() {
+    let asked = json!({"model": "own/script", "input": "slow", "background": true});
+    let begin = |server: &Running| ask(server, "", "POST", "/v1/responses", &asked);
+    let folder = tempfile::tempdir().unwrap();
+    let n_bytes = {
+        let server = start_keeping(config(), folder.path());
+        let queued = begin(&server);
+        let id = queued.json()["id"].as_str().unwrap().to_owned();
+        let store = Store::open(&folder.path().join("store.sqlite")).unwrap();
+        eventually("the beginning", || store.response("", &id).unwrap().status == "in_progress");
+        let row = store.response("", &id).unwrap();
+        assert_eq!(row.body.len(), queued.body.len() + 5);
+        row.input.len() + queued.body.len()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let rules = KeepRules { responses_bytes_max: n_bytes as u64, ..KeepRules::default() };
+    let server = start_keeping_within(config(), folder.path(), rules);
+    let queued = begin(&server);
+    assert_eq!((queued.status, &queued.json()["status"]), (200, &json!("queued")));
+    eventually("the end", || server.n_cancelled.load(Ordering::SeqCst) == 1);
+    let path = format!("/v1/responses/{}", queued.json()["id"].as_str().unwrap());
+    eventually("why", || {
+        let now = raw(server.address, &request("GET", &path, b"")).json();
+        now["status"] == "failed" && now["error"].to_string().contains("not kept")
+    });
 }
 
 /// Whose the only owner's things are.
