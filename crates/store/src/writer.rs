@@ -159,9 +159,10 @@ fn commit(connection: &mut Connection, changes: impl Iterator<Item = Change>) {
     let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
         Err(error) => {
-            // Dropping the changes tells those who wait that nothing was stored.
+            // Dropping the changes tells those who wait that nothing was stored; what they send
+            // upon that is tried again.
             tracing::error!(%error, "the store cannot begin to write");
-            return changes.for_each(drop);
+            return drop(changes.collect::<Vec<_>>());
         }
     };
     let told: Vec<Told> = changes.filter_map(|change| apply(&transaction, change)).collect();

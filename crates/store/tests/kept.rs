@@ -222,6 +222,62 @@ fn no_owner_pushes_out_the_responses_of_another() {
     assert!(alone.response("", "008").is_ok() && alone.response("", "007").is_err());
 }
 
+/// Whatever is kept, moved and deleted in whatever order: the sums are those of the rows, all stay
+/// within the whole, nothing of another owner goes, and what is refused changes nothing.
+#[test]
+fn sums_are_those_of_the_rows_and_owners_do_not_touch_each_other() {
+    const QUOTA: u64 = 600;
+    let check = |steps: &[(u8, u8, u8)]| {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        let rows = rusqlite::Connection::open(folder.path().join("store.sqlite")).unwrap();
+        let all = |sql: &str| -> Vec<(String, u64)> {
+            let mut statement = rows.prepare(sql).unwrap();
+            let all = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+            all.map(Result::unwrap).collect()
+        };
+        let ids = || all("SELECT owner || ' ' || id, bytes FROM responses ORDER BY seq");
+        for (n, (what, which, size)) in steps.iter().take(24).enumerate() {
+            let owner = format!("key_{}", which % 3);
+            let before = ids();
+            let body = "x".repeat(usize::from(*size) + 1);
+            let result = match what % 4 {
+                0 | 1 => {
+                    let status = if what % 8 < 4 { "completed" } else { "queued" };
+                    let new = NewResponse {
+                        body,
+                        status: status.into(),
+                        ..of(&owner, &n.to_string(), n as u64)
+                    };
+                    store.add_response(new, QUOTA)
+                }
+                2 => store.move_response(&which.to_string(), "completed", body, QUOTA).map(drop),
+                _ => store.delete_response(&owner, &size.to_string()),
+            };
+            let after = ids();
+            if result.is_err() {
+                assert_eq!(after, before, "{result:?}");
+            }
+            let mover = before.iter().find(|(id, _)| id.ends_with(&format!(" {which}")));
+            let mover = mover.map_or(owner.as_str(), |(id, _)| id.split(' ').next().unwrap());
+            let actor = if what % 4 == 2 { mover } else { &owner };
+            let others = |rows: &[(String, u64)]| {
+                let is_others = |(id, _): &&(String, u64)| !id.starts_with(actor);
+                rows.iter().filter(is_others).cloned().collect::<Vec<_>>()
+            };
+            assert_eq!(others(&after), others(&before), "of others nothing goes");
+            assert!(after.iter().map(|(_, bytes)| bytes).sum::<u64>() <= QUOTA);
+            let sums = "SELECT owner, sum(bytes) FROM responses GROUP BY owner ORDER BY owner";
+            let taken = "SELECT owner, bytes FROM taken WHERE what = 'responses' ORDER BY owner";
+            assert_eq!(all(sums), all(taken));
+        }
+    };
+    bolero::check!()
+        .with_iterations(24)
+        .with_type::<Vec<(u8, u8, u8)>>()
+        .for_each(|steps| check(steps));
+}
+
 #[test]
 fn no_owner_takes_the_room_of_anothers_files_and_batches() {
     let folder = tempfile::tempdir().unwrap();
