@@ -4,7 +4,7 @@
 //! turns, and [`Batches::keep`] commits what they came to. Memory can be lost at any moment: a new
 //! `Batches` over the same store goes on from what was committed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::BufReader;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +19,9 @@ use crate::record;
 
 /// Most bytes of a file of answers or errors: answers of all lines, as long as answers can be.
 const OUTPUT_BYTES_MAX: u64 = 64 << 30;
+
+/// Longest time between two tries of what failed for now, in seconds.
+const RETRY_MAX: u64 = 60;
 
 /// What bounds the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +72,17 @@ pub struct Batches {
     store: Arc<Store>,
     rules: Rules,
     jobs: Mutex<Vec<Job>>,
+    /// By batch, what failed and is to be tried again.
+    retries: Mutex<HashMap<String, Retry>>,
+}
+
+/// A step of a batch that failed for now.
+#[derive(Debug, Clone, Copy)]
+struct Retry {
+    status: BatchStatus,
+    n_tries: u32,
+    /// Unix time in seconds.
+    next: u64,
 }
 
 /// A batch whose lines are answered.
@@ -105,7 +119,7 @@ impl Batches {
     /// Over what the store has.
     #[must_use]
     pub fn new(store: Arc<Store>, rules: Rules) -> Self {
-        Self { store, rules, jobs: Mutex::default() }
+        Self { store, rules, jobs: Mutex::default(), retries: Mutex::default() }
     }
 
     /// Does what is due at `now` (Unix time in seconds): validates, begins, stops and ends
@@ -119,15 +133,45 @@ impl Batches {
             }
         };
         let mut has_changed = false;
-        for row in active {
+        for row in in_turns(active) {
+            if !self.is_due(&row, now) {
+                continue;
+            }
             match self.step(&row, now) {
-                Ok(changed) => has_changed |= changed,
+                Ok(changed) => {
+                    has_changed |= changed;
+                    self.retries().remove(&row.id);
+                }
                 Err(error) => {
                     tracing::error!(batch = row.id, %error, "a batch cannot go on for now");
+                    self.try_later(&row, now);
                 }
             }
         }
         has_changed
+    }
+
+    /// Whether a batch did not fail a moment ago in this status.
+    fn is_due(&self, row: &BatchRow, now: u64) -> bool {
+        let retries = self.retries();
+        let retry = retries.get(&row.id).filter(|retry| retry.status == row.status);
+        retry.is_none_or(|retry| now >= retry.next)
+    }
+
+    /// Waits a second before the next try, and twice as long after each that fails too.
+    fn try_later(&self, row: &BatchRow, now: u64) {
+        let mut retries = self.retries();
+        // Those of batches that ended otherwise.
+        retries.retain(|_, retry| now < retry.next.saturating_add(2 * RETRY_MAX));
+        let before = retries.get(&row.id).filter(|retry| retry.status == row.status);
+        let n_tries = before.map_or(0, |retry| retry.n_tries.saturating_add(1));
+        let pause = 1u64.checked_shl(n_tries).unwrap_or(RETRY_MAX).min(RETRY_MAX);
+        let retry = Retry { status: row.status, n_tries, next: now.saturating_add(pause) };
+        retries.insert(row.id.clone(), retry);
+    }
+
+    fn retries(&self) -> MutexGuard<'_, HashMap<String, Retry>> {
+        self.retries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next step of a batch; false where there is none now.
@@ -158,7 +202,14 @@ impl Batches {
             let content = BufReader::new(self.store.content(&file)?);
             Ok(validate(content, file.bytes, &row.asked.endpoint)?)
         };
-        let validated = read().unwrap_or_else(|error| Err(vec![LineFault::unreadable(&error)]));
+        let validated = match read() {
+            Ok(validated) => validated,
+            // What passes is tried again, as long as there is time.
+            Err(trouble) if !is_final(&trouble) && now < row.asked.expires_at => {
+                return Err(trouble);
+            }
+            Err(trouble) => Err(vec![LineFault::unreadable(&trouble)]),
+        };
         Ok(match validated {
             Ok(total) => self.store.begin_batch(&row.id, total, now)?,
             Err(faults) => self.store.fail_batch(&row.id, encode_faults(&faults), now)?,
@@ -171,7 +222,10 @@ impl Batches {
             let mut jobs = self.lock();
             // One that has nothing to do and is not at its end could not read its input.
             jobs.retain(|job| job.id != row.id || !job.is_idle());
-            jobs.len() < self.rules.open_max && jobs.iter().all(|job| job.id != row.id)
+            let others = jobs.iter().filter(|job| job.owner != row.asked.owner).count();
+            let share = store::share(&row.asked.owner, self.rules.open_max as u64, others as u64);
+            let own = (jobs.len() - others) as u64;
+            own < share && jobs.iter().all(|job| job.id != row.id)
         };
         if !has_room {
             return Ok(false);
@@ -212,25 +266,29 @@ impl Batches {
         self.lock().retain(|job| job.id != id);
     }
 
-    /// A line to answer, of the batches in turns; `None` where there is none now.
+    /// A line to answer, of the owners in turns and of each one's batches; `None` where there is
+    /// none now.
     pub fn take(&self) -> Option<Task> {
         let mut jobs = self.lock();
         if jobs.iter().map(|job| job.n_under_way).sum::<usize>() >= self.rules.lines_max {
             return None;
         }
-        for _ in 0..jobs.len() {
-            jobs.rotate_left(1);
-            let job = jobs.last_mut()?;
+        for at in by_owners_load(&jobs) {
+            let job = &mut jobs[at];
             match job.next() {
                 Ok(Some(line)) => {
                     job.n_under_way += 1;
-                    return Some(Task {
+                    let task = Task {
                         batch: job.id.clone(),
                         owner: job.owner.clone(),
                         tenant: job.tenant,
                         line,
                         stop: Arc::clone(&job.stop),
-                    });
+                    };
+                    // Among equals it is the last next time.
+                    let job = jobs.remove(at);
+                    jobs.push(job);
+                    return Some(task);
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -331,6 +389,39 @@ impl Batches {
     fn lock(&self) -> MutexGuard<'_, Vec<Job>> {
         // No panic happens between two statements that belong together.
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The first batch of each owner, then the second of each, and so on; the oldest first.
+fn in_turns(active: Vec<BatchRow>) -> Vec<BatchRow> {
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    let mut ranked: Vec<(usize, BatchRow)> = Vec::with_capacity(active.len());
+    for row in active {
+        let count = counts.entry(row.asked.owner.clone()).or_default();
+        ranked.push((*count, row));
+        *count += 1;
+    }
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, row)| row).collect()
+}
+
+/// Places of jobs, those first whose owner has the fewest lines under way.
+fn by_owners_load(jobs: &[Job]) -> Vec<usize> {
+    let load = |at: &usize| -> usize {
+        let own = jobs.iter().filter(|job| job.owner == jobs[*at].owner);
+        own.map(|job| job.n_under_way).sum()
+    };
+    let mut places: Vec<usize> = (0..jobs.len()).collect();
+    places.sort_by_key(load);
+    places
+}
+
+/// Whether a try that comes later would find the same.
+fn is_final(trouble: &Trouble) -> bool {
+    match trouble {
+        Trouble::Store(error) => matches!(error, StoreError::Unknown { .. }),
+        Trouble::Input(InputError::Fault(_)) => true,
+        Trouble::Input(InputError::Io(_)) => false,
     }
 }
 

@@ -419,7 +419,7 @@ pub(crate) struct Serve {
     /// Keep a response of /v1/responses so long after its last use, such as 7d; off is until there is no room [default: 30 days]
     #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
     pub(crate) keep_responses: Option<units::Limit>,
-    /// What uploaded files and those of batches may take on disk together [default: 16G]
+    /// What uploaded files and those of batches may take on disk together; a key may have half of what others leave [default: 16G]
     #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
     pub(crate) keep_files: Option<u64>,
     #[command(flatten)]

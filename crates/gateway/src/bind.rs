@@ -12,6 +12,7 @@ use store::{Store, StoreError};
 use crate::config::Config;
 use crate::connections;
 use crate::cors::{OriginError, Origins};
+use crate::gate::Gate;
 use crate::kept::{Keeper, Kept};
 use crate::pull::Pull;
 use crate::routes::{self, Parts};
@@ -174,7 +175,8 @@ impl Bound {
     /// Answers until `shutdown` is ready, then lets answers under way end within the drain time.
     ///
     /// # Errors
-    /// The listener cannot be used by the runtime, or TLS cannot be set up.
+    /// The listener cannot be used by the runtime, the keys cannot be read, or TLS cannot be set
+    /// up.
     pub async fn serve(
         self,
         generate: Arc<dyn Generate>,
@@ -189,10 +191,11 @@ impl Bound {
                 .map(Arc::new)
                 .map_err(|source| GatewayError::Io { address, source })?,
         };
+        let gate = Gate::new(&self.config, self.store)?;
         let keeper = Keeper::new(self.kept, Arc::new(self.config.clone()));
         let sweep = tokio::spawn(keeper.clone().sweep());
         let parts = Parts {
-            store: self.store,
+            gate,
             pull: self.pull,
             origins: self.origins,
             telemetry: Arc::clone(&telemetry),

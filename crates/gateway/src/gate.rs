@@ -13,7 +13,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use dialect::{ApiError, Dialect, rfc3339};
 use http_body::{Frame, SizeHint};
-use store::Store;
+use store::{Store, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::body::discard;
@@ -36,20 +36,30 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    pub(crate) fn new(config: &Config, store: Option<Arc<Store>>) -> Self {
+    /// # Errors
+    /// The keys cannot be read.
+    pub(crate) fn new(config: &Config, store: Option<Arc<Store>>) -> Result<Self, StoreError> {
         let may_be_open = config.address.ip().is_loopback() || config.allow_open;
-        Self {
-            keys: Keys::new(store, may_be_open),
+        Ok(Self {
+            keys: Keys::new(store, may_be_open)?,
             room: Arc::new(Semaphore::new(config.requests_max)),
             requests_max: config.requests_max,
-        }
+        })
     }
 
     /// Lets a request through, with its [`Caller`] among its extensions, or refuses it.
     pub(crate) async fn pass(self: Arc<Self>, mut request: Request, next: Next) -> Response {
         let dialect = dialect_of(request.uri().path(), request.headers());
         let is_open = is_open(request.uri().path());
-        let mut caller = match self.keys.caller(request.headers()) {
+        let mut asked = self.keys.caller(request.headers());
+        // Who has a key that was just made is not let in as anybody either.
+        if asked.as_ref().map_or(true, |caller| caller.key_id.is_none()) {
+            let unknown = self.keys.unknown(request.headers());
+            if self.keys.learn(unknown).await {
+                asked = self.keys.caller(request.headers());
+            }
+        }
+        let mut caller = match asked {
             Ok(caller) => caller,
             Err(error) if is_open && error.status == 401 => return next.run(request).await,
             Err(error) => return refuse(dialect, &error, request),
@@ -57,7 +67,7 @@ impl Gate {
         let mut response = match self.take(&mut caller, request.method()) {
             Ok(held) => {
                 request.extensions_mut().insert(caller.clone());
-                if let (Some(exchange), Some(name)) = (observe::current(), &caller.name) {
+                if let (Some(exchange), Some(name)) = (observe::current(), caller.name()) {
                     exchange.set_key(name);
                 }
                 next.run(request).await.map(|body| Body::new(Holding { body, _held: held }))

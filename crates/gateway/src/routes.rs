@@ -14,7 +14,6 @@ use axum::routing::{MethodRouter, delete, get, post};
 use dialect::{ApiError, Dialect, ENDPOINTS, Endpoint, QUERIES, Query, anthropic, openai, openapi};
 use serde_json::json;
 use serve::{Generate, ModelCard};
-use store::Store;
 
 use crate::body::Bodies;
 use crate::call::answer;
@@ -53,7 +52,7 @@ impl FromRef<Gateway> for Bodies {
 
 /// What a server may have beside its models.
 pub(crate) struct Parts {
-    pub(crate) store: Option<Arc<Store>>,
+    pub(crate) gate: Gate,
     pub(crate) pull: Option<Arc<dyn Pull>>,
     pub(crate) keeper: Keeper,
     pub(crate) origins: Origins,
@@ -64,7 +63,7 @@ pub(crate) struct Parts {
 pub(crate) fn router(
     config: &Config,
     generate: Arc<dyn Generate>,
-    Parts { store, pull, origins, telemetry, keeper }: Parts,
+    Parts { gate, pull, origins, telemetry, keeper }: Parts,
 ) -> Router {
     let is_loopback = config.address.ip().is_loopback();
     let gateway = Gateway {
@@ -74,7 +73,7 @@ pub(crate) fn router(
         pulls: Pulls::new(pull),
         keeper,
     };
-    let gate = Arc::new(Gate::new(config, store));
+    let gate = Arc::new(gate);
     let friends = origins.clone();
     let ids = Arc::new(RequestIds::new());
     telemetry.know(&generate.names());

@@ -12,12 +12,15 @@ use serde_json::Value;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
 /// Most requests under way; what the plan asks beyond them is counted as not sent.
 const IN_FLIGHT_MAX: usize = 100_000;
+/// Most requests whose time has come and that are not begun; of a plan that this machine cannot
+/// keep up with, what is beyond them is counted as not sent.
+const DUE_MAX: usize = 10_000;
 /// How often [`Progress`] is told.
 const PROGRESS: Duration = Duration::from_millis(250);
 
@@ -266,13 +269,16 @@ async fn first_model(question: &Question, connections: &Connections) -> Result<S
 async fn open(job: &Job, start: Instant, shared: &Arc<Shared>) -> Result<(), LoadError> {
     let Pace::Open { per_second, arrivals } = job.pace else { return Ok(()) };
     let times = Times::new(per_second, arrivals, job.extent, job.seed);
-    let (due_sender, mut due_receiver) = mpsc::unbounded_channel();
+    let (due_sender, mut due_receiver) = mpsc::channel(DUE_MAX);
+    let late = Arc::clone(shared);
     std::thread::Builder::new().name("arrivals".to_owned()).spawn(move || {
         for (index, at) in times.enumerate() {
             let due = start + at;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            if due_sender.send((index, due)).is_err() {
-                return;
+            match due_sender.try_send((index, due)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => late.not_sent(due),
+                Err(TrySendError::Closed(_)) => return,
             }
         }
     })?;

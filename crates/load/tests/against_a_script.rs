@@ -101,6 +101,19 @@ fn a_server_that_stands_still_is_charged_for_all_that_was_planned_meanwhile() {
     assert!(closed.end_to_end.seconds_at(0.7) < open.end_to_end.seconds_at(0.7));
 }
 
+/// A plan that no machine keeps up with: what is not sent is counted, and nothing is kept of it.
+#[test]
+fn what_cannot_be_sent_in_time_is_counted() {
+    let target = server(|_, stream| say(stream, "200 OK", WHOLE));
+    let extent = Extent::Requests(400_000);
+    let pace = Pace::Open { per_second: 1e9, arrivals: Arrivals::Constant };
+    let job = Job { timeout: Duration::from_secs(2), connections: 1, ..job(target, pace, extent) };
+    let report = run(&job, &mut |_| {}).expect("it runs");
+    let not_sent = report.errors.get("not_sent").map_or(0, |(count, _)| *count);
+    assert_eq!((report.requests, report.completed + report.failed()), (400_000, 400_000));
+    assert!(not_sent > 100_000 && report.completed > 0, "{not_sent} {}", report.completed);
+}
+
 #[test]
 fn failures_are_told_apart() {
     let target = server(|index, stream| match index % 5 {

@@ -57,7 +57,7 @@ impl Shared {
 pub fn channel() -> (EventSender, Events) {
     let shared = Arc::new(Shared::default());
     let sender = EventSender { shared: Arc::clone(&shared), held: Held(None) };
-    (sender, Events { shared, tap: None, watched: Watched::default() })
+    (sender, Events { shared, watched: Watched::default() })
 }
 
 /// The engine's end; dropping it ends the stream.
@@ -116,29 +116,15 @@ impl Drop for EventSender {
     }
 }
 
-/// Sees the events of a stream as they are read.
-pub trait Tap: Send + Sync + std::fmt::Debug {
-    /// The next one.
-    fn see(&mut self, event: &Event);
-}
-
 /// The reader's end; dropping it cancels the request.
 #[derive(Debug)]
 pub struct Events {
     shared: Arc<Shared>,
-    tap: Option<Box<dyn Tap>>,
     /// Hears of what is read.
     watched: Watched,
 }
 
 impl Events {
-    /// The same events, which `tap` sees as they are read; it is dropped with them, read or not.
-    #[must_use]
-    pub fn tapped(mut self, tap: impl Tap + 'static) -> Self {
-        self.tap = Some(Box::new(tap));
-        self
-    }
-
     /// The same events, of which `watched` hears as they are read.
     pub(crate) fn watched_by(mut self, watched: Watched) -> Self {
         self.watched = watched;
@@ -149,7 +135,7 @@ impl Events {
     pub fn recv(&mut self) -> Option<Event> {
         let mut queue = self.shared.lock();
         loop {
-            if let Some(next) = pop(&mut queue, &mut self.tap, &self.watched) {
+            if let Some(next) = pop(&mut queue, &self.watched) {
                 return next;
             }
             queue.n_blocked += 1;
@@ -166,7 +152,7 @@ impl Events {
         let deadline = Instant::now() + timeout;
         let mut queue = self.shared.lock();
         loop {
-            if let Some(next) = pop(&mut queue, &mut self.tap, &self.watched) {
+            if let Some(next) = pop(&mut queue, &self.watched) {
                 return Ok(next);
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -183,7 +169,7 @@ impl Events {
     /// The next event for an async reader, which is woken when there is one.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
         let mut queue = self.shared.lock();
-        if let Some(next) = pop(&mut queue, &mut self.tap, &self.watched) {
+        if let Some(next) = pop(&mut queue, &self.watched) {
             return Poll::Ready(next);
         }
         queue.waker = Some(context.waker().clone());
@@ -192,17 +178,10 @@ impl Events {
 }
 
 /// The next event or the end of the stream, if either is there.
-fn pop(
-    queue: &mut Queue,
-    tap: &mut Option<Box<dyn Tap>>,
-    watched: &Watched,
-) -> Option<Option<Event>> {
+fn pop(queue: &mut Queue, watched: &Watched) -> Option<Option<Event>> {
     let next = queue.events.pop_front();
     if next.is_none() && !queue.is_ended {
         return None;
-    }
-    if let (Some(event), Some(tap)) = (&next, tap) {
-        tap.see(event);
     }
     watched.read(next.as_ref());
     Some(next)
@@ -304,30 +283,6 @@ mod tests {
         drop(sender);
         assert_eq!(std::sync::Arc::strong_count(&held), 1);
         assert!(events.recv().is_some() && events.recv().is_none());
-    }
-
-    #[derive(Debug)]
-    struct Count(std::sync::Arc<std::sync::atomic::AtomicUsize>);
-
-    impl super::Tap for Count {
-        fn see(&mut self, _event: &Event) {
-            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        }
-    }
-
-    #[test]
-    fn a_tap_sees_what_is_read_and_goes_with_the_reader() {
-        let seen = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
-        let (sender, events) = channel();
-        let mut events = events.tapped(Count(std::sync::Arc::clone(&seen)));
-        for _ in 0..3 {
-            sender.send(text("a"));
-        }
-        let timeout = std::time::Duration::from_secs(5);
-        assert!(events.recv().is_some() && events.recv_timeout(timeout) == Ok(Some(text("a"))));
-        assert_eq!(seen.load(std::sync::atomic::Ordering::Relaxed), 2, "one is not read");
-        drop(events);
-        assert_eq!(std::sync::Arc::strong_count(&seen), 1);
     }
 
     #[test]

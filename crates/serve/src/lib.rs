@@ -33,7 +33,7 @@ mod watch;
 mod worker;
 
 pub use calls::{CallFolder, FoldedCall};
-pub use channel::{EVENTS_MAX, EventSender, Events, Tap, channel};
+pub use channel::{EVENTS_MAX, EventSender, Events, channel};
 pub use clock::{Clock, SystemClock};
 pub use details::{Description, ModelDetails, Task, TextDetails, WeightDetails};
 pub use embedder::{EmbedLimits, EmbedModel, EmbedSequence, Embedder, EmbedderOptions};

@@ -6,7 +6,7 @@
 //! Nothing of it is content: no prompt, no answer, no stop string.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::channel::Events;
@@ -23,6 +23,12 @@ pub trait Watch: Send + Sync {
     /// A token was generated, so long after the request's arrival and after the token before it
     /// of the same answer.
     fn token(&self, since: Duration, gap: Option<Duration>);
+
+    /// The reader has the end of the answer, with these counts. What is to be known before the
+    /// client can ask again is done here; by default nothing is.
+    fn used(&self, usage: &Usage) {
+        let _ = usage;
+    }
 
     /// Nothing will follow.
     fn ended(&self, record: CallRecord);
@@ -60,7 +66,7 @@ pub enum Outcome {
     Cancelled,
 }
 
-/// Submits a request and tells `watch` of it.
+/// Submits a request and tells `watch` of it; of one that is watched already, both are told.
 ///
 /// # Errors
 /// As [`Generate::submit`].
@@ -69,6 +75,11 @@ pub fn observed(
     mut request: Request,
     watch: Arc<dyn Watch>,
 ) -> Result<Events, Error> {
+    if let Some(call) = &request.watched.0 {
+        // Of one call, so that there is one record of it; nothing has happened yet.
+        call.hearers.add(watch);
+        return generate.submit(request);
+    }
     let watched = Watched(Some(Arc::new(Call::new(&request, watch))));
     request.watched = watched.clone();
     match generate.submit(request) {
@@ -108,7 +119,7 @@ impl Watched {
         told.usage.prompt_tokens = prompt_tokens;
         told.timings = Timings { queued, prefill_tokens: prompt_tokens, ..told.timings };
         drop(told);
-        call.watch.began(prompt_tokens, queued);
+        call.hearers.tell(&|watch| watch.began(prompt_tokens, queued));
     }
 
     pub(crate) fn cached(&self, cached_tokens: usize) {
@@ -118,7 +129,9 @@ impl Watched {
         told.timings.prefill_tokens = told.usage.prompt_tokens.saturating_sub(cached_tokens);
     }
 
-    pub(crate) fn token(&self, since: Duration, gap: Option<Duration>) {
+    /// Who answers a request has drawn a token, so long after the request's arrival and after the
+    /// token before it of the same answer; told before the token is sent.
+    pub fn token(&self, since: Duration, gap: Option<Duration>) {
         let Some(call) = &self.0 else { return };
         let nanos = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
         if call.tokens.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -126,7 +139,7 @@ impl Watched {
         }
         call.decoded.fetch_add(u64::from(gap.is_some()), Ordering::Relaxed);
         call.last_nanos.store(nanos, Ordering::Relaxed);
-        call.watch.token(since, gap);
+        call.hearers.tell(&|watch| watch.token(since, gap));
     }
 
     pub(crate) fn reasoned(&self, tokens: usize) {
@@ -151,6 +164,7 @@ impl Watched {
                 let mut told = call.told();
                 told.done = Some((*usage, *timings));
                 drop(told);
+                call.hearers.tell(&|watch| watch.used(usage));
                 self.end(|| Outcome::Finished(Vec::new()));
             }
             Some(Event::Failed(error)) => self.end(|| Outcome::Failed(error.clone())),
@@ -180,7 +194,7 @@ impl Watched {
 
 /// One call, held by all who have to do with it.
 struct Call {
-    watch: Arc<dyn Watch>,
+    hearers: Hearers,
     model: String,
     choices: u32,
     begun: Instant,
@@ -192,6 +206,32 @@ struct Call {
     first_nanos: AtomicU64,
     last_nanos: AtomicU64,
     told: Mutex<Told>,
+}
+
+/// Who hears of a call, as a list that grows before the call begins and is read without a lock.
+struct Hearers {
+    watch: Arc<dyn Watch>,
+    next: OnceLock<Box<Hearers>>,
+}
+
+impl Hearers {
+    fn new(watch: Arc<dyn Watch>) -> Self {
+        Self { watch, next: OnceLock::new() }
+    }
+
+    fn add(&self, watch: Arc<dyn Watch>) {
+        let last = Box::new(Self::new(watch));
+        if let (Err(last), Some(next)) = (self.next.set(last), self.next.get()) {
+            next.add(last.watch);
+        }
+    }
+
+    fn tell(&self, say: &dyn Fn(&dyn Watch)) {
+        say(&*self.watch);
+        if let Some(next) = self.next.get() {
+            next.tell(say);
+        }
+    }
 }
 
 /// What happens a few times in a call.
@@ -210,7 +250,7 @@ struct Told {
 impl Call {
     fn new(request: &Request, watch: Arc<dyn Watch>) -> Self {
         Self {
-            watch,
+            hearers: Hearers::new(watch),
             model: request.model.clone(),
             choices: request.choices,
             begun: Instant::now(),
@@ -261,7 +301,7 @@ impl Drop for Call {
             }
             None => (Outcome::Cancelled, self.begun.elapsed()),
         };
-        self.watch.ended(CallRecord {
+        let record = CallRecord {
             model: std::mem::take(&mut self.model),
             choices: self.choices,
             seed: told.seed,
@@ -269,6 +309,7 @@ impl Drop for Call {
             timings,
             took,
             outcome,
-        });
+        };
+        self.hearers.tell(&|watch| watch.ended(record.clone()));
     }
 }

@@ -1,9 +1,10 @@
 //! What a look for a key takes: `cargo run --release -p store --example keys`.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Instant;
 
-use store::{NewKey, Store};
+use store::{Keyring, NewKey, Store};
 
 const KEYS: usize = 1_000;
 const LOOKS: u32 = 20_000;
@@ -18,6 +19,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         store.find_key(key.as_bytes())?.ok_or("a key is lost")?;
     }
     println!("a key among {KEYS}: {:?}", begun.elapsed() / LOOKS);
+    let store = Arc::new(store);
+    let ring = Keyring::start(Arc::clone(&store))?;
+    let begun = Instant::now();
+    for key in keys.iter().cycle().take(LOOKS as usize) {
+        ring.find(key.as_bytes())?.ok_or("a key is lost")?;
+    }
+    println!("the same from memory: {:?}", begun.elapsed() / LOOKS);
     let begun = Instant::now();
     for _ in 0..LOOKS {
         store.has_keys()?;

@@ -9,12 +9,13 @@ use std::fs::{File, TryLockError};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::error::StoreError;
-use crate::files::{NewFile, Settled, Upload};
+use crate::files::{NewFile, Settled, Upload, check_share};
 use crate::page::{Listed, Listing, Page};
+use crate::share::share;
 use crate::store::Store;
 
-/// Most batches that have not ended.
-const ACTIVE_MAX: usize = 1_000;
+/// Most batches of all owners that have not ended.
+const ACTIVE_MAX: u64 = 1_000;
 
 const COLUMNS: &str = "id, owner, tenant, endpoint, input_file_id, completion_window, metadata, \
     output_lasts, status, created_at, expires_at, in_progress_at, finalizing_at, cancelling_at, \
@@ -180,18 +181,18 @@ impl Store {
         }
     }
 
-    /// Takes a batch, to be validated.
+    /// Takes a batch, to be validated, unless its owner's files take more than its share
+    /// ([`crate::share()`]) of `quota` bytes.
     ///
     /// # Errors
-    /// Too many have not ended, its file is gone, or the store cannot be written.
-    pub fn add_batch(&self, new: NewBatch) -> Result<BatchRow, StoreError> {
+    /// Too many have not ended, files take too much, its file is gone, or the store cannot be
+    /// written.
+    pub fn add_batch(&self, new: NewBatch, quota: u64) -> Result<BatchRow, StoreError> {
         let id = self.new_id("batch_")?;
         self.write(move |transaction| {
-            let active = "SELECT count(*) FROM batches WHERE ended_at IS NULL";
-            let active: usize = transaction.query_row(active, [], |row| row.get(0))?;
-            if active >= ACTIVE_MAX {
-                return Err(StoreError::TooManyBatches { limit: ACTIVE_MAX });
-            }
+            check_active(transaction, &new.owner)?;
+            // What it makes is not refused, so it is not begun over the share.
+            check_share(transaction, &new.owner, 0, quota)?;
             let file = "SELECT 1 FROM files WHERE owner = ?1 AND id = ?2";
             if !transaction.prepare_cached(file)?.exists([&new.owner, &new.input_file_id])? {
                 return Err(StoreError::Unknown { id: new.input_file_id });
@@ -407,6 +408,17 @@ impl Store {
             Ok(transaction.execute("DELETE FROM batches WHERE ended_at < ?1", [before])?)
         })
     }
+}
+
+/// Whether an owner may have one more batch that has not ended.
+fn check_active(connection: &Connection, owner: &str) -> Result<(), StoreError> {
+    let counts = "SELECT count(*), count(*) FILTER (WHERE owner = ?1) FROM batches \
+                  WHERE ended_at IS NULL";
+    let mut counts = connection.prepare_cached(counts)?;
+    let (all, active): (u64, u64) =
+        counts.query_row([owner], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let limit = share(owner, ACTIVE_MAX, all.saturating_sub(active));
+    if active >= limit { Err(StoreError::TooManyBatches { active, limit }) } else { Ok(()) }
 }
 
 fn by_id(connection: &Connection, id: &str) -> Result<BatchRow, StoreError> {

@@ -116,19 +116,31 @@ impl Store {
         })
     }
 
-    /// The latest calls since a Unix time, the latest first.
+    /// Shows the latest calls since a Unix time one after the other, the latest first; none is kept
+    /// in memory for it.
     ///
     /// # Errors
-    /// The file cannot be read.
-    pub fn calls(&self, since: Duration, rows_max: u64) -> Result<Vec<CallRow>, StoreError> {
-        self.read(|connection| {
+    /// What `show` returns, or the file cannot be read.
+    pub fn each_call<E: From<StoreError>>(
+        &self,
+        since: Duration,
+        rows_max: u64,
+        mut show: impl FnMut(CallRow) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let shown = self.read(|connection| {
             let query = format!(
                 "SELECT {COLUMNS} FROM calls WHERE began_ms >= ?1 ORDER BY row DESC LIMIT ?2"
             );
             let mut query = connection.prepare_cached(&query)?;
             let rows = query.query_map([millis(since), number(rows_max)], call)?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
+            for row in rows {
+                if let Err(error) = show(row?) {
+                    return Ok(Err(error));
+                }
+            }
+            Ok(Ok(()))
+        });
+        shown?
     }
 
     /// The sums of calls since a Unix time, by model and key, most tokens first.
@@ -291,14 +303,29 @@ mod tests {
         Store::open(&path).expect("the same store")
     }
 
+    fn calls(store: &Store, since: Duration, rows_max: u64) -> Vec<CallRow> {
+        let mut calls = Vec::new();
+        let kept = store.each_call(since, rows_max, |call| {
+            calls.push(call);
+            Ok::<_, StoreError>(())
+        });
+        kept.expect("it reads");
+        calls
+    }
+
     #[test]
     fn calls_come_back_as_they_went() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = store(folder.path());
-        let all = store.calls(Duration::ZERO, 100).expect("it reads");
+        let all = calls(&store, Duration::ZERO, 100);
         assert_eq!(all, (0..10).rev().map(row).collect::<Vec<_>>());
-        let late = store.calls(Duration::from_secs(8), 1).expect("it reads");
-        assert_eq!(late, [row(9)]);
+        assert_eq!(calls(&store, Duration::from_secs(8), 1), [row(9)]);
+        let mut n_shown = 0;
+        let ended = store.each_call(Duration::ZERO, 100, |_| {
+            n_shown += 1;
+            Err(StoreError::Closed)
+        });
+        assert_eq!((ended, n_shown), (Err(StoreError::Closed), 1));
     }
 
     #[test]
@@ -333,7 +360,7 @@ mod tests {
             opened.forget_calls(before, rows_max).expect("there is room");
             drop(opened);
             let opened = Store::open(&path).expect("the same store");
-            let calls = opened.calls(Duration::ZERO, 100).expect("it reads");
+            let calls = calls(&opened, Duration::ZERO, 100);
             drop(opened);
             std::fs::remove_file(&path).expect("it is there");
             calls.into_iter().map(|call| call.began.as_secs()).collect::<Vec<_>>()

@@ -57,17 +57,19 @@ pub enum StoreError {
         /// Most bytes of a file.
         limit: u64,
     },
-    /// Files take what they may take together.
+    /// An owner takes what it may take.
     #[error(
-        "all files together take {used} bytes, {asked} more would exceed the limit of {limit}; \
-         delete files that are no longer needed"
+        "{what} of this owner take {used} bytes, and {asked} more would exceed its share of {limit} \
+         bytes now; delete what is no longer needed"
     )]
     Quota {
-        /// Bytes that files take.
+        /// Of what.
+        what: &'static str,
+        /// Bytes that those of the owner take that are not deleted to make room.
         used: u64,
         /// Bytes that were to come.
         asked: u64,
-        /// Most bytes of all files.
+        /// Most bytes of the owner, while others take what they take.
         limit: u64,
     },
     /// A file is read by a batch that has not ended.
@@ -78,11 +80,13 @@ pub enum StoreError {
         /// The batch.
         batch: String,
     },
-    /// So many batches have not ended that no further one is taken.
-    #[error("{limit} batches have not ended; the limit is {limit}")]
+    /// So many batches of an owner have not ended that no further one is taken.
+    #[error("{active} batches of this owner have not ended, and its share is {limit} now")]
     TooManyBatches {
-        /// Most batches that have not ended.
-        limit: usize,
+        /// Batches of the owner that have not ended.
+        active: u64,
+        /// Most of them, while others have what they have.
+        limit: u64,
     },
     /// The turns of a conversation are more than are read.
     #[error("the conversation before has more than {limit} {what}")]
@@ -92,6 +96,9 @@ pub enum StoreError {
         /// Turns, or bytes.
         what: &'static str,
     },
+    /// Nobody could look for so long that what is in memory may be old.
+    #[error("the keys could not be read for some time")]
+    Unseen,
     /// The store's thread has ended.
     #[error("the store is closed")]
     Closed,

@@ -15,11 +15,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::StoreError;
 use crate::page::{Listed, Listing, Page};
+use crate::share::{Taken, bytes, taken};
 use crate::store::Store;
 
 /// Contents without a row are removed when they are this old: younger ones may be on their way.
 const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
 
+const TABLE: &str = "files";
 const COLUMNS: &str = "id, purpose, filename, bytes, sha256, created_at, expires_at";
 
 /// A file that is there.
@@ -175,7 +177,8 @@ impl Store {
         Ok(Upload { file, path, id, hash: Sha256::new(), n_bytes: 0, limit, is_kept: false })
     }
 
-    /// Keeps a content that has come whole, unless all files would exceed `quota` bytes.
+    /// Keeps a content that has come whole, unless the owner's files would exceed its share
+    /// ([`crate::share()`]) of `quota` bytes.
     ///
     /// # Errors
     /// There is no room, or the disk fails.
@@ -188,10 +191,7 @@ impl Store {
         let settled = upload.settle(about)?;
         let (path, row) = (settled.path(), settled.row.clone());
         let added = self.write(move |transaction| {
-            let (used, asked) = (bytes_of_files(transaction)?, settled.row.bytes);
-            if used.saturating_add(asked) > quota {
-                return Err(StoreError::Quota { used, asked, limit: quota });
-            }
+            check_share(transaction, &settled.owner, settled.row.bytes, quota)?;
             settled.insert(transaction)
         });
         match added {
@@ -213,7 +213,7 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub fn file_bytes(&self) -> Result<u64, StoreError> {
-        self.read(bytes_of_files)
+        self.read(|connection| bytes(connection, TABLE))
     }
 
     /// One file of an owner.
@@ -237,17 +237,20 @@ impl Store {
         page: &Page,
     ) -> Result<Listed<FileRow>, StoreError> {
         let filter = purpose.map(|purpose| ("purpose", purpose));
-        let listing = Listing { table: "files", columns: COLUMNS, owner, filter };
+        let listing = Listing { table: TABLE, columns: COLUMNS, owner, filter };
         self.read(|connection| listing.read(connection, page, file_row))
     }
 
     /// The content of a file; who has it open can read it to its end.
     ///
     /// # Errors
-    /// It cannot be opened.
+    /// It is not there ([`StoreError::Unknown`]), or cannot be opened.
     pub fn content(&self, file: &FileRow) -> Result<File, StoreError> {
         let path = self.files_folder().join(&file.id);
-        File::open(&path).map_err(|error| refused(&path, &error))
+        File::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => StoreError::Unknown { id: file.id.clone() },
+            _ => refused(&path, &error),
+        })
     }
 
     /// Deletes a file of an owner.
@@ -334,8 +337,18 @@ fn has_row(connection: &Connection, id: &str) -> Result<bool, StoreError> {
     Ok(connection.prepare_cached("SELECT 1 FROM files WHERE id = ?1")?.exists([id])?)
 }
 
-fn bytes_of_files(connection: &Connection) -> Result<u64, StoreError> {
-    Ok(connection.query_row("SELECT coalesce(sum(bytes), 0) FROM files", [], |row| row.get(0))?)
+/// Whether an owner's files may take so many bytes more.
+pub(crate) fn check_share(
+    connection: &Connection,
+    owner: &str,
+    asked: u64,
+    quota: u64,
+) -> Result<(), StoreError> {
+    let Taken { used, limit } = taken(connection, TABLE, owner, quota)?;
+    if used.saturating_add(asked) > limit {
+        return Err(StoreError::Quota { what: TABLE, used, asked, limit });
+    }
+    Ok(())
 }
 
 fn file_row(row: &Row<'_>) -> rusqlite::Result<FileRow> {

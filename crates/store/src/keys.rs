@@ -6,6 +6,9 @@
 //! what a key is looked up by, so that no comparison tells by its time how much of a guess was
 //! right.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sha2::{Digest as _, Sha256};
 
@@ -160,6 +163,7 @@ impl Store {
             used_at: None,
         };
         let row = self.write(move |transaction| Ok(insert(transaction, &hash, row)))??;
+        self.keys_changed();
         Ok((row, key))
     }
 
@@ -169,12 +173,7 @@ impl Store {
     /// # Errors
     /// The file cannot be read.
     pub fn find_key(&self, presented: &[u8]) -> Result<Option<KeyRow>, StoreError> {
-        let is_one = presented.starts_with(KEY_BEGIN.as_bytes())
-            && presented.len() == KEY_BEGIN.len() + KEY_CHARS;
-        if !is_one {
-            return Ok(None);
-        }
-        let hash = digest(presented);
+        let Some(hash) = digest_of(presented) else { return Ok(None) };
         self.read(|connection| {
             let sql = format!("SELECT {COLUMNS} FROM keys WHERE hash = ?1");
             let mut statement = connection.prepare_cached(&sql)?;
@@ -225,7 +224,9 @@ impl Store {
     /// No key or more than one is meant, or the store fails.
     pub fn revoke_key(&self, name_or_prefix: &str, now: u64) -> Result<KeyRow, KeyFault> {
         let meant = shown(name_or_prefix);
-        self.write(move |transaction| Ok(revoke(transaction, &meant, now)))?
+        let revoked = self.write(move |transaction| Ok(revoke(transaction, &meant, now)))?;
+        self.keys_changed();
+        revoked
     }
 
     /// Takes revoked keys of this name or beginning out of the lists, for good. Where no key is
@@ -241,6 +242,7 @@ impl Store {
                  (name = ?1 OR substr(prefix, 1, length(?1)) = ?1)";
             Ok(transaction.execute(sql, [&meant])?)
         })?;
+        self.keys_changed();
         if n_gone == 0 { Err(unknown) } else { Ok(n_gone) }
     }
 
@@ -351,6 +353,27 @@ fn row_of(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
         revoked_at: time(10)?,
         used_at: time(11)?,
     })
+}
+
+/// Whether something has the form of a key, so that it may be one.
+#[must_use]
+pub fn is_key(presented: &[u8]) -> bool {
+    presented.starts_with(KEY_BEGIN.as_bytes()) && presented.len() == KEY_BEGIN.len() + KEY_CHARS
+}
+
+/// What a key is looked up by; `None` of what is no key by its form.
+pub(crate) fn digest_of(presented: &[u8]) -> Option<[u8; 32]> {
+    is_key(presented).then(|| digest(presented))
+}
+
+/// All keys by their digests; there are at most [`KEYS_MAX`].
+pub(crate) fn keys_by_digest(
+    connection: &Connection,
+) -> Result<HashMap<[u8; 32], Arc<KeyRow>>, StoreError> {
+    let sql = format!("SELECT {COLUMNS}, hash FROM keys");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([], |row| Ok((row.get(12)?, Arc::new(row_of(row)?))))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn digest(key: impl AsRef<[u8]>) -> [u8; 32] {

@@ -12,11 +12,13 @@ mod batches;
 mod calls;
 mod error;
 mod files;
+mod keyring;
 mod keys;
 mod page;
 mod readers;
 mod responses;
 mod schema;
+mod share;
 mod store;
 mod writer;
 
@@ -24,10 +26,12 @@ pub use batches::{BatchEnd, BatchRow, BatchStatus, LineRow, NewBatch};
 pub use calls::{CallRow, CallSum, CallTokens};
 pub use error::StoreError;
 pub use files::{FileRow, NewFile, Upload};
+pub use keyring::Keyring;
 pub use keys::{
     KEY_BEGIN, KEY_MODEL_BYTES_MAX, KEY_MODELS_MAX, KEY_NAME_BYTES_MAX, KEYS_MAX, KeyFault,
-    KeyLimits, KeyRow, NewKey,
+    KeyLimits, KeyRow, NewKey, is_key,
 };
 pub use page::{Listed, Page};
 pub use responses::{CONVERSATION_BYTES_MAX, Member, NewResponse, ResponseRow, TURNS_MAX};
+pub use share::share;
 pub use store::Store;

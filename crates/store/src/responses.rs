@@ -2,7 +2,9 @@
 //!
 //! A turn holds what was given beyond the turns before it, and the answer. It is kept for a time
 //! since it was last used, and using a turn uses all before it, so a conversation that goes on is
-//! kept as a whole. Where all take more than they may, those that were used longest ago go.
+//! kept as a whole. Where those of an owner take more than its share, its own that were used
+//! longest ago go, and never another's; one that would not fit beside those that are worked on is
+//! refused.
 
 use std::fs::{File, TryLockError};
 use std::path::PathBuf;
@@ -10,6 +12,7 @@ use std::path::PathBuf;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use crate::error::StoreError;
+use crate::share::{Taken, taken};
 use crate::store::Store;
 
 /// Most turns of a conversation that are read.
@@ -17,6 +20,7 @@ pub const TURNS_MAX: usize = 1_000;
 /// Most bytes of them.
 pub const CONVERSATION_BYTES_MAX: usize = 16 << 20;
 
+const TABLE: &str = "responses";
 /// Those that somebody works on.
 const ACTIVE: &str = "status IN ('queued', 'in_progress')";
 
@@ -112,11 +116,12 @@ impl Store {
         is_alive
     }
 
-    /// Keeps a response. Where all would take more than `quota` bytes, the ones that were used
-    /// longest ago are deleted, but none that is worked on.
+    /// Keeps a response. Where its owner's would take more than its share ([`crate::share()`]) of
+    /// `quota` bytes, those that were used longest ago are deleted, but none that is worked on.
     ///
     /// # Errors
-    /// The store cannot be written.
+    /// [`StoreError::Quota`] where it does not fit into the share, and nothing is deleted; or the
+    /// store cannot be written.
     pub fn add_response(&self, new: NewResponse, quota: u64) -> Result<(), StoreError> {
         self.write(move |transaction| {
             let bytes = (new.input.len() + new.body.len()) as u64;
@@ -136,7 +141,27 @@ impl Store {
                 ],
             )?;
             use_chain(transaction, &new.id, &new.owner, new.created_at)?;
-            make_room(transaction, quota)
+            make_room(transaction, &new.id, &new.owner, quota)
+        })
+    }
+
+    /// Whether an owner's share ([`crate::share()`]) of `quota` bytes has room for so many bytes,
+    /// beside what is worked on.
+    ///
+    /// # Errors
+    /// [`StoreError::Quota`] where it has not, or the store cannot be read.
+    pub fn check_response(&self, owner: &str, asked: u64, quota: u64) -> Result<(), StoreError> {
+        self.read(|connection| {
+            let Taken { limit, .. } = taken(connection, TABLE, owner, quota)?;
+            let sql = format!(
+                "SELECT coalesce(sum(bytes), 0) FROM responses WHERE owner = ?1 AND {ACTIVE}"
+            );
+            let used: u64 =
+                connection.prepare_cached(&sql)?.query_row([owner], |row| row.get(0))?;
+            if used.saturating_add(asked) > limit {
+                return Err(StoreError::Quota { what: TABLE, used, asked, limit });
+            }
+            Ok(())
         })
     }
 
@@ -144,7 +169,7 @@ impl Store {
     /// deleted.
     ///
     /// # Errors
-    /// The store cannot be written.
+    /// As [`Store::add_response`]; it stays as it was.
     pub fn move_response(
         &self,
         id: &str,
@@ -156,11 +181,18 @@ impl Store {
         self.write(move |transaction| {
             let sql = format!(
                 "UPDATE responses SET status = ?2, body = ?3, \
-                 bytes = octet_length(input) + octet_length(?3) WHERE id = ?1 AND {ACTIVE}"
+                 bytes = octet_length(input) + octet_length(?3) WHERE id = ?1 AND {ACTIVE} \
+                 RETURNING owner"
             );
-            let is_moved = transaction.execute(&sql, params![id, status, body])? > 0;
-            make_room(transaction, quota)?;
-            Ok(is_moved)
+            let mut statement = transaction.prepare_cached(&sql)?;
+            let owner = statement.query_row(params![id, status, body], |row| row.get(0)).optional();
+            let owner: Option<String> = owner?;
+            // An end without an answer is small, and is told whatever there is room for.
+            let has_answer = !matches!(status, "failed" | "cancelled");
+            if let Some(owner) = owner.as_ref().filter(|_| has_answer) {
+                make_room(transaction, &id, owner, quota)?;
+            }
+            Ok(owner.is_some())
         })
     }
 
@@ -239,14 +271,22 @@ impl Store {
         })?;
         let mut found = Vec::new();
         for gone in others.iter().filter(|other| !self.is_alive(other)) {
-            found.extend(self.read(|connection| {
-                let sql = format!("SELECT id, body FROM responses WHERE {ACTIVE} AND runner = ?1");
-                let mut statement = connection.prepare_cached(&sql)?;
-                let rows = statement.query_map([gone], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                Ok(rows.collect::<Result<Vec<(String, String)>, _>>()?)
-            })?);
+            found.extend(self.responses_under_way(gone)?);
         }
         Ok(found)
+    }
+
+    /// The responses that a process works on, as ids and bodies.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn responses_under_way(&self, runner: &str) -> Result<Vec<(String, String)>, StoreError> {
+        self.read(|connection| {
+            let sql = format!("SELECT id, body FROM responses WHERE {ACTIVE} AND runner = ?1");
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map([runner], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
     }
 }
 
@@ -266,20 +306,30 @@ fn use_chain(
     Ok(())
 }
 
-/// Deletes what was used longest ago until the rest fits.
-fn make_room(transaction: &Transaction<'_>, quota: u64) -> Result<(), StoreError> {
-    let sum = "SELECT coalesce(sum(bytes), 0) FROM responses";
-    let mut taken: u64 = transaction.query_row(sum, [], |row| row.get(0))?;
+/// Deletes what its owner used longest ago until the rest fits beside the response `id`.
+fn make_room(
+    transaction: &Transaction<'_>,
+    id: &str,
+    owner: &str,
+    quota: u64,
+) -> Result<(), StoreError> {
+    let Taken { mut used, limit } = taken(transaction, TABLE, owner, quota)?;
     let oldest = format!(
-        "DELETE FROM responses WHERE seq = (SELECT seq FROM responses WHERE NOT {ACTIVE} \
-         ORDER BY used_at, seq LIMIT 1) RETURNING bytes"
+        "DELETE FROM responses WHERE seq = (SELECT seq FROM responses \
+         WHERE owner = ?1 AND id <> ?2 AND NOT {ACTIVE} ORDER BY used_at, seq LIMIT 1) \
+         RETURNING bytes"
     );
-    while taken > quota {
+    while used > limit {
         let mut statement = transaction.prepare_cached(&oldest)?;
-        let Some(freed) = statement.query_row([], |row| row.get::<_, u64>(0)).optional()? else {
-            break;
+        let freed = statement.query_row([owner, id], |row| row.get::<_, u64>(0)).optional()?;
+        let Some(freed) = freed else {
+            let bytes = "SELECT bytes FROM responses WHERE id = ?1";
+            let asked: u64 = transaction.query_row(bytes, [id], |row| row.get(0))?;
+            let used = used.saturating_sub(asked);
+            // The caller's savepoint goes back to where nothing was deleted.
+            return Err(StoreError::Quota { what: TABLE, used, asked, limit });
         };
-        taken = taken.saturating_sub(freed);
+        used = used.saturating_sub(freed);
     }
     Ok(())
 }

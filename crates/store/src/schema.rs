@@ -18,6 +18,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/files.sql"),
     include_str!("schema/batches.sql"),
     include_str!("schema/responses.sql"),
+    include_str!("schema/shares.sql"),
 ];
 
 /// Brings the file to today's form.
@@ -65,6 +66,32 @@ mod tests {
             .pragma_query_value(None, "user_version", |row| row.get(0))
             .expect("a version");
         assert_eq!(version, STEPS.len());
+    }
+
+    /// What was kept before sums were is counted, and goes from them as what comes later does.
+    #[test]
+    fn what_was_there_before_is_counted() {
+        let mut connection = Connection::open_in_memory().expect("a database");
+        for step in &STEPS[..5] {
+            connection.execute_batch(step).expect("a step");
+        }
+        connection.pragma_update(None, "application_id", APPLICATION_ID).expect("a mark");
+        connection.pragma_update(None, "user_version", 5).expect("a version");
+        let old = "INSERT INTO files VALUES (1, 'f', 'a', 'p', 'n', 7, 's', 1, NULL), \
+                   (2, 'g', 'a', 'p', 'n', 4, 's', 1, NULL), (3, 'h', 'b', 'p', 'n', 1, 's', 1, NULL); \
+                   INSERT INTO responses VALUES (1, 'r', 'a', NULL, 'completed', '', 1, 1, 9, '', '');";
+        connection.execute_batch(old).expect("old rows");
+        at(&mut connection).expect("an old file");
+        let taken = |connection: &Connection| {
+            let sql = "SELECT what || ' ' || owner || ' ' || bytes FROM taken ORDER BY 1";
+            let mut statement = connection.prepare(sql).expect("a statement");
+            let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+            rows.map(|row| row.expect("a row")).collect::<Vec<_>>()
+        };
+        assert_eq!(taken(&connection), ["files a 11", "files b 1", "responses a 9"]);
+        let less = "DELETE FROM files WHERE id IN ('f', 'h'); UPDATE responses SET bytes = 3";
+        connection.execute_batch(less).expect("changes");
+        assert_eq!(taken(&connection), ["files a 4", "responses a 3"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
@@ -14,12 +15,18 @@ use crate::writer::Writer;
 /// Longest wait for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Tries to empty the log, and the pause between two.
+const SETTLE_TRIES: usize = 20;
+const SETTLE_PAUSE: Duration = Duration::from_millis(50);
+
 /// An open store; clones of an `Arc` of it share one writer.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
     writer: Writer,
     readers: Readers,
+    /// Times that this process changed keys.
+    key_changes: AtomicU64,
 }
 
 impl Store {
@@ -36,7 +43,8 @@ impl Store {
         let mut connection = connect(path)?;
         migrate(&mut connection, path)?;
         let writer = Writer::start(connection)?;
-        Ok(Self { path: path.to_owned(), writer, readers: Readers::new(path) })
+        let (path, readers) = (path.to_owned(), Readers::new(path));
+        Ok(Self { path, writer, readers, key_changes: AtomicU64::new(0) })
     }
 
     /// Where it is.
@@ -57,13 +65,36 @@ impl Store {
         self.writer.lost()
     }
 
-    /// Empties the log of changes into the file, so that nothing deleted stays in it.
+    /// Empties the log of changes into the file, so that nothing deleted stays in it; false where
+    /// somebody read meanwhile, and it is to be tried again. Nobody who writes waits for those who
+    /// read: a try holds up writes for the time of the copying alone.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn settle_log(&self) -> Result<(), StoreError> {
+    pub fn settle_log(&self) -> Result<bool, StoreError> {
         let connection = connect(&self.path)?;
-        Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+        connection.busy_timeout(Duration::ZERO)?;
+        // Most of it is copied without any lock that writers want.
+        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        for _ in 0..SETTLE_TRIES {
+            let is_busy: bool =
+                connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+            if !is_busy {
+                return Ok(true);
+            }
+            std::thread::sleep(SETTLE_PAUSE);
+        }
+        Ok(false)
+    }
+
+    /// Notes that keys were changed by this process.
+    pub(crate) fn keys_changed(&self) {
+        self.key_changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often this process changed keys.
+    pub(crate) fn key_changes(&self) -> u64 {
+        self.key_changes.load(Ordering::Acquire)
     }
 
     /// Changes what `change` changes, all or nothing; it is on the disk when this returns.

@@ -44,6 +44,18 @@ impl Counts {
     }
 }
 
+/// Counts a change without a wait that was dropped before it was made, as all are where the store
+/// cannot begin to write.
+struct Unmade(Option<Arc<Counts>>);
+
+impl Drop for Unmade {
+    fn drop(&mut self) {
+        if let Some(counts) = &self.0 {
+            counts.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Writer {
     pub(crate) fn start(connection: Connection) -> Result<Self, StoreError> {
         let (changes, inbox) = sync_channel(WAITING_MAX);
@@ -96,23 +108,24 @@ impl Writer {
         change: impl FnOnce(&Transaction<'_>) -> Result<(), StoreError> + Send + 'static,
     ) -> Result<(), StoreError> {
         let counts = Arc::clone(&self.counts);
+        let mut unmade = Unmade(Some(Arc::clone(&self.counts)));
         let change: Change = Box::new(move |transaction| {
+            unmade.0 = None;
             change(transaction).inspect_err(|error| counts.lose(error))?;
             let told: Told = Box::new(move |committed| {
                 drop(committed.inspect_err(|error| counts.lose(error)));
             });
             Ok(told)
         });
-        let refused = match self.changes.as_ref().ok_or(StoreError::Closed)?.try_send(change) {
+        // What is refused is dropped, and so counted.
+        match self.changes.as_ref().ok_or(StoreError::Closed)?.try_send(change) {
             Ok(()) => {
                 self.counts.sent.fetch_add(1, Ordering::Relaxed);
-                return Ok(());
+                Ok(())
             }
-            Err(TrySendError::Full(_)) => StoreError::Busy { limit: WAITING_MAX },
-            Err(TrySendError::Disconnected(_)) => StoreError::Closed,
-        };
-        self.counts.lost.fetch_add(1, Ordering::Relaxed);
-        Err(refused)
+            Err(TrySendError::Full(_)) => Err(StoreError::Busy { limit: WAITING_MAX }),
+            Err(TrySendError::Disconnected(_)) => Err(StoreError::Closed),
+        }
     }
 }
 
@@ -146,9 +159,10 @@ fn commit(connection: &mut Connection, changes: impl Iterator<Item = Change>) {
     let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
         Err(error) => {
-            // Dropping the changes tells those who wait that nothing was stored.
+            // Dropping the changes tells those who wait that nothing was stored; what they send
+            // upon that is tried again.
             tracing::error!(%error, "the store cannot begin to write");
-            return changes.for_each(drop);
+            return drop(changes.collect::<Vec<_>>());
         }
     };
     let told: Vec<Told> = changes.filter_map(|change| apply(&transaction, change)).collect();
@@ -220,6 +234,22 @@ mod tests {
             Ok(t.query_row("SELECT count(*) FROM t WHERE x = 0", [], |row| row.get::<_, i64>(0))?)
         });
         count.expect("a count") == 1
+    }
+
+    #[test]
+    fn what_cannot_be_begun_is_counted_as_lost() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (made, other) = writer(folder.path());
+        let path = folder.path().join("store.sqlite");
+        let impatient = Connection::open(&path).expect("a connection");
+        impatient.busy_timeout(std::time::Duration::ZERO).expect("a setting");
+        let late = Writer::start(impatient).expect("a thread");
+        other.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+        late.write_later(|_| Ok(())).expect("there is room");
+        assert!(insert(&late, 1).is_err());
+        other.execute_batch("COMMIT").expect("the end of the lock");
+        insert(&late, 2).expect("a change");
+        assert_eq!((late.lost(), made.lost(), count(&other)), (1, 0, 1));
     }
 
     #[test]

@@ -50,8 +50,9 @@ fn a_file_is_there_as_a_whole_or_not_at_all() {
     drop(upload);
     let mut upload = store.upload(9).unwrap();
     upload.write(b"123456").unwrap();
-    let refused = store.add_file(upload, about("o", None), 8);
-    assert!(matches!(refused, Err(StoreError::Quota { used: 3, asked: 6, limit: 8 })));
+    let refused = store.add_file(upload, about("o", None), 16);
+    // Half of what is there, because there are keys and others may come.
+    assert!(matches!(refused, Err(StoreError::Quota { used: 3, asked: 6, limit: 8, .. })));
     assert_eq!(names(folder.path()), std::slice::from_ref(&row.id));
     assert!(matches!(store.file("other", &row.id), Err(StoreError::Unknown { .. })));
     assert!(store.delete_file("other", &row.id).is_err());
@@ -95,7 +96,7 @@ fn files_end_in_time_but_not_while_a_batch_reads_them() {
         created_at: 1,
         expires_at: 99,
     };
-    let batch = store.add_batch(batch).unwrap();
+    let batch = store.add_batch(batch, u64::MAX).unwrap();
     assert_eq!(store.expire_files(10).unwrap(), 1);
     let page = Page { after: None, limit: 2, newest_first: false };
     let listed = store.files("o", None, &page).unwrap();
@@ -161,7 +162,8 @@ fn a_conversation_is_kept_as_long_as_it_goes_on() {
 fn the_oldest_make_room_and_what_is_worked_on_stays() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let quota = 4 * 12;
+    // An owner's share is half of it.
+    let quota = 2 * 4 * 12;
     let queued = NewResponse { status: "queued".into(), ..response("q", None, 1) };
     store.add_response(queued, quota).unwrap();
     for (n, id) in ["a", "b", "c", "d"].into_iter().enumerate() {
@@ -172,6 +174,178 @@ fn the_oldest_make_room_and_what_is_worked_on_stays() {
     assert!(store.move_response("q", "cancelled", "{}".into(), quota).unwrap());
     assert!(!store.move_response("q", "completed", "{}".into(), quota).unwrap());
     assert_eq!(store.response("o", "q").unwrap().status, "cancelled");
+}
+
+fn of(owner: &str, id: &str, at: u64) -> NewResponse {
+    NewResponse { owner: owner.into(), ..response(id, None, at) }
+}
+
+/// One that keeps much deletes its own alone, and one that does not fit is refused and deletes
+/// nothing.
+#[test]
+fn no_owner_pushes_out_the_responses_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let n_kept = |owner: &str, ids: std::ops::Range<u64>| {
+        ids.filter(|n| store.response(owner, &format!("{owner}{n:02}")).is_ok()).count()
+    };
+    // Each takes 14 bytes: an owner that is alone has room for 16.
+    let quota = 2 * 16 * 14;
+    store.add_response(of("b", "b00", 1), quota).unwrap();
+    for n in 0..40 {
+        store.add_response(of("a", &format!("a{n:02}"), 2 + n), quota).unwrap();
+    }
+    assert_eq!((n_kept("a", 0..40), n_kept("b", 0..1)), (15, 1));
+    assert_eq!(n_kept("a", 25..40), 15, "the oldest went");
+    for n in 1..40 {
+        store.add_response(of("b", &format!("b{n:02}"), 50 + n), quota).unwrap();
+    }
+    assert_eq!((n_kept("a", 0..40), n_kept("b", 0..40)), (15, 8), "half of what the other leaves");
+    let large = NewResponse { body: "x".repeat(400), ..of("a", "large", 99) };
+    let refused = store.add_response(large, quota);
+    let StoreError::Quota { what, used, asked, limit } = refused.unwrap_err() else { panic!() };
+    assert_eq!((what, used, asked, limit), ("responses", 0, 402, (quota - 8 * 14) / 2));
+    assert!(store.response("a", "large").is_err());
+    assert_eq!((n_kept("a", 0..40), n_kept("b", 0..40)), (15, 8), "nothing went for it");
+    // An answer that has become too large leaves its response as it was.
+    store.add_response(NewResponse { status: "queued".into(), ..of("a", "q", 99) }, quota).unwrap();
+    let grown = store.move_response("q", "completed", "x".repeat(400), quota);
+    assert!(matches!(grown, Err(StoreError::Quota { .. })), "{grown:?}");
+    assert_eq!(store.response("a", "q").unwrap().status, "queued");
+    assert!(store.move_response("q", "failed", "{}".into(), quota).unwrap());
+    // Where nobody needs a key, there is nobody to leave anything to.
+    let folder = tempfile::tempdir().unwrap();
+    let alone = open(folder.path());
+    for n in 0..40 {
+        alone.add_response(of("", &format!("{n:03}"), n), quota).unwrap();
+    }
+    assert!(alone.response("", "008").is_ok() && alone.response("", "007").is_err());
+}
+
+/// Whatever is kept, moved and deleted in whatever order: the sums are those of the rows, all stay
+/// within the whole, nothing of another owner goes, and what is refused changes nothing.
+#[test]
+fn sums_are_those_of_the_rows_and_owners_do_not_touch_each_other() {
+    const QUOTA: u64 = 600;
+    let check = |steps: &[(u8, u8, u8)]| {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        let rows = rusqlite::Connection::open(folder.path().join("store.sqlite")).unwrap();
+        let all = |sql: &str| -> Vec<(String, u64)> {
+            let mut statement = rows.prepare(sql).unwrap();
+            let all = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+            all.map(Result::unwrap).collect()
+        };
+        let ids = || all("SELECT owner || ' ' || id, bytes FROM responses ORDER BY seq");
+        for (n, (what, which, size)) in steps.iter().take(24).enumerate() {
+            let owner = format!("key_{}", which % 3);
+            let before = ids();
+            let body = "x".repeat(usize::from(*size) + 1);
+            let result = match what % 4 {
+                0 | 1 => {
+                    let status = if what % 8 < 4 { "completed" } else { "queued" };
+                    let new = NewResponse {
+                        body,
+                        status: status.into(),
+                        ..of(&owner, &n.to_string(), n as u64)
+                    };
+                    store.add_response(new, QUOTA)
+                }
+                2 => store.move_response(&which.to_string(), "completed", body, QUOTA).map(drop),
+                _ => store.delete_response(&owner, &size.to_string()),
+            };
+            let after = ids();
+            if result.is_err() {
+                assert_eq!(after, before, "{result:?}");
+            }
+            let mover = before.iter().find(|(id, _)| id.ends_with(&format!(" {which}")));
+            let mover = mover.map_or(owner.as_str(), |(id, _)| id.split(' ').next().unwrap());
+            let actor = if what % 4 == 2 { mover } else { &owner };
+            let others = |rows: &[(String, u64)]| {
+                let is_others = |(id, _): &&(String, u64)| !id.starts_with(actor);
+                rows.iter().filter(is_others).cloned().collect::<Vec<_>>()
+            };
+            assert_eq!(others(&after), others(&before), "of others nothing goes");
+            assert!(after.iter().map(|(_, bytes)| bytes).sum::<u64>() <= QUOTA);
+            let sums = "SELECT owner, sum(bytes) FROM responses GROUP BY owner ORDER BY owner";
+            let taken = "SELECT owner, bytes FROM taken WHERE what = 'responses' ORDER BY owner";
+            assert_eq!(all(sums), all(taken));
+        }
+    };
+    bolero::check!()
+        .with_iterations(24)
+        .with_type::<Vec<(u8, u8, u8)>>()
+        .for_each(|steps| check(steps));
+}
+
+#[test]
+fn no_owner_takes_the_room_of_anothers_files_and_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let add = |owner: &str, n_bytes: usize| {
+        let mut upload = store.upload(1 << 20).unwrap();
+        upload.write(&vec![b'x'; n_bytes]).unwrap();
+        store.add_file(upload, about(owner, None), 1000)
+    };
+    let first = add("a", 500).unwrap();
+    assert!(matches!(add("a", 1), Err(StoreError::Quota { used: 500, asked: 1, limit: 500, .. })));
+    let second = add("b", 250).unwrap();
+    assert!(matches!(add("b", 1), Err(StoreError::Quota { limit: 250, .. })));
+    add("c", 125).unwrap();
+    assert_eq!(store.file_bytes().unwrap(), 875);
+    store.delete_file("a", &first.id).unwrap();
+    assert!(add("b", 188).is_ok() && add("b", 1).is_err(), "half of what `c` leaves");
+    let batch = |owner: &str, file: &FileRow, quota: u64| {
+        let new = NewBatch {
+            owner: owner.into(),
+            tenant: 0,
+            endpoint: "/v1/completions".into(),
+            input_file_id: file.id.clone(),
+            completion_window: "24h".into(),
+            metadata: "{}".into(),
+            output_lasts: None,
+            created_at: 1,
+            expires_at: 99,
+        };
+        store.add_batch(new, quota)
+    };
+    let third = add("a", 100).unwrap();
+    let over = batch("b", &second, 500);
+    assert!(matches!(over, Err(StoreError::Quota { what: "files", .. })), "{over:?}");
+    let mut last = None;
+    for _ in 0..500 {
+        last = Some(batch("b", &second, u64::MAX).unwrap());
+    }
+    let full = batch("b", &second, u64::MAX);
+    assert!(matches!(full, Err(StoreError::TooManyBatches { active: 500, limit: 500 })));
+    assert!(batch("a", &third, u64::MAX).is_ok());
+    store.fail_batch(&last.unwrap().id, "[]".into(), 2).unwrap();
+    assert!(batch("b", &second, u64::MAX).is_ok());
+}
+
+/// Whoever reads for long holds up nobody who writes, though the log cannot be emptied meanwhile.
+#[test]
+fn the_log_is_emptied_without_holding_up_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = std::sync::Arc::new(open(folder.path()));
+    store.add_response(response("a", None, 1), u64::MAX).unwrap();
+    let reader = rusqlite::Connection::open(folder.path().join("store.sqlite")).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM responses").unwrap();
+    store.add_response(response("b", None, 1), u64::MAX).unwrap();
+    let settling = {
+        let store = std::sync::Arc::clone(&store);
+        std::thread::spawn(move || store.settle_log().unwrap())
+    };
+    let begun = std::time::Instant::now();
+    let mut n_written = 0;
+    while !settling.is_finished() {
+        store.add_response(response(&format!("c{n_written}"), None, 1), u64::MAX).unwrap();
+        n_written += 1;
+    }
+    assert!(!settling.join().unwrap(), "somebody reads");
+    assert!(n_written > 5 && begun.elapsed() < Duration::from_secs(8), "{n_written}");
+    drop(reader);
+    assert!(store.settle_log().unwrap());
 }
 
 #[test]
@@ -220,6 +394,6 @@ fn deletion_leaves_no_trace_on_the_disk() {
     assert!(has_trace());
     store.delete_response("o", "a").unwrap();
     store.delete_file("o", &file.id).unwrap();
-    store.settle_log().unwrap();
+    assert!(store.settle_log().unwrap());
     assert!(!has_trace());
 }

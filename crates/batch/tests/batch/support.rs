@@ -31,7 +31,7 @@ pub(crate) fn add(store: &Store, owner: &str, lines: &[String], expires_at: u64)
         created_at: 0,
         expires_at,
     };
-    store.add_batch(new).unwrap().id
+    store.add_batch(new, u64::MAX).unwrap().id
 }
 
 /// A request with this name.

@@ -69,7 +69,7 @@ pub(crate) struct Calls {
     /// Only those of this last time, such as 1h or 7d; off is all
     #[arg(long, value_name = "TIME", default_value = "off", value_parser = units::parse_time)]
     pub(crate) since: units::Limit,
-    /// Most calls, the latest first
+    /// Most calls, the latest first; above 10000 with --json only
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) limit: u64,
     /// Sums by model and key instead

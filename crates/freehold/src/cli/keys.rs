@@ -10,7 +10,7 @@ Examples:
   freehold keys create laptop                        prints the key, once
   freehold keys create ci --model 'qwen3:*' --requests-per-minute 60 --expires 30d
   freehold keys list
-  freehold keys revoke laptop                        from this moment on, in running servers too
+  freehold keys revoke laptop                        within a second, in running servers too
 
 From the moment that a key exists, servers of this data folder refuse requests without one. Clients
 send it as `Authorization: Bearer KEY` or `x-api-key: KEY`, which is what they call the API key.

@@ -1,14 +1,18 @@
 //! `freehold calls`: what was asked of the servers of this data folder, and what it took.
 
 use crate::cli::Calls;
+use crate::commands::WrongUsage;
 use crate::locate::Locator;
 use crate::output::{Table, stdout};
 use crate::store;
-use ::store::{CallRow, CallSum};
+use ::store::{CallRow, CallSum, Store, StoreError};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Most rows of a table, whose columns are as wide as the widest of them.
+const TABLE_MAX: u64 = 10_000;
 
 pub(crate) fn run(args: &Calls, locator: &Locator) -> Result<()> {
     let path = store::path(locator);
@@ -20,24 +24,26 @@ pub(crate) fn run(args: &Calls, locator: &Locator) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     let since = args.since.0.map_or(Duration::ZERO, |age| now.saturating_sub(age));
     if args.summary {
-        write_sums(&store.call_sums(since)?, args.json)
-    } else {
-        write_calls(&store.calls(since, args.limit)?, args.json, now)
+        return write_sums(&store.call_sums(since)?, args.json);
     }
+    if args.json {
+        let mut out = stdout();
+        return store
+            .each_call(since, args.limit, |call| Ok(writeln!(out, "{}", call_json(&call))?));
+    }
+    if args.limit > TABLE_MAX {
+        let what =
+            format!("a table has at most {TABLE_MAX} calls; --json has as many as there are");
+        return Err(WrongUsage(what).into());
+    }
+    write_table(&store, since, args.limit, now)
 }
 
-fn write_calls(calls: &[CallRow], as_json: bool, now: Duration) -> Result<()> {
-    let mut out = stdout();
-    if as_json {
-        for call in calls {
-            writeln!(out, "{}", call_json(call))?;
-        }
-        return Ok(());
-    }
+fn write_table(store: &Store, since: Duration, limit: u64, now: Duration) -> Result<()> {
     let mut table = Table::new(&[
         "ago", "model", "key", "route", "status", "in", "cached", "out", "first ms", "ms", "end",
     ]);
-    for call in calls {
+    store.each_call(since, limit, |call| {
         let end = call.error.as_deref().or(call.finish_reason.as_deref()).unwrap_or("-");
         let first = call.first_token.map_or_else(|| "-".to_owned(), millis);
         table.row([
@@ -53,8 +59,9 @@ fn write_calls(calls: &[CallRow], as_json: bool, now: Duration) -> Result<()> {
             &millis(call.took),
             &end,
         ]);
-    }
-    Ok(table.write(&mut out)?)
+        Ok::<_, StoreError>(())
+    })?;
+    Ok(table.write(&mut stdout())?)
 }
 
 fn write_sums(sums: &[CallSum], as_json: bool) -> Result<()> {

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Serve, locator: &Locator) -> Result<()> {
     how.pooling = args.pooling.map(PoolingForm::pooling);
     let how = Arc::new(how);
     let (fleet, ready) = fleet(args, &found, locator, &how)?;
-    say(format_args!("{ready} {at} (Ctrl-C stops it)"));
+    say(format_args!("{ready} {at} (chat page: {}/; Ctrl-C stops it)", bound.url()));
     how.is_serving.store(true, Ordering::Relaxed);
     let bound = bound
         .with_pull(Arc::new(RemotePull(locator.hub().clone())))

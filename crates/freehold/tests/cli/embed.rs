@@ -4,6 +4,7 @@ use crate::data::{chat_model, failure, freehold, home, json_output, output, writ
 use crate::server::serve;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use testkit::http;
 use testkit::process::Server;
 use weights::Checkpoint;
@@ -123,6 +124,19 @@ fn one_text_has_one_vector_on_every_path() {
     let tokens = json!([[2, 13, 5, 6, 15, 3], [2, 4, 7, 9, 10, 3], [2, 8, 3]]);
     let by_tokens = ok(&server, "/v1/embeddings", &json!({"model": "tiny", "input": tokens}));
     assert_eq!(vectors(&by_tokens), all);
+    let told = [
+        "vllm:num_requests_running{model_name=\"tiny\",engine=\"0\"} 0",
+        "vllm:num_requests_waiting{model_name=\"tiny\",engine=\"0\"} 0",
+        "vllm:prompt_tokens_total{model_name=\"tiny\",engine=\"0\"} 30",
+        "freehold_prefill_tokens_total{model_name=\"tiny\",engine=\"0\"} 30",
+    ];
+    let begun = Instant::now();
+    loop {
+        let page = http::get(&server.address, "/metrics").expect("it answers").body;
+        let missing = told.iter().find(|line| !page.contains(**line));
+        let Some(missing) = missing else { break };
+        assert!(begun.elapsed() < Duration::from_secs(5), "{missing}");
+    }
     for (text, vector) in texts.iter().zip(&all) {
         let ask = json!({"model": "tiny", "input": text});
         assert_eq!(&vectors(&ok(&server, "/v1/embeddings", &ask))[0], vector, "alone");

@@ -310,6 +310,8 @@ fn check_records(home: &Path, prompt: f64, completion: f64) {
     let summary = output(freehold(home).args(["calls", "--summary", "--json", "--since", "1h"]));
     let sums: Vec<Value> = summary.lines().map(|l| serde_json::from_str(l).expect(l)).collect();
     assert_eq!(sums[0]["prompt_tokens"].as_f64(), Some(prompt));
+    let long = crate::data::failure(freehold(home).args(["calls", "--limit", "10001"]), 2);
+    assert!(long.contains("--json"), "{long}");
     let table = output(freehold(home).args(["calls", "--limit", "3"]));
     assert_eq!(table.lines().count(), 4, "{table}");
 }

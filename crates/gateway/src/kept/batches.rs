@@ -8,11 +8,11 @@ use batch::{ENDPOINTS, encode_batch, is_served};
 use dialect::ApiError;
 use dialect::openai::{BatchRequest, decode_batch};
 use serde_json::Value;
-use store::{BatchRow, BatchStatus, NewBatch, Store, StoreError};
+use store::{BatchRow, BatchStatus, NewBatch, StoreError};
 
 use crate::body::Bodies;
 use crate::kept::files::answered;
-use crate::kept::{Keeper, list, now, refused};
+use crate::kept::{Keeper, Kept, list, now, refused};
 use crate::keys::Caller;
 use crate::respond;
 use crate::routes::Asker;
@@ -35,7 +35,7 @@ pub(crate) async fn create(
         check_endpoint(&asked.endpoint)?;
         let ignored = asked.ignored.clone();
         let added = respond::computed(move || {
-            let row = add(&kept.store, asked, caller)?;
+            let row = add(&kept, asked, caller)?;
             kept.batches.wake();
             Ok(row)
         });
@@ -55,9 +55,9 @@ fn check_endpoint(endpoint: &str) -> Result<(), ApiError> {
     Err(ApiError::new(400, message).with_param("endpoint"))
 }
 
-fn add(store: &Store, asked: BatchRequest, caller: Caller) -> Result<BatchRow, ApiError> {
+fn add(kept: &Kept, asked: BatchRequest, caller: Caller) -> Result<BatchRow, ApiError> {
     let about_file = |error: ApiError| error.with_param("input_file_id");
-    let file = store.file(&caller.owner(), &asked.input_file_id).map_err(refused);
+    let file = kept.store.file(&caller.owner(), &asked.input_file_id).map_err(refused);
     let file = file.map_err(about_file)?;
     if file.purpose != "batch" {
         let message = format!(
@@ -78,7 +78,7 @@ fn add(store: &Store, asked: BatchRequest, caller: Caller) -> Result<BatchRow, A
         created_at,
         expires_at: created_at.saturating_add(asked.window_seconds),
     };
-    store.add_batch(new).map_err(|error| match error {
+    kept.store.add_batch(new, kept.rules.files_bytes_max).map_err(|error| match error {
         StoreError::Unknown { .. } => about_file(refused(error)),
         other => refused(other),
     })

@@ -51,11 +51,12 @@ pub struct Kept {
 pub struct KeepRules {
     /// Most bytes of a file.
     pub file_bytes_max: u64,
-    /// Most bytes of all files, when another comes.
+    /// Most bytes of all files, when another comes; an owner may take its share ([`store::share`]).
     pub files_bytes_max: u64,
     /// Longest time for an upload.
     pub upload_timeout: Duration,
-    /// Most bytes of all responses; the ones that were used longest ago go.
+    /// Most bytes of all responses; where an owner's exceed its share ([`store::share`]), its own
+    /// that were used longest ago go.
     pub responses_bytes_max: u64,
     /// How long a response is kept that is not used; `None` is until there is no room.
     pub responses_kept: Option<Duration>,
@@ -131,8 +132,9 @@ impl Kept {
         }
         n_deleted += store.forget_batches(now.saturating_sub(BATCH_KEPT_SECONDS))?;
         store.sweep_files(SystemTime::now())?;
-        tracing::debug!(n_deleted, "what was too old is deleted");
-        store.settle_log()
+        let is_settled = store.settle_log()?;
+        tracing::debug!(n_deleted, is_settled, "what was too old is deleted");
+        Ok(())
     }
 }
 

@@ -61,12 +61,20 @@ impl Running {
         self.flags.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says of the answers whose process has ended that they failed.
+    /// Says of the answers that nobody works on any more that they failed: their process has
+    /// ended, or could not note their end.
     pub(crate) fn fail_abandoned(&self, store: &Store, quota: u64) -> Result<(), StoreError> {
-        for (id, body) in store.abandoned_responses(self.id())? {
+        let fail = |(id, body): (String, String), why: &str| {
             let body = serde_json::from_str(&body).unwrap_or_else(|_| json!({"id": id}));
-            let body = failed(body, "the server ended before the answer was complete");
-            store.move_response(&id, "failed", body.to_string(), quota)?;
+            store.move_response(&id, "failed", failed(body, why).to_string(), quota).map(drop)
+        };
+        for gone in store.abandoned_responses(self.id())? {
+            fail(gone, "the server ended before the answer was complete")?;
+        }
+        for own in store.responses_under_way(self.id())? {
+            if !self.lock().contains_key(&own.0) {
+                fail(own, "the answer could not be kept")?;
+            }
         }
         Ok(())
     }
@@ -167,7 +175,7 @@ impl Turn {
     /// answer is kept. With it the body to give at once, where the answer is in the background.
     ///
     /// # Errors
-    /// The store cannot be written.
+    /// What is to be kept is more than the owner's share, or the store cannot be written.
     pub(crate) fn follow(
         self,
         events: Events,
@@ -176,14 +184,29 @@ impl Turn {
     ) -> Result<(Events, Option<Value>), ApiError> {
         let flag = Arc::new(AtomicBool::new(false));
         let queued = self.is_background.then(|| encode_queued(&meta, &form));
-        if let Some(body) = &queued {
-            self.add(&meta, "queued", body).map_err(refused)?;
-            self.keeping.running.lock().insert(meta.id.clone(), Arc::clone(&flag));
+        match &queued {
+            Some(body) => {
+                let flags = || self.keeping.running.lock();
+                // First, so that the row is never one that nobody works on.
+                flags().insert(meta.id.clone(), Arc::clone(&flag));
+                self.add(&meta, "queued", body).map_err(|error| {
+                    flags().remove(&meta.id);
+                    refused(error)
+                })?;
+            }
+            // What cannot be kept is refused before it is computed.
+            None => self.check_share().map_err(refused)?,
         }
         let (sender, followed) = serve::channel();
         let follow = Follow { turn: self, meta, form, flag, sender };
         tokio::runtime::Handle::current().spawn(follow.run(events));
         Ok((followed, queued))
+    }
+
+    fn check_share(&self) -> Result<(), StoreError> {
+        let Keeping { kept: Kept { store, rules, .. }, caller, .. } = &self.keeping;
+        let n_bytes = self.input.len() as u64;
+        store.check_response(&caller.owner(), n_bytes, rules.responses_bytes_max)
     }
 
     fn add(&self, meta: &CallMeta, status: &str, body: &Value) -> Result<(), StoreError> {
@@ -226,12 +249,18 @@ impl Follow {
             let is_last = matches!(event, Event::Done { .. } | Event::Failed(_));
             // A failure is kept below.
             drop(reply.push(event.clone()));
-            let kept = this.keep(&event, &reply).await;
-            let unkept = |error: StoreError| {
-                tracing::error!(%error, "a response could not be kept");
-                Event::Failed(serve::Error::Internal(format!("the answer was not kept: {error}")))
-            };
-            this.sender.send(kept.map_or_else(unkept, |()| event));
+            match this.keep(&event, &reply).await {
+                // Cancelled or deleted meanwhile.
+                Ok(false) if !is_last => break,
+                Ok(_) => this.sender.send(event),
+                // Nobody could ever fetch it, so nothing more is computed.
+                Err(error) => {
+                    let error = unkept(error);
+                    this.note_failure(&error).await;
+                    this.sender.send(Event::Failed(error));
+                    break;
+                }
+            }
             if is_last {
                 break;
             }
@@ -247,8 +276,9 @@ impl Follow {
         }
     }
 
-    /// Keeps what an event changes.
-    async fn keep(self: &Arc<Self>, event: &Event, reply: &Reply) -> Result<(), StoreError> {
+    /// Keeps what an event changes; false where the response was cancelled or deleted meanwhile,
+    /// which stands.
+    async fn keep(self: &Arc<Self>, event: &Event, reply: &Reply) -> Result<bool, StoreError> {
         let is_background = self.turn.is_background;
         let (meta, form) = (&self.meta, &self.form);
         let (status, body) = match event {
@@ -263,19 +293,46 @@ impl Follow {
             Event::Failed(error) if is_background => {
                 ("failed", encode_failed(meta, form, &error.to_string()))
             }
-            _ => return Ok(()),
+            _ => return Ok(true),
         };
+        if is_background {
+            return self.note(status, body).await;
+        }
         let this = Arc::clone(self);
-        let kept = tokio::task::spawn_blocking(move || {
-            if !is_background {
-                return this.turn.add(&this.meta, status, &body);
-            }
+        let kept = tokio::task::spawn_blocking(move || this.turn.add(&this.meta, status, &body));
+        kept.await.unwrap_or(Err(StoreError::Closed)).map(|()| true)
+    }
+
+    /// Says how far an answer in the background is.
+    async fn note(self: &Arc<Self>, status: &'static str, body: Value) -> Result<bool, StoreError> {
+        let this = Arc::clone(self);
+        let noted = tokio::task::spawn_blocking(move || {
             let Kept { store, rules, .. } = &this.turn.keeping.kept;
-            let quota = rules.responses_bytes_max;
-            // Where it was cancelled or deleted meanwhile, that stands.
-            store.move_response(&this.meta.id, status, body.to_string(), quota).map(drop)
+            let (id, quota) = (&this.meta.id, rules.responses_bytes_max);
+            store.move_response(id, status, body.to_string(), quota)
         });
-        kept.await.unwrap_or(Err(StoreError::Closed))
+        noted.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Says of an answer in the background why it has none. Where that fails too, the next sweep
+    /// finds a response that nobody works on.
+    async fn note_failure(self: &Arc<Self>, error: &serve::Error) {
+        if self.turn.is_background {
+            let body = encode_failed(&self.meta, &self.form, &error.to_string());
+            if let Err(error) = self.note("failed", body).await {
+                tracing::error!(%error, "the end of a response could not be kept");
+            }
+        }
+    }
+}
+
+/// Why an answer ends that cannot be kept.
+fn unkept(error: StoreError) -> serve::Error {
+    let is_full = matches!(error, StoreError::Quota { .. });
+    let message = format!("the answer was not kept: {}", refused(error).message);
+    match is_full {
+        true => serve::Error::invalid("store", message),
+        false => serve::Error::Internal(message),
     }
 }
 

@@ -15,6 +15,8 @@ const NOTE_SECONDS: u64 = 300;
 #[derive(Debug)]
 pub(crate) struct Meter {
     parallel_max: Option<u32>,
+    /// Most keys have none, and tokens come often.
+    has_token_limit: bool,
     state: Mutex<State>,
 }
 
@@ -43,7 +45,11 @@ impl Meter {
             n_under_way: 0,
             noted_at: None,
         };
-        Self { parallel_max: limits.parallel, state: Mutex::new(state) }
+        Self {
+            parallel_max: limits.parallel,
+            has_token_limit: limits.tokens_per_minute.is_some(),
+            state: Mutex::new(state),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -82,6 +88,9 @@ impl Meter {
 
     /// Counts tokens that were used.
     pub(crate) fn charge(&self, tokens: u64, now: Duration) {
+        if !self.has_token_limit {
+            return;
+        }
         if let Some(bucket) = &mut self.lock().tokens {
             bucket.charge(tokens, now);
         }

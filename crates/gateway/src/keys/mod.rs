@@ -1,8 +1,9 @@
 //! Who asks: keys as clients send them, and what a request may do by its key.
 //!
-//! Keys count from the moment that one exists: each request looks in the store, so one that is
-//! made or revoked by another process counts at once. What a key has used is counted here, and a
-//! new server begins to count anew.
+//! Keys count from the moment that one exists. They are looked up in memory ([`Keyring`]), where
+//! what another process has made or revoked is known within a part of a second; a key that is not
+//! known there is looked for in the store, away from the threads that serve sockets, before it is
+//! refused. What a key has used is counted here, and a new server begins to count anew.
 
 mod bucket;
 mod credentials;
@@ -17,7 +18,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::http::HeaderMap;
 use dialect::ApiError;
 use serve::{Clock, Generate, SystemClock, Tenant};
-use store::{KEYS_MAX, KeyRow, Store, StoreError};
+use store::{KEYS_MAX, KeyRow, Keyring, Store, StoreError, is_key};
+use tokio::sync::Semaphore;
 
 pub(crate) use bucket::Level;
 use meter::Meter;
@@ -26,6 +28,9 @@ use view::View;
 
 /// What names of owners begin with, before the number of their key.
 const OWNER_BEGIN: &str = "key_";
+
+/// Most looks into the store at once for keys that are not in memory.
+const LOOKS_MAX: usize = 4;
 
 /// Whether what is kept for an owner may be done now, with the model of a listed name: its key
 /// must be good. With it the key's name, where there is one.
@@ -57,8 +62,6 @@ pub struct Caller {
     pub tenant: Tenant,
     /// The number of its key in the store; `None` where nobody needs one.
     pub key_id: Option<i64>,
-    /// What people call the key.
-    pub name: Option<Arc<str>>,
     grant: Option<Arc<Grant>>,
     /// Among the requests of its key that are under way, once this one is.
     place: Option<Arc<Place>>,
@@ -67,7 +70,7 @@ pub struct Caller {
 /// What a key lets its holder do.
 #[derive(Debug)]
 struct Grant {
-    models: Vec<String>,
+    key: Arc<KeyRow>,
     meter: Arc<Meter>,
     clock: SystemClock,
 }
@@ -75,7 +78,7 @@ struct Grant {
 impl Caller {
     /// Somebody, where nobody needs a key.
     pub(crate) fn anybody() -> Self {
-        Self { tenant: Tenant::default(), key_id: None, name: None, grant: None, place: None }
+        Self { tenant: Tenant::default(), key_id: None, grant: None, place: None }
     }
 
     /// Whose files, batches and responses it may see: those that are kept under this name.
@@ -87,7 +90,13 @@ impl Caller {
     /// Whether it may ask the model of this listed name.
     #[must_use]
     pub fn may_ask(&self, model: &str) -> bool {
-        self.grant.as_ref().is_none_or(|grant| scope::is_within(&grant.models, model))
+        self.grant.as_ref().is_none_or(|grant| scope::is_within(&grant.key.models, model))
+    }
+
+    /// What people call the key; `None` where nobody needs one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.grant.as_ref().map(|grant| grant.key.name.as_str())
     }
 
     /// Takes a request in, until this caller and all its clones are dropped.
@@ -136,27 +145,45 @@ impl Models {
 /// The keys of a server.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    store: Option<Arc<Store>>,
+    known: Option<Known>,
     /// Whether anybody may come in while there are no keys.
     may_be_open: bool,
     clock: SystemClock,
     meters: Mutex<HashMap<i64, Arc<Meter>>>,
 }
 
-impl Keys {
-    pub(crate) fn new(store: Option<Arc<Store>>, may_be_open: bool) -> Self {
-        Self { store, may_be_open, clock: SystemClock::default(), meters: Mutex::default() }
-    }
+/// The keys of a store.
+#[derive(Debug)]
+struct Known {
+    store: Arc<Store>,
+    ring: Arc<Keyring>,
+    looks: Semaphore,
+}
 
-    /// Who sends these headers.
+impl Keys {
+    /// The keys of a store, where there is one.
     ///
     /// # Errors
-    /// 401: no key that is good, where there are keys. 503: the store cannot be read.
+    /// They cannot be read.
+    pub(crate) fn new(store: Option<Arc<Store>>, may_be_open: bool) -> Result<Self, StoreError> {
+        let known = |store| {
+            let ring = Arc::new(Keyring::start(Arc::clone(&store))?);
+            Ok::<_, StoreError>(Known { store, ring, looks: Semaphore::new(LOOKS_MAX) })
+        };
+        let known = store.map(known).transpose()?;
+        Ok(Self { known, may_be_open, clock: SystemClock::default(), meters: Mutex::default() })
+    }
+
+    /// Who sends these headers, as far as memory tells; nothing is waited for.
+    ///
+    /// # Errors
+    /// 401: no key that is good, where there are keys. 503: the store could not be read for some
+    /// time.
     pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
-        let store = self.store.as_deref();
         let mut refusal = None;
         for key in credentials::presented(headers) {
-            let found = store.map(|store| store.find_key(key)).transpose().map_err(unreadable)?;
+            let find = |known: &Known| known.ring.find(key);
+            let found = self.known.as_ref().map(find).transpose().map_err(unreadable)?;
             let Some(row) = found.flatten() else {
                 refusal.get_or_insert_with(|| refused("the API key is not one of this server's"));
                 continue;
@@ -167,7 +194,8 @@ impl Keys {
                 Err(error) => refusal = Some(error),
             }
         }
-        let has_keys = store.map_or(Ok(false), Store::has_keys).map_err(unreadable)?;
+        let has_keys = |known: &Known| known.ring.has_keys();
+        let has_keys = self.known.as_ref().map_or(Ok(false), has_keys).map_err(unreadable)?;
         if !has_keys && self.may_be_open {
             return Ok(Caller::anybody());
         }
@@ -178,19 +206,34 @@ impl Keys {
         }))
     }
 
-    fn holder(&self, row: KeyRow) -> Caller {
+    /// Keys of these headers that memory does not have: they may have been made a moment ago.
+    pub(crate) fn unknown(&self, headers: &HeaderMap) -> Vec<Vec<u8>> {
+        let Some(known) = &self.known else { return Vec::new() };
+        let is_unknown = |key: &&[u8]| is_key(key) && matches!(known.ring.find(key), Ok(None));
+        credentials::presented(headers).filter(is_unknown).map(<[u8]>::to_vec).collect()
+    }
+
+    /// Looks for keys in the store; whether memory has one of them now.
+    pub(crate) async fn learn(&self, unknown: Vec<Vec<u8>>) -> bool {
+        let Some(known) = self.known.as_ref().filter(|_| !unknown.is_empty()) else { return false };
+        let Ok(_look) = known.looks.acquire().await else { return false };
+        let ring = Arc::clone(&known.ring);
+        let look = move || unknown.iter().any(|key| ring.learn(key).unwrap_or(false));
+        tokio::task::spawn_blocking(look).await.unwrap_or(false)
+    }
+
+    fn holder(&self, row: Arc<KeyRow>) -> Caller {
         let meter = self.meter(&row);
         let now = unix_now();
-        if let Some(store) = self.store.as_deref().filter(|_| meter.should_note(now))
-            && let Err(error) = store.touch_key(row.id, now)
+        if let Some(known) = self.known.as_ref().filter(|_| meter.should_note(now))
+            && let Err(error) = known.store.touch_key(row.id, now)
         {
             tracing::warn!(%error, "the use of a key could not be noted");
         }
         Caller {
             tenant: Tenant(row.tenant),
             key_id: Some(row.id),
-            name: Some(row.name.into()),
-            grant: Some(Arc::new(Grant { models: row.models, meter, clock: self.clock })),
+            grant: Some(Arc::new(Grant { key: row, meter, clock: self.clock })),
             place: None,
         }
     }
@@ -243,7 +286,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(&folder.path().join("store.sqlite")).expect("a new store");
         let store = Arc::new(store);
-        let keys = Keys::new(Some(Arc::clone(&store)), may_be_open);
+        let keys = Keys::new(Some(Arc::clone(&store)), may_be_open).expect("they can be read");
         (folder, store, keys)
     }
 
@@ -280,8 +323,9 @@ mod tests {
     fn a_server_for_others_stays_closed_without_keys() {
         let (_folder, _store, keys) = keys(false);
         assert!(keys.caller(&HeaderMap::new()).is_err());
-        assert!(Keys::new(None, false).caller(&HeaderMap::new()).is_err());
-        assert!(Keys::new(None, true).caller(&HeaderMap::new()).is_ok());
+        let none = |may_be_open| Keys::new(None, may_be_open).expect("there is nothing to read");
+        assert!(none(false).caller(&HeaderMap::new()).is_err());
+        assert!(none(true).caller(&HeaderMap::new()).is_ok());
     }
 
     #[test]
@@ -293,6 +337,28 @@ mod tests {
         let wrong = format!("{}x", &key[..key.len() - 1]);
         let refused = keys.caller(&with(&wrong)).expect_err("a wrong key");
         assert!(!refused.message.contains("expired"), "{refused:?}");
+    }
+
+    /// What another process makes is found where it is looked for, and what nobody made is not
+    /// looked for.
+    #[test]
+    fn a_key_that_was_just_made_elsewhere_is_learnt() {
+        let (_folder, store, keys) = keys(true);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let learn = |headers: &HeaderMap| runtime.block_on(keys.learn(keys.unknown(headers)));
+        store.create_key(new("first")).expect("a key");
+        assert!(keys.caller(&HeaderMap::new()).is_err());
+        let other = Store::open(store.path()).expect("the same file");
+        let (_, key) = other.create_key(new("a")).expect("a key");
+        let headers = with(&key);
+        if keys.caller(&headers).is_err() {
+            assert!(learn(&headers));
+        }
+        assert!(keys.caller(&headers).is_ok());
+        assert!(keys.unknown(&headers).is_empty() && keys.unknown(&with("unused")).is_empty());
+        let wrong = with(&format!("{}x", &key[..key.len() - 1]));
+        assert_eq!(keys.unknown(&wrong).len(), 1);
+        assert!(!learn(&wrong));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! The models of a server as one caller may see and use them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serve::{
-    Clock, Delta, Error, Event, Events, Generate, Listed, ModelCard, ModelDetails, Request, Status,
-    Tap, TextModel,
+    CallRecord, Clock, Error, Events, Generate, Listed, ModelCard, ModelDetails, Request, Status,
+    TextModel, Usage, Watch, observed,
 };
 
 use crate::keys::{Caller, Grant};
@@ -23,7 +25,7 @@ impl View {
 
     /// Checks that the model is one of the caller's, by its listed name.
     fn check(&self, model: &str) -> Result<(), Error> {
-        if self.caller.grant.as_ref().is_none_or(|grant| grant.models.is_empty()) {
+        if self.caller.grant.as_ref().is_none_or(|grant| grant.key.models.is_empty()) {
             return Ok(());
         }
         match self.generate.resolve(model).filter(|listed| self.caller.may_ask(&listed.id)) {
@@ -76,56 +78,58 @@ impl Generate for View {
     fn submit(&self, mut request: Request) -> Result<Events, Error> {
         self.check(&request.model)?;
         request.tenant = self.caller.tenant;
-        let events = self.generate.submit(request)?;
-        Ok(match &self.caller.grant {
-            Some(grant) => events.tapped(Charge { grant: Arc::clone(grant), n_pieces: 0 }),
-            None => events,
-        })
-    }
-}
-
-/// Counts the tokens of one request: those of the prompt when it is begun, those of the answer at
-/// its end. Of an answer that its reader left, each piece that was read counts as one.
-#[derive(Debug)]
-struct Charge {
-    grant: Arc<Grant>,
-    n_pieces: u64,
-}
-
-impl Charge {
-    fn charge(&self, tokens: u64) {
-        self.grant.meter.charge(tokens, self.grant.clock.now());
-    }
-}
-
-impl Tap for Charge {
-    fn see(&mut self, event: &Event) {
-        match event {
-            Event::Started { prompt_tokens, .. } => self.charge(*prompt_tokens as u64),
-            Event::Done { usage, .. } => {
-                self.n_pieces = 0;
-                self.charge(usage.completion_tokens as u64);
-            }
-            Event::Delta { delta, .. } => self.n_pieces += n_tokens(delta),
-            Event::Prompt { .. }
-            | Event::Embedding { .. }
-            | Event::Score { .. }
-            | Event::Finished { .. }
-            | Event::Failed(_) => {}
+        match &self.caller.grant {
+            Some(grant) => observed(&*self.generate, request, Charge::new(Arc::clone(grant))),
+            None => self.generate.submit(request),
         }
     }
 }
 
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.charge(self.n_pieces);
+/// Counts the tokens of one request at its key's expense: those of the prompt when it is begun,
+/// the others as they are drawn, so those of an answer that its reader left too.
+#[derive(Debug)]
+struct Charge {
+    grant: Arc<Grant>,
+    /// What was charged.
+    prompt: AtomicU64,
+    completion: AtomicU64,
+}
+
+impl Charge {
+    fn new(grant: Arc<Grant>) -> Arc<Self> {
+        Arc::new(Self { grant, prompt: AtomicU64::new(0), completion: AtomicU64::new(0) })
+    }
+
+    /// Charges what is missing to a count so far.
+    fn charge_up_to(&self, charged: &AtomicU64, count: usize) {
+        let count = count as u64;
+        let before = charged.fetch_max(count, Ordering::Relaxed);
+        self.charge(count.saturating_sub(before));
+    }
+
+    fn charge(&self, tokens: u64) {
+        if tokens > 0 {
+            self.grant.meter.charge(tokens, self.grant.clock.now());
+        }
     }
 }
 
-/// Tokens of a piece, as far as it tells.
-fn n_tokens(delta: &Delta) -> u64 {
-    match delta {
-        Delta::Text { tokens, .. } => tokens.len().max(1) as u64,
-        _ => 1,
+impl Watch for Charge {
+    fn began(&self, prompt_tokens: usize, _queued: Duration) {
+        self.charge_up_to(&self.prompt, prompt_tokens);
+    }
+
+    fn token(&self, _since: Duration, _gap: Option<Duration>) {
+        self.completion.fetch_add(1, Ordering::Relaxed);
+        self.charge(1);
+    }
+
+    fn used(&self, usage: &Usage) {
+        self.charge_up_to(&self.prompt, usage.prompt_tokens);
+        self.charge_up_to(&self.completion, usage.completion_tokens);
+    }
+
+    fn ended(&self, record: CallRecord) {
+        self.used(&record.usage);
     }
 }

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use gateway::KeepRules;
 use serde_json::{Value, json};
 use store::{NewKey, Store};
 
 use crate::http::{Response, raw, request};
-use crate::scripted::{Running, config, eventually, start, start_keeping};
+use crate::scripted::{Running, config, eventually, start, start_keeping, start_keeping_within};
 
 const BOUNDARY: &str = "xxBOUNDARYxx";
 
@@ -208,6 +210,86 @@ fn what_one_key_keeps_is_not_there_for_another() {
     eventually("the end of the batch", || {
         let row = store.batch(&owner_of(&store), again);
         row.is_ok_and(|row| row.status.has_ended() && row.completed + row.failed == 1)
+    });
+}
+
+#[test]
+fn keys_do_not_take_each_others_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules =
+        KeepRules { responses_bytes_max: 16 << 10, files_bytes_max: 1000, ..KeepRules::default() };
+    let server = start_keeping_within(config(), folder.path(), rules);
+    let store = Store::open(&folder.path().join("store.sqlite")).unwrap();
+    let key =
+        |name: &str| store.create_key(NewKey { name: name.into(), ..NewKey::default() }).unwrap().1;
+    let (greedy, modest) = (key("greedy"), key("modest"));
+    let answer = |key: &str, input: &str| {
+        ask(&server, key, "POST", "/v1/responses", &json!({"model": "own/script", "input": input}))
+    };
+    let id = |answer: &Response| answer.json()["id"].as_str().unwrap().to_owned();
+    let is_there = |key: &str, id: &str| {
+        ask(&server, key, "GET", &format!("/v1/responses/{id}"), &Value::Null).status == 200
+    };
+    let first = id(&answer(&modest, "hi"));
+    let greedy_ids: Vec<String> = (0..40).map(|_| id(&answer(&greedy, "hi"))).collect();
+    assert!(is_there(&modest, &first), "another's answers push out none");
+    assert!(!is_there(&greedy, &greedy_ids[0]) && is_there(&greedy, &greedy_ids[39]));
+    // What can never be kept is refused before it is computed, and so that one knows why.
+    let long = answer(&greedy, &"x".repeat(9 << 10));
+    assert_eq!((long.status, &long.error()["code"]), (413, &json!("storage_quota_exceeded")));
+    // An answer that has become too long is told too.
+    let echoed = answer(&greedy, &"x".repeat(6 << 10));
+    assert_eq!((echoed.status, &echoed.error()["param"]), (400, &json!("store")), "{echoed:?}");
+    assert!(echoed.body.contains("not kept") && is_there(&greedy, &greedy_ids[39]));
+    let unkept = json!({"model": "own/script", "input": "x".repeat(9 << 10), "store": false});
+    assert_eq!(ask(&server, &greedy, "POST", "/v1/responses", &unkept).status, 200);
+    // In the background it fails, and says so to who comes for it.
+    let background =
+        json!({"model": "own/script", "input": "x".repeat(6 << 10), "background": true});
+    let queued = id(&ask(&server, &greedy, "POST", "/v1/responses", &background));
+    let path = format!("/v1/responses/{queued}");
+    eventually("the end of the answer", || {
+        let now = ask(&server, &greedy, "GET", &path, &Value::Null).json();
+        now["status"] == "failed" && now["error"].to_string().contains("not kept")
+    });
+    let send = |key: &str, n_bytes: usize| {
+        let headers = format!("{}x-api-key: {key}\r\n", content_type());
+        let parts = [file("in", &"x".repeat(n_bytes)), purpose("user_data")];
+        upload_with(&server, &headers, &form(&parts))
+    };
+    assert_eq!((send(&greedy, 501).status, send(&greedy, 500).status), (413, 200));
+    let refused = send(&greedy, 1);
+    assert_eq!((refused.status, &refused.error()["code"]), (413, &json!("storage_quota_exceeded")));
+    assert_eq!(send(&modest, 250).status, 200);
+}
+
+/// An answer in the background whose progress cannot be noted is computed no further, and has an
+/// end. What `in_progress` is longer than `queued` is what there is no room for.
+#[test]
+fn an_answer_that_cannot_be_noted_stops() {
+    let asked = json!({"model": "own/script", "input": "slow", "background": true});
+    let begin = |server: &Running| ask(server, "", "POST", "/v1/responses", &asked);
+    let folder = tempfile::tempdir().unwrap();
+    let n_bytes = {
+        let server = start_keeping(config(), folder.path());
+        let queued = begin(&server);
+        let id = queued.json()["id"].as_str().unwrap().to_owned();
+        let store = Store::open(&folder.path().join("store.sqlite")).unwrap();
+        eventually("the beginning", || store.response("", &id).unwrap().status == "in_progress");
+        let row = store.response("", &id).unwrap();
+        assert_eq!(row.body.len(), queued.body.len() + 5);
+        row.input.len() + queued.body.len()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let rules = KeepRules { responses_bytes_max: n_bytes as u64, ..KeepRules::default() };
+    let server = start_keeping_within(config(), folder.path(), rules);
+    let queued = begin(&server);
+    assert_eq!((queued.status, &queued.json()["status"]), (200, &json!("queued")));
+    eventually("the end", || server.n_cancelled.load(Ordering::SeqCst) == 1);
+    let path = format!("/v1/responses/{}", queued.json()["id"].as_str().unwrap());
+    eventually("why", || {
+        let now = raw(server.address, &request("GET", &path, b"")).json();
+        now["status"] == "failed" && now["error"].to_string().contains("not kept")
     });
 }
 

@@ -1,9 +1,9 @@
 //! Keys, their limits, and what of a server is open without one; over a real store.
 
-use std::io::{Read, Write};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -249,6 +249,86 @@ fn tokens_of_a_minute_are_limited_and_left_answers_count() {
         let left: u64 = models.header("x-ratelimit-remaining-tokens").unwrap().parse().unwrap();
         left < 50
     });
+}
+
+/// Another process that holds the lock of those who write, until it is dropped.
+struct Locked(Child);
+
+impl Locked {
+    fn new(store: &Store) -> Self {
+        let script = "import sqlite3, sys\n\
+            store = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
+            store.execute('BEGIN IMMEDIATE')\n\
+            store.execute('UPDATE keys SET used_at = 1')\n\
+            print('locked', flush=True)\n\
+            sys.stdin.read()\n";
+        let mut command = Command::new("python3");
+        command.args(["-c", script]).arg(store.path());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "locked\n");
+        Self(child)
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn another_process_that_writes_holds_up_nobody_who_has_a_key() {
+    let keyed = keyed(config());
+    let key = bearer(&keyed.key(named("mine")));
+    let asked = |n: usize| {
+        let time = |_| {
+            let begun = Instant::now();
+            assert_eq!(keyed.ask(CHAT, &key, "hi").status, 200);
+            begun.elapsed()
+        };
+        let mut times: Vec<Duration> = (0..n).map(time).collect();
+        times.sort_unstable();
+        times
+    };
+    let free = asked(200);
+    let locked = Locked::new(&keyed.store);
+    let begun = Instant::now();
+    let held = asked(200);
+    // A key that nobody has is refused meanwhile too.
+    let wrong = format!("fh-{}", "x".repeat(43));
+    assert_eq!(keyed.ask(CHAT, &bearer(&wrong), "hi").status, 401);
+    assert!(begun.elapsed() < Duration::from_secs(9), "no busy timeout is waited for");
+    drop(locked);
+    let late = |times: &[Duration]| times[times.len() * 99 / 100];
+    println!("p99 {:?} without the lock and {:?} with it", late(&free), late(&held));
+    // This machine has others to serve; whoever waited for the lock would wait for seconds.
+    assert!(late(&held) < late(&free) + Duration::from_millis(100), "{held:?}");
+}
+
+#[test]
+fn what_another_process_does_to_keys_counts_soon() {
+    let keyed = keyed(config());
+    let other = Store::open(keyed.store.path()).unwrap();
+    let (_, first) = other.create_key(named("first")).unwrap();
+    let begun = Instant::now();
+    let within = |what: &str, is_so: &dyn Fn() -> bool| {
+        while !is_so() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{what}");
+        }
+    };
+    within("a server with a key is closed", &|| keyed.ask(CHAT, "", "hi").status == 401);
+    assert_eq!(keyed.ask(CHAT, &bearer(&first), "hi").status, 200);
+    let (_, second) = other.create_key(named("second")).unwrap();
+    assert_eq!(keyed.ask(CHAT, &bearer(&second), "hi").status, 200, "a new key counts at once");
+    other.revoke_key("first", 1).unwrap();
+    let revoked = Instant::now();
+    within("a revoked key is refused", &|| keyed.ask(CHAT, &bearer(&first), "hi").status == 401);
+    assert!(revoked.elapsed() < Duration::from_secs(2), "{:?}", revoked.elapsed());
+    assert_eq!(keyed.ask(CHAT, &bearer(&second), "hi").status, 200);
 }
 
 #[test]

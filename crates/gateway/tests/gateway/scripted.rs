@@ -230,10 +230,10 @@ fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &Atom
         return;
     }
     match prompt {
-        "slow" => return speak_on(sender, "and so on ", Duration::from_millis(2), cancelled),
+        "slow" => return speak_on(sender, request, "and so on ", cancelled),
         "flood" => {
             let piece = "x".repeat(1 << 16);
-            return speak_on(sender, &piece, Duration::from_millis(1), cancelled);
+            return speak_on(sender, request, &piece, cancelled);
         }
         "call" => return call(sender, request, usage),
         "stop" => {
@@ -276,12 +276,13 @@ fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &Atom
     finish(sender, FinishReason::EndOfTurn, usage);
 }
 
-/// Says the same until nobody listens.
-fn speak_on(sender: &EventSender, piece: &str, pause: Duration, cancelled: &AtomicUsize) {
+/// Says the same until nobody listens, a token at a time.
+fn speak_on(sender: &EventSender, request: &Request, piece: &str, cancelled: &AtomicUsize) {
     let begun = Instant::now();
     while !sender.is_closed() {
+        request.watched.token(begun.elapsed(), None);
         say(sender, piece, false);
-        std::thread::sleep(pause);
+        std::thread::sleep(Duration::from_millis(2));
         assert!(begun.elapsed() < Duration::from_secs(60), "nobody cancelled");
     }
     cancelled.fetch_add(1, Ordering::SeqCst);
@@ -391,15 +392,30 @@ pub(crate) fn start_keeping_for_any_model(config: Config, folder: &Path) -> Runn
     start_keeping_over(config, folder, Scripted { takes_any_model: true, ..Scripted::default() })
 }
 
+/// The same, within these limits.
+pub(crate) fn start_keeping_within(config: Config, folder: &Path, rules: KeepRules) -> Running {
+    start_keeping_by(config, folder, Scripted::default(), rules)
+}
+
 fn start_keeping_over(config: Config, folder: &Path, scripted: Scripted) -> Running {
+    let rules = KeepRules { file_bytes_max: 2 << 20, ..Default::default() };
+    start_keeping_by(config, folder, scripted, rules)
+}
+
+fn start_keeping_by(
+    config: Config,
+    folder: &Path,
+    scripted: Scripted,
+    keep_rules: KeepRules,
+) -> Running {
     let store = Arc::new(Store::open(&folder.join("store.sqlite")).unwrap());
     let rules = batch::Rules { lines_max: 3, ..Default::default() };
     let generate: Arc<dyn Generate> = Arc::new(scripted.clone());
     let telemetry = Arc::new(Telemetry::start(Vec::new(), Vec::new()).unwrap());
     let models = gateway::models_of_lines(Arc::clone(&store), generate, Arc::clone(&telemetry));
     let runner = Runner::start(Arc::clone(&store), models, rules, now);
-    let rules = KeepRules { file_bytes_max: 2 << 20, ..Default::default() };
-    let kept = Kept { store: Arc::clone(&store), batches: Arc::new(runner.unwrap()), rules };
+    let batches = Arc::new(runner.unwrap());
+    let kept = Kept { store: Arc::clone(&store), batches, rules: keep_rules };
     start_scripted(
         bind_over(config, store)
             .unwrap()

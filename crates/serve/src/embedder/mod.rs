@@ -19,6 +19,7 @@ use crate::details::{Description, ModelDetails, Task, WeightDetails};
 use crate::error::Error;
 use crate::generate::{Admit, Admitted, Generate, ModelCard};
 use crate::request::Request;
+use crate::status::{EngineGauges, ModelStatus, Status};
 use crate::text_model::TextModel;
 
 use prepare::prepare;
@@ -80,6 +81,7 @@ pub struct Embedder {
     text: Arc<dyn TextModel>,
     clock: Arc<dyn Clock>,
     inbox: Arc<Inbox>,
+    gauges: Arc<EngineGauges>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -96,12 +98,15 @@ impl Embedder {
         options: EmbedderOptions,
     ) -> std::io::Result<Self> {
         let inbox = Arc::new(Inbox::new(options.queue_max));
-        let worker = Worker::new(Box::new(model), limits, Arc::clone(&inbox), Arc::clone(&clock));
+        let gauges = Arc::<EngineGauges>::default();
+        let (own_inbox, own_clock) = (Arc::clone(&inbox), Arc::clone(&clock));
+        let worker =
+            Worker::new(Box::new(model), limits, own_inbox, own_clock, Arc::clone(&gauges));
         let thread = std::thread::Builder::new()
             .name(format!("embed {}", options.id))
             .spawn(move || worker.run())?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self { options, limits, text, clock, inbox, thread })
+        Ok(Self { options, limits, text, clock, inbox, gauges, thread })
     }
 
     /// Ends the thread when it has computed what it has begun; those who wait fail with
@@ -117,9 +122,9 @@ impl Embedder {
     fn prepared(&self, request: Request, arrived: Duration) -> Result<Admitted, Error> {
         let place = self.inbox.enter()?;
         let prepared = prepare(&request, self.text.as_ref(), &self.limits)?;
-        let inbox = Arc::clone(&self.inbox);
+        let (inbox, gauges) = (Arc::clone(&self.inbox), Arc::clone(&self.gauges));
         Ok(Admitted::new(move |sender| {
-            inbox.put(Job::new(prepared, sender, &request, arrived, place))
+            inbox.put(Job::new(prepared, sender, &request, arrived, place), &gauges)
         }))
     }
 }
@@ -133,6 +138,10 @@ impl Admit for Embedder {
     fn describe(&self) -> Description {
         let (weights, text) = (self.options.weights.clone(), Arc::clone(&self.text));
         Description { weights, text, task: self.limits.task }
+    }
+
+    fn gauges(&self) -> Option<Arc<EngineGauges>> {
+        Some(Arc::clone(&self.gauges))
     }
 }
 
@@ -161,6 +170,12 @@ impl Generate for Embedder {
 
     fn text(&self, model: &str) -> Result<Arc<dyn TextModel>, Error> {
         self.check_name(model).map(|()| Arc::clone(&self.text))
+    }
+
+    fn status(&self) -> Status {
+        let (model, engine) = (self.options.id.clone(), self.gauges.read());
+        let alone = ModelStatus { model, is_loaded: true, engine, ..ModelStatus::default() };
+        Status { models: vec![alone], memory: None }
     }
 
     fn submit(&self, request: Request) -> Result<Events, Error> {

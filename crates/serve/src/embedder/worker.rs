@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use engine::Priority;
+use engine::{Priority, Stats};
 
 use super::prepare::{Finish, Prepared};
 use super::{EmbedLimits, EmbedModel, EmbedSequence};
@@ -14,7 +14,12 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::event::{Event, Timings, Usage};
 use crate::request::Request;
+use crate::status::{EngineGauges, EngineStatus};
 use crate::watch::Watched;
+
+/// Turns after which a request of a batch goes before others, as the engine has it of steps: a turn
+/// here is many of those.
+const PATIENCE: u32 = 100;
 
 /// Requests on their way to the thread, at most so many.
 pub(super) struct Inbox {
@@ -71,13 +76,14 @@ impl Inbox {
     ///
     /// # Errors
     /// The thread ends; the request's stream hears of it.
-    pub(super) fn put(&self, job: Job) -> Result<(), Error> {
+    pub(super) fn put(&self, job: Job, gauges: &EngineGauges) -> Result<(), Error> {
         let mut state = self.lock();
         if state.is_stopping {
             drop(state);
             job.sender.send(Event::Failed(Error::Stopping));
             return Err(Error::Stopping);
         }
+        gauges.sent(1);
         state.jobs.push_back(job);
         drop(state);
         self.changed.notify_all();
@@ -90,11 +96,12 @@ impl Inbox {
     }
 
     /// Moves what came in to `jobs`, waiting where there are none; false is the end.
-    fn take(&self, jobs: &mut VecDeque<Job>) -> bool {
+    fn take(&self, jobs: &mut VecDeque<Job>, gauges: &EngineGauges) -> bool {
         let mut state = self.lock();
         while jobs.is_empty() && state.jobs.is_empty() && !state.is_stopping {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        gauges.taken(state.jobs.len());
         jobs.append(&mut state.jobs);
         !state.is_stopping
     }
@@ -111,6 +118,8 @@ pub(super) struct Job {
     begun: Option<Duration>,
     /// Sequences that were begun.
     next: usize,
+    /// Turns since the last of them.
+    waited: u32,
     usage: Usage,
     has_failed: bool,
     _place: Place,
@@ -127,7 +136,7 @@ impl Job {
         let (watched, priority) = (request.watched.clone(), request.priority);
         let prompt_tokens = prepared.sequences.iter().map(|one| one.tokens.len()).sum();
         let usage = Usage { prompt_tokens, ..Usage::default() };
-        let (begun, next, has_failed) = (None, 0, false);
+        let (begun, next, waited, has_failed) = (None, 0, 0, false);
         Self {
             prepared,
             sender,
@@ -136,10 +145,16 @@ impl Job {
             arrived,
             begun,
             next,
+            waited,
             usage,
             has_failed,
             _place: place,
         }
+    }
+
+    /// What it counts as now.
+    fn rank(&self) -> Priority {
+        if self.waited >= PATIENCE { Priority::Interactive } else { self.priority }
     }
 
     fn is_begun(&self) -> bool {
@@ -185,6 +200,8 @@ pub(super) struct Worker {
     clock: Arc<dyn Clock>,
     jobs: VecDeque<Job>,
     out: Vec<f32>,
+    gauges: Arc<EngineGauges>,
+    stats: Stats,
 }
 
 impl Worker {
@@ -193,20 +210,25 @@ impl Worker {
         limits: EmbedLimits,
         inbox: Arc<Inbox>,
         clock: Arc<dyn Clock>,
+        gauges: Arc<EngineGauges>,
     ) -> Self {
-        Self { model, limits, inbox, clock, jobs: VecDeque::new(), out: Vec::new() }
+        let (jobs, out, stats) = (VecDeque::new(), Vec::new(), Stats::default());
+        Self { model, limits, inbox, clock, jobs, out, gauges, stats }
     }
 
     /// Runs until it is told to stop.
     pub(super) fn run(mut self) {
-        while self.inbox.take(&mut self.jobs) {
+        while self.inbox.take(&mut self.jobs, &self.gauges) {
             self.jobs.retain(|job| !job.sender.is_closed());
             let chosen = self.choose();
+            self.publish();
             self.compute(&chosen);
+            self.publish();
         }
         for job in &self.jobs {
             job.sender.send(Event::Failed(Error::Stopping));
         }
+        self.gauges.end();
     }
 
     /// Sequences to compute together, (job, sequence): one of each request in turns, those that
@@ -215,18 +237,21 @@ impl Worker {
         let now = self.clock.now();
         let mut chosen = Vec::new();
         let mut tokens = 0;
+        let begun: Vec<usize> = self.jobs.iter().map(|job| job.next).collect();
+        let ranks: Vec<Priority> = self.jobs.iter().map(Job::rank).collect();
         for priority in [Priority::Interactive, Priority::Batch] {
             let mut has_more = true;
             while has_more && tokens < self.limits.batch_tokens {
                 has_more = false;
                 for (number, job) in self.jobs.iter_mut().enumerate() {
-                    if job.priority != priority || job.is_begun() {
+                    if ranks[number] != priority || job.is_begun() {
                         continue;
                     }
                     let length = job.prepared.sequences[job.next].tokens.len();
                     if !chosen.is_empty() && tokens + length > self.limits.batch_tokens {
                         continue;
                     }
+                    self.stats.admitted += u64::from(job.begun.is_none());
                     job.begin(now);
                     chosen.push((number, job.next));
                     job.next += 1;
@@ -235,7 +260,18 @@ impl Worker {
                 }
             }
         }
+        for (job, begun) in self.jobs.iter_mut().zip(begun) {
+            job.waited = if job.next > begun { 0 } else { job.waited.saturating_add(1) };
+        }
         chosen
+    }
+
+    /// Tells those who look from other threads what is done here.
+    fn publish(&self) {
+        let running = self.jobs.iter().filter(|job| job.begun.is_some()).count();
+        let waiting = self.jobs.len() - running;
+        let (running, waiting, stats) = (running as u64, waiting as u64, self.stats);
+        self.gauges.publish(&EngineStatus { running, waiting, blocks: None, stats });
     }
 
     fn compute(&mut self, chosen: &[(usize, usize)]) {
@@ -250,8 +286,12 @@ impl Worker {
             false => catch_unwind(AssertUnwindSafe(|| model.compute(&sequences, out)))
                 .unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref()).to_string())),
         };
+        let n_tokens: usize = sequences.iter().map(|one| one.tokens.len()).sum();
         match computed {
-            Ok(()) => self.deliver(chosen),
+            Ok(()) => {
+                self.stats.prefill_tokens += n_tokens as u64;
+                self.deliver(chosen);
+            }
             Err(reason) => {
                 for &(job, _) in chosen {
                     self.jobs[job].fail(&reason);

@@ -268,6 +268,55 @@ fn a_long_request_does_not_hold_up_a_short_one_and_batch_work_waits() {
     drop(embedder);
 }
 
+/// However much is asked by those who wait, a batch is computed, and slowly.
+#[test]
+fn batch_work_is_not_put_off_for_ever() {
+    let World { embedder, gate, batches } = world(EMBED, true, 8);
+    let whole = vec![vec![9; CONTEXT]; 400];
+    let mut busy = embedder.submit(embed(&whole)).unwrap();
+    assert!(matches!(busy.recv(), Some(Event::Started { .. })));
+    let later = Request { priority: Priority::Batch, ..embed(&[vec![9; 19], vec![9; 19]]) };
+    let mut later = embedder.submit(later).unwrap();
+    for _ in 0..350 {
+        gate.send(()).unwrap();
+    }
+    let done = Reply::fold(std::iter::from_fn(|| later.recv()));
+    assert_eq!(done.unwrap().embeddings.len(), 2);
+    let places: Vec<usize> = {
+        let batches = batches.lock().unwrap();
+        let turns = batches.iter().enumerate();
+        turns.filter(|(_, lengths)| lengths.contains(&19)).map(|(turn, _)| turn).collect()
+    };
+    let [first, second] = places[..] else { panic!("{places:?}") };
+    assert!((100..=102).contains(&first) && (100..=102).contains(&(second - first)), "{places:?}");
+    drop((busy, gate));
+}
+
+#[test]
+fn what_it_does_is_told() {
+    let World { embedder, gate, .. } = world(EMBED, true, 8);
+    let engine = || embedder.status().models[0].engine;
+    let begun = std::time::Instant::now();
+    let eventually = |what: &str, is_so: &dyn Fn() -> bool| {
+        while !is_so() {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{what}: {:?}", engine());
+            std::thread::yield_now();
+        }
+    };
+    let first = embedder.submit(embed(&vec![vec![9; 10]; 6])).unwrap();
+    eventually("one runs", &|| (engine().running, engine().waiting) == (1, 0));
+    let later = Request { priority: Priority::Batch, ..embed(&[vec![9; 4]]) };
+    let later = embedder.submit(later).unwrap();
+    assert_eq!((engine().running, engine().waiting), (1, 1));
+    gate.send(()).unwrap();
+    eventually("three are computed", &|| engine().stats.prefill_tokens == 30);
+    drop(gate);
+    assert!(Reply::fold(first).is_ok() && Reply::fold(later).is_ok());
+    eventually("all are done", &|| (engine().running, engine().waiting) == (0, 0));
+    assert_eq!((engine().stats.admitted, engine().stats.prefill_tokens), (2, 64));
+    assert_eq!(embedder.status().models[0].model, "adder");
+}
+
 #[test]
 fn who_waits_hears_of_the_end() {
     let World { embedder, gate, .. } = world(EMBED, true, 8);

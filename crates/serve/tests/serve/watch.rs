@@ -8,7 +8,7 @@ use proptest::prelude::{ProptestConfig, proptest};
 use crate::scripted::{Gate, Scripted, local, local_in, local_with};
 use serve::{
     CallRecord, Chat, Delta, Error, Event, FinishReason, Generate, Input, Message, Outcome, Reply,
-    Request, Role, Sampling, Watch, observed,
+    Request, Role, Sampling, Usage, Watch, observed,
 };
 
 /// Writes down what it hears.
@@ -17,6 +17,8 @@ struct Heard {
     began: Vec<usize>,
     /// Time since arrival, and whether there was a token of the same answer before.
     tokens: Vec<(Duration, Option<Duration>)>,
+    /// What the reader was told at the end.
+    used: Vec<Usage>,
     records: Vec<CallRecord>,
 }
 
@@ -30,6 +32,10 @@ impl Watch for Hearer {
 
     fn token(&self, since: Duration, gap: Option<Duration>) {
         self.0.lock().unwrap().tokens.push((since, gap));
+    }
+
+    fn used(&self, usage: &Usage) {
+        self.0.lock().unwrap().used.push(*usage);
     }
 
     fn ended(&self, record: CallRecord) {
@@ -109,6 +115,48 @@ fn a_record_is_what_the_events_said() {
     proptest!(ProptestConfig::with_cases(32), |(n in 1u32..5, most in 1usize..30, prompt in "[a-z]{1,40}")| {
         run(n, most, &prompt);
     });
+}
+
+/// A model behind one that watches as well.
+struct Watching<'a>(&'a dyn Generate, Hearer);
+
+impl Generate for Watching<'_> {
+    fn models(&self) -> Vec<serve::ModelCard> {
+        self.0.models()
+    }
+
+    fn details(&self, model: &str) -> Result<serve::ModelDetails, Error> {
+        self.0.details(model)
+    }
+
+    fn text(&self, model: &str) -> Result<Arc<dyn serve::TextModel>, Error> {
+        self.0.text(model)
+    }
+
+    fn submit(&self, request: Request) -> Result<serve::Events, Error> {
+        observed(self.0, request, Arc::new(self.1.clone()))
+    }
+}
+
+#[test]
+fn all_who_watch_a_call_hear_the_same() {
+    let local = local("some words and an end");
+    let inner = Hearer::default();
+    let middle = Watching(&local, inner.clone());
+    let middle_hearer = Hearer::default();
+    let outer = Watching(&middle, middle_hearer.clone());
+    let (hearer, events) = watch(&outer, Request { max_tokens: Some(7), ..ask("abc") });
+    let whole = Reply::fold(events.unwrap()).unwrap();
+    for one in [&hearer, &middle_hearer, &inner] {
+        assert_eq!(one.record(), hearer.record());
+        let heard = one.0.lock().unwrap();
+        assert_eq!((&heard.began[..], heard.tokens.len()), (&[3][..], 7));
+        assert_eq!(heard.used, [whole.usage], "before the reader has the end");
+    }
+    // A refusal is one too.
+    let (hearer, events) = watch(&outer, Request { model: "other".into(), ..ask("abc") });
+    assert!(events.is_err() && inner.0.lock().unwrap().records.len() == 2);
+    assert!(matches!(hearer.record().outcome, Outcome::Refused(_)));
 }
 
 #[test]
