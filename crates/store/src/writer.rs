@@ -48,6 +48,12 @@ impl Counts {
 /// cannot begin to write.
 struct Unmade(Option<Arc<Counts>>);
 
+impl Unmade {
+    fn begin(&mut self) {
+        self.0 = None;
+    }
+}
+
 impl Drop for Unmade {
     fn drop(&mut self) {
         if let Some(counts) = &self.0 {
@@ -110,7 +116,7 @@ impl Writer {
         let counts = Arc::clone(&self.counts);
         let mut unmade = Unmade(Some(Arc::clone(&self.counts)));
         let change: Change = Box::new(move |transaction| {
-            unmade.0 = None;
+            unmade.begin();
             change(transaction).inspect_err(|error| counts.lose(error))?;
             let told: Told = Box::new(move |committed| {
                 drop(committed.inspect_err(|error| counts.lose(error)));
