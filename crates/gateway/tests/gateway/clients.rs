@@ -5,7 +5,7 @@ use std::process::Command;
 
 use testkit::packages::{self, FRAMEWORKS, MODULES, SDKS, run};
 
-use crate::scripted::{config, start, start_keeping};
+use crate::scripted::{config, start, start_keeping, start_keeping_for_any_model};
 
 /// A folder that is kept under the build folder.
 pub(crate) fn kept(name: &str) -> PathBuf {
@@ -35,7 +35,9 @@ fn drive(python: PathBuf, name: &str, address: &str) {
 /// Runs a script of this folder with the server's address, in an empty folder that is its home.
 fn frameworks(name: &str) {
     let Some(python) = packages::python(&kept("python-frameworks"), FRAMEWORKS) else { return };
-    let server = start(config());
+    let folder = tempfile::tempdir().unwrap();
+    // Some have names of vendors' models in them.
+    let server = start_keeping_for_any_model(config(), folder.path());
     let home = kept(&format!("home-of-{name}"));
     std::fs::create_dir_all(&home).unwrap();
     let address = format!("http://{}", server.address);

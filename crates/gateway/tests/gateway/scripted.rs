@@ -392,22 +392,27 @@ pub(crate) fn start_keeping_for_any_model(config: Config, folder: &Path) -> Runn
 }
 
 fn start_keeping_over(config: Config, folder: &Path, scripted: Scripted) -> Running {
+    let counts = (Arc::clone(&scripted.n_running), Arc::clone(&scripted.n_cancelled));
+    start_keeping_by(config, folder, Arc::new(scripted), counts)
+}
+
+/// The same over anything that answers, lines of batches too; the counts are those that it keeps.
+pub(crate) fn start_keeping_by(
+    config: Config,
+    folder: &Path,
+    generate: Arc<dyn Generate>,
+    counts: (Arc<AtomicUsize>, Arc<AtomicUsize>),
+) -> Running {
     let store = Arc::new(Store::open(&folder.join("store.sqlite")).unwrap());
     let rules = batch::Rules { lines_max: 3, ..Default::default() };
-    let generate: Arc<dyn Generate> = Arc::new(scripted.clone());
     let telemetry = Arc::new(Telemetry::start(Vec::new(), Vec::new()).unwrap());
-    let models = gateway::models_of_lines(Arc::clone(&store), generate, Arc::clone(&telemetry));
+    let of_lines = (Arc::clone(&generate), Arc::clone(&telemetry));
+    let models = gateway::models_of_lines(Arc::clone(&store), of_lines.0, of_lines.1);
     let runner = Runner::start(Arc::clone(&store), models, rules, now);
     let rules = KeepRules { file_bytes_max: 2 << 20, ..Default::default() };
     let kept = Kept { store: Arc::clone(&store), batches: Arc::new(runner.unwrap()), rules };
-    start_scripted(
-        bind_over(config, store)
-            .unwrap()
-            .with_telemetry(telemetry)
-            .with_kept(kept)
-            .with_pull(Arc::new(ScriptedPull)),
-        scripted,
-    )
+    let bound = bind_over(config, store).unwrap().with_telemetry(telemetry).with_kept(kept);
+    start_over(bound.with_pull(Arc::new(ScriptedPull)), generate, counts)
 }
 
 fn now() -> u64 {
