@@ -54,7 +54,15 @@ LISTS = {"/files": file, "/batches": batch}
 build = openai._base_client.BaseClient._build_request
 
 
+def is_mocked(options):
+    """Whether a test answers for the server itself."""
+    headers = options.headers or {}
+    return options.url == "/files/file_id/content" and headers.get("Accept") == "application/binary"
+
+
 def with_things(self, options, *more, **named):
+    if is_mocked(options):
+        return build(self, options, *more, **named)
     parts = options.url.split("/")
     makers = MADE | CANCELLED if parts[-1] == "cancel" else MADE
     things = [makers[IN_PATHS[part]]() if part in IN_PATHS else part for part in parts]

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::Ordering;
 
 use testkit::packages::{self, FRAMEWORKS, MODULES, SDKS, run};
 
-use crate::scripted::{config, start, start_keeping, start_keeping_for_any_model};
+use crate::scripted::{config, eventually, start, start_keeping, start_keeping_for_any_model};
 
 /// A folder that is kept under the build folder.
 pub(crate) fn kept(name: &str) -> PathBuf {
@@ -67,6 +68,20 @@ fn the_openai_client_works_unmodified_with_files_and_batches_and_kept_responses(
 #[test]
 fn the_anthropic_client_works_unmodified() {
     drives("anthropic_client.py", "");
+}
+
+#[test]
+fn what_the_clients_do_by_themselves_works() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_keeping(config(), folder.path());
+    let address = format!("http://{}", server.address);
+    let said = run(Command::new(python).arg(script("habits_client.py")).arg(address));
+    let n_left: usize = said.trim().parse().expect("it prints a number");
+    eventually("every answer that was left is cancelled", || {
+        let n_cancelled = server.n_cancelled.load(Ordering::SeqCst);
+        n_cancelled == n_left && server.n_running.load(Ordering::SeqCst) == 0
+    });
 }
 
 #[test]

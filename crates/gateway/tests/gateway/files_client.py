@@ -200,6 +200,12 @@ with client.responses.stream(
     streamed = stream.get_final_response()
 assert streamed.output_text == "7 turns", streamed
 assert client.responses.retrieve(streamed.id).output_text == "7 turns"
+count = client.responses.input_tokens.count
+alone = count(model=MODEL, input="more").input_tokens
+after = [count(model=MODEL, input="more", previous_response_id=r.id).input_tokens for r in (first, turns)]
+assert alone < after[0] < after[1], (alone, after)
+error = refused(openai.NotFoundError, count, model=MODEL, input="more", previous_response_id="resp_0")
+assert error.code == "previous_response_not_found", error
 unkept = client.responses.create(model=MODEL, input="hi", store=False)
 assert unkept.store is False
 refused(openai.NotFoundError, client.responses.retrieve, unkept.id)
