@@ -50,6 +50,7 @@ SHOWN = "resp_677efb5139a88190b512bc3fef8e535d"
 IN_PATHS = {"file_id": "file_id", "batch_id": "batch_id", "response_id": "response_id"}
 IN_PATHS[SHOWN] = "response_id"
 IN_BODIES = {"input_file_id": file, "previous_response_id": response}
+NAMED_SO = {*IN_BODIES, "resp_123"}
 LISTS = {"/files": file, "/batches": batch}
 build = openai._base_client.BaseClient._build_request
 
@@ -68,7 +69,7 @@ def with_things(self, options, *more, **named):
     things = [makers[IN_PATHS[part]]() if part in IN_PATHS else part for part in parts]
     body, params = options.json_data, dict(options.params)
     if isinstance(body, dict):
-        made = {name: make() for name, make in IN_BODIES.items() if body.get(name) == name}
+        made = {name: make() for name, make in IN_BODIES.items() if body.get(name) in NAMED_SO}
         body = body | made
     if params.get("after") == "after" and options.url in LISTS:
         params["after"] = LISTS[options.url]()

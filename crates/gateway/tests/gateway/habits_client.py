@@ -137,8 +137,8 @@ async def async_clients():
     task = asyncio.create_task(ours.chat.completions.create(**slow))
     await asyncio.sleep(0.3)
     task.cancel()
-    async for _ in await ours.chat.completions.create(**slow, stream=True):
-        break
+    async with await ours.chat.completions.create(**slow, stream=True) as stream:
+        await anext(aiter(stream))
     await ours.close()
     await theirs.close()
     n_left += 2
