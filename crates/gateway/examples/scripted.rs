@@ -1,6 +1,6 @@
 //! The scripted model of the tests behind the real server, for the suites of clients that know one
 //! address and send the names of other models: whatever model is asked for, it answers. Models that
-//! are named on the command line are listed too.
+//! are named on the command line are listed too. What it keeps is in a folder that ends with it.
 //!
 //! Prints the address on a line and ends with its standard input.
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serve::{Error, Events, Generate, ModelCard, ModelDetails, Request, TextModel};
 
-use scripted::{Scripted, ScriptedPull, config, start_over};
+use scripted::{Scripted, config, start_keeping_by};
 
 const MODEL: &str = "own/script";
 
@@ -46,9 +46,11 @@ impl Generate for AnyName {
 fn main() {
     let patient = Duration::from_secs(30);
     let config = gateway::Config { head_timeout: patient, body_timeout: patient, ..config() };
-    let bound = gateway::bind(config).unwrap().with_pull(Arc::new(ScriptedPull));
-    let model = AnyName(Scripted::default(), std::env::args().skip(1).collect());
-    let server = start_over(bound, Arc::new(model), Default::default());
+    let scripted = Scripted::default();
+    let counts = (Arc::clone(&scripted.n_running), Arc::clone(&scripted.n_cancelled));
+    let model = AnyName(scripted, std::env::args().skip(1).collect());
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_keeping_by(config, folder.path(), Arc::new(model), counts);
     println!("http://{}", server.address);
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }

@@ -275,7 +275,12 @@ async fn ask(
         let mut ignored = read_headers(dialect, &headers)?;
         let body = gateway.bodies.read(body).await?;
         let models = gateway.models.of(&caller);
-        let answer = respond::computed(move || (query.answer)(&body, &*models)).await?;
+        let counting = gateway.keeper.counting(query, &caller);
+        let answer = respond::computed(move || match counting {
+            Some(counting) => counting.count(&body, &*models),
+            None => (query.answer)(&body, &*models),
+        });
+        let answer = answer.await?;
         let mut response = respond::json(StatusCode::OK, &answer.body);
         ignored.extend(answer.ignored);
         respond::list_ignored(&mut response, &ignored);

@@ -5,6 +5,7 @@ mod adapters;
 mod calls;
 mod determinism;
 mod drafts;
+mod embed;
 mod equality;
 mod faults;
 mod fuzz_http;
@@ -55,6 +56,8 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
             (--only glm for one format)
   lm-eval   lm-evaluation-harness on a server, beside the same file in transformers (takes 6 GiB of
             disk for torch unless --python names one)
+  embed     all-MiniLM-L6-v2 through HTTP in turns with transformers on torch, and their vectors
+            compared (torch as for lm-eval)
   sdk-suites
             the test suites of the packages `openai` and `anthropic` against a scripted model
   adapters  what a LoRA adapter costs in decode
@@ -86,7 +89,7 @@ Usage: cargo xtask accept [PART …] [OPTIONS]      (default: all parts)
   --chunks N         chunks of 512 tokens that quality scores, at most the 298 of the
                      excerpt; the time it takes grows with them [default: 16]
   --text FILE        what quality scores [default: the excerpt in shared data]
-  --python PATH      a Python with what lm-eval needs [default: made under --models]
+  --python PATH      a Python with what lm-eval or embed needs [default: made under --models]
   --only WORD        only files whose names contain WORD
 ";
 
@@ -116,7 +119,7 @@ struct Findings {
 /// A part of the acceptance: its name, its title in the record, the measurement.
 type Part = (&'static str, &'static str, fn(&Context) -> Result<Findings>);
 
-const PARTS: [Part; 21] = [
+const PARTS: [Part; 22] = [
     ("speed", "Speed", speed::run),
     ("together", "Several sequences together", speed::together),
     ("depth", "After a long context", speed::depth),
@@ -129,6 +132,7 @@ const PARTS: [Part; 21] = [
     ("memory", "Several models in a budget of memory", memory::run),
     ("calls", "Tool calls", calls::run),
     ("lm-eval", "lm-evaluation-harness", lm_eval::run),
+    ("embed", "Embedding", embed::run),
     ("sdk-suites", "Test suites of clients", sdk_suites::run),
     ("adapters", "Adapters", adapters::run),
     ("overhead", "What the gateway adds", overhead::run),

@@ -5,7 +5,8 @@
 //! What is refused fails there, and is listed in `sdk_refusals.txt` with what the refusal says: a
 //! test that fails otherwise, or a line of the list that no test needs, is a criterion missed. As
 //! one refusal hides what else would be wrong with a request, requests are sent a second time
-//! without the parameters that the server says it refuses.
+//! without the parameters that the server says it refuses. The files, batches and responses that the
+//! tests name are made first, since only a mock has one under every name (`sdk_things.py`).
 
 use super::{Context, Findings};
 use crate::shell;
@@ -38,6 +39,9 @@ const SUITES: [Suite; 2] = [
             "chat/test_completions.py",
             "test_completions.py",
             "test_models.py",
+            "test_embeddings.py",
+            "test_files.py",
+            "test_batches.py",
             "test_responses.py",
             "responses",
         ],
@@ -227,7 +231,8 @@ impl Suite {
         let mut pytest = Command::new(python);
         // Its own options want tools that are not needed.
         pytest.args(["-m", "pytest", "--override-ini", "addopts=", "--quiet", "--tb=no", "-rA"]);
-        pytest.args(["--show-capture=no", "-p", "no:cacheprovider"]).args(self.plugins);
+        pytest.args(["--show-capture=no", "-p", "no:cacheprovider", "-p", "sdk_things"]);
+        pytest.args(self.plugins);
         if run == Run::Sieved {
             pytest.args(["-p", "sdk_sieve", "-k", "all_params"]);
         }

@@ -29,8 +29,8 @@ pub use list::{ListRequest, encode_list, read_list};
 pub(crate) use logprobs::chat_scores;
 pub(crate) use responses::QUERIES;
 pub use responses::{
-    ResponseBody, ResponseStream, cancelled, decode_response, encode_failed, encode_in_progress,
-    encode_queued, encode_response, failed,
+    ResponseBody, ResponseStream, cancelled, count_response, decode_response, encode_failed,
+    encode_in_progress, encode_queued, encode_response, failed,
 };
 pub use shapes::{FILE_PURPOSES, LASTS_MAX, LASTS_MIN};
 pub use table::{BATCH_PARAMETERS, CHAT_PARAMETERS, COMPLETION_PARAMETERS, RESPONSES_PARAMETERS};

@@ -12,10 +12,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
-use axum::extract::FromRef;
+use axum::extract::{FromRef, Request};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
 use axum::routing::{get, post};
 use batch::Runner;
-use dialect::{ApiError, Endpoint};
+use dialect::{ApiError, Dialect, Endpoint, Query};
 use store::{Store, StoreError};
 use tokio::sync::Semaphore;
 
@@ -24,9 +26,12 @@ use crate::config::Config;
 pub use crate::kept::lines::models_of_lines;
 use crate::kept::responses::{Keeping, Running};
 use crate::keys::Caller;
+use crate::respond::{self, RequestId};
 
 /// The endpoint whose answers are kept.
 const RESPONSES: &str = "/v1/responses";
+/// Where prompts are counted that may go on from an answer that is kept.
+const COUNT: &str = "/v1/responses/input_tokens";
 /// Most files that come at once: each has a thread, and takes room on the disk before it is known
 /// whether there is any.
 const UPLOADS_MAX: usize = 32;
@@ -107,6 +112,13 @@ impl Keeper {
         Some(Keeping { kept, running: self.running.clone(), caller: caller.clone() })
     }
 
+    /// Where the conversations are kept that a query may go on from.
+    pub(crate) fn counting(&self, query: &Query, caller: &Caller) -> Option<Keeping> {
+        let kept = self.kept.clone().filter(|_| query.path == COUNT)?;
+        let caller = caller.clone().without_place();
+        Some(Keeping { kept, running: self.running.clone(), caller })
+    }
+
     /// Deletes what is too old, again and again.
     pub(crate) async fn sweep(self) {
         let Some(kept) = self.kept else { return };
@@ -154,6 +166,21 @@ where
         .route("/v1/responses/{id}", get(responses::read).delete(responses::delete))
         .route("/v1/responses/{id}/input_items", get(responses::input_items))
         .route("/v1/responses/{id}/cancel", post(responses::cancel))
+        .layer(from_fn(of_openai))
+}
+
+/// Anthropic's clients have paths of the same names, and would read other fields in the answers.
+async fn of_openai(request: Request, next: Next) -> Response {
+    if !request.headers().contains_key("anthropic-version") {
+        return next.run(request).await;
+    }
+    let (method, path) = (request.method(), request.uri().path());
+    let message = format!(
+        "there is nothing at {method} {path} in Anthropic's interface; what is kept is kept by OpenAI's"
+    );
+    let error = ApiError::new(404, message);
+    let id = request.extensions().get::<RequestId>().map_or("", |RequestId(id)| id.as_str());
+    respond::error(Dialect::Anthropic, &error, id)
 }
 
 /// Unix time in seconds.

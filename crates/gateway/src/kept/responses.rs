@@ -15,11 +15,12 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use dialect::openai::{
-    ResponseBody, cancelled, encode_failed, encode_in_progress, encode_list, encode_queued, failed,
+    ResponseBody, cancelled, count_response, encode_failed, encode_in_progress, encode_list,
+    encode_queued, failed,
 };
-use dialect::{ApiError, CallMeta, Decoded, Endpoint, Form};
+use dialect::{Answer, ApiError, CallMeta, Decoded, Endpoint, Form};
 use serde_json::{Value, json};
-use serve::{Event, EventSender, Events, Reply};
+use serve::{Event, EventSender, Events, Generate, Reply};
 use store::{Member, NewResponse, ResponseRow, Store, StoreError};
 
 use crate::kept::files::{answered, names};
@@ -134,6 +135,14 @@ impl Keeping {
             is_background: body.background,
         };
         Ok((decoded, Some(turn)))
+    }
+
+    /// Counts the tokens of a prompt, with the conversation that it goes on from.
+    ///
+    /// # Errors
+    /// The decoder's, or there is no such conversation or model.
+    pub(crate) fn count(&self, body: &[u8], generate: &dyn Generate) -> Result<Answer, ApiError> {
+        count_response(body, generate, |id| self.earlier(id))
     }
 
     /// The items of a conversation to the answer with this id.

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::Ordering;
 
 use testkit::packages::{self, FRAMEWORKS, MODULES, SDKS, run};
 
-use crate::scripted::{config, start, start_keeping};
+use crate::scripted::{config, eventually, start, start_keeping, start_keeping_for_any_model};
 
 /// A folder that is kept under the build folder.
 pub(crate) fn kept(name: &str) -> PathBuf {
@@ -35,7 +36,9 @@ fn drive(python: PathBuf, name: &str, address: &str) {
 /// Runs a script of this folder with the server's address, in an empty folder that is its home.
 fn frameworks(name: &str) {
     let Some(python) = packages::python(&kept("python-frameworks"), FRAMEWORKS) else { return };
-    let server = start(config());
+    let folder = tempfile::tempdir().unwrap();
+    // Some have names of vendors' models in them.
+    let server = start_keeping_for_any_model(config(), folder.path());
     let home = kept(&format!("home-of-{name}"));
     std::fs::create_dir_all(&home).unwrap();
     let address = format!("http://{}", server.address);
@@ -65,6 +68,21 @@ fn the_openai_client_works_unmodified_with_files_and_batches_and_kept_responses(
 #[test]
 fn the_anthropic_client_works_unmodified() {
     drives("anthropic_client.py", "");
+}
+
+#[test]
+fn what_the_clients_do_by_themselves_works() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_keeping(config(), folder.path());
+    let address = format!("http://{}", server.address);
+    let said = run(Command::new(python).arg(script("habits_client.py")).arg(address));
+    // Warnings may follow.
+    let n_left: usize = said.lines().next().unwrap().parse().expect("it prints a number");
+    eventually("every answer that was left is cancelled", || {
+        let n_cancelled = server.n_cancelled.load(Ordering::SeqCst);
+        n_cancelled == n_left && server.n_running.load(Ordering::SeqCst) == 0
+    });
 }
 
 #[test]

@@ -117,6 +117,30 @@ done = until("completed", lambda: client.batches.retrieve(done.id))
 body = records(done.output_file_id)[0]["response"]["body"]
 assert body["output"][0]["content"][0]["text"] == SAID and body["store"] is False
 
+
+def embedding(custom_id, **more):
+    line = {"custom_id": custom_id, "method": "POST", "url": "/v1/embeddings"}
+    return line | {"body": {"model": MODEL} | more}
+
+
+done = submit(
+    [
+        embedding("two", input=["four", "a"]),
+        embedding("short", input="four", dimensions=2, encoding_format="float"),
+        embedding("none"),
+    ],
+    "/v1/embeddings",
+)
+done = until("completed", lambda: client.batches.retrieve(done.id))
+assert (done.request_counts.completed, done.request_counts.failed) == (2, 1), done
+bodies = [answer["response"]["body"] for answer in records(done.output_file_id)]
+vectors = [[vector["embedding"] for vector in body["data"]] for body in bodies]
+assert vectors == [[[4, 0.5, -2], [1, 0.5, -2]], [[4, 0.5]]], bodies
+assert bodies[0]["usage"] == {"prompt_tokens": 3, "total_tokens": 3}, bodies
+(error,) = records(done.error_file_id)
+assert error["custom_id"] == "none" and error["response"]["status_code"] == 400, error
+assert error["response"]["body"]["error"]["param"] == "input", error
+
 slow = submit([line("hi"), line("slow", "slow"), line("slower", "slow"), line("late")])
 until("in_progress", lambda: client.batches.retrieve(slow.id))
 deadline = time.time() + 10
@@ -134,7 +158,7 @@ assert {"slow", "slower"} <= {e["custom_id"] for e in left}
 assert slow.request_counts.completed + slow.request_counts.failed == slow.request_counts.total == 4
 refused(openai.BadRequestError, client.batches.cancel, batch.id)
 listed = [b.id for b in client.batches.list(limit=2)]
-assert listed[0] == slow.id and listed[-1] == batch.id and len(listed) == 5, listed
+assert listed[0] == slow.id and listed[-1] == batch.id and len(listed) == 6, listed
 refused(openai.NotFoundError, client.batches.retrieve, "batch_0")
 for arguments in (
     {"endpoint": "/v1/files"},
@@ -176,6 +200,12 @@ with client.responses.stream(
     streamed = stream.get_final_response()
 assert streamed.output_text == "7 turns", streamed
 assert client.responses.retrieve(streamed.id).output_text == "7 turns"
+count = client.responses.input_tokens.count
+alone = count(model=MODEL, input="more").input_tokens
+after = [count(model=MODEL, input="more", previous_response_id=r.id).input_tokens for r in (first, turns)]
+assert alone < after[0] < after[1], (alone, after)
+error = refused(openai.NotFoundError, count, model=MODEL, input="more", previous_response_id="resp_0")
+assert error.code == "previous_response_not_found", error
 unkept = client.responses.create(model=MODEL, input="hi", store=False)
 assert unkept.store is False
 refused(openai.NotFoundError, client.responses.retrieve, unkept.id)

@@ -1,11 +1,12 @@
 """Drives the server at argv[1] with the unmodified `langchain-openai` package, by chat completions
 and by responses."""
 
+import asyncio
 import sys
 
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI, OpenAI
+from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 
 MODEL = "own/script"
@@ -90,4 +91,13 @@ for responses in [False, True]:
 old = OpenAI(**WHERE)
 assert old.invoke("hi") == SAID
 assert "".join(old.stream("hi")) == SAID
+# What it does unasked: OpenAI's tokens instead of texts, counted by a tokenizer of OpenAI's that it
+# would fetch. For other servers it has a switch.
+embeddings = OpenAIEmbeddings(**WHERE, check_embedding_ctx_length=False, chunk_size=2)
+assert embeddings.embed_query("four") == [4, 0.5, -2]
+texts = ["a", "bb", "ccc", "dddd", "eeeee"]
+assert embeddings.embed_documents(texts) == [[n + 1, 0.5, -2] for n in range(5)]
+short = OpenAIEmbeddings(**WHERE, check_embedding_ctx_length=False, dimensions=2)
+assert short.embed_documents(["four"]) == [[4, 0.5]]
+assert asyncio.run(embeddings.aembed_query("four")) == [4, 0.5, -2]
 print("ok")

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 
 # Prices are not asked for over the network.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
@@ -20,6 +21,8 @@ PROVIDERS = {
     "anthropic": {"api_base": ROOT, "api_key": "none"},
     "ollama_chat": {"api_base": ROOT},
 }
+OPENAI = PROVIDERS["openai"]
+KEPT = {"custom_llm_provider": "openai", **OPENAI}
 SCHEMA = {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]}
 WEATHER = {"name": "weather", "description": "The weather in a place.", "parameters": SCHEMA}
 TOOLS = [{"type": "function", "function": WEATHER}]
@@ -120,10 +123,87 @@ def responses(_provider):
     assert answer.output[0].content[0].text == SAID, answer
 
 
+def embeddings():
+    for provider in ["openai", "ollama"]:
+        where = PROVIDERS["ollama_chat" if provider == "ollama" else provider]
+        named = {"model": f"{provider}/{MODEL}", "timeout": 30, **where}
+        answer = litellm.embedding(input=["four", "a"], **named)
+        vectors = [vector["embedding"] for vector in answer.data]
+        assert vectors == [[4, 0.5, -2], [1, 0.5, -2]], answer
+        assert answer.usage.prompt_tokens == 3, answer
+    # It knows of OpenAI's models alone that they can be shortened.
+    allowed = {"allowed_openai_params": ["dimensions"], **OPENAI}
+    short = litellm.embedding(model="openai/" + MODEL, input="four", dimensions=2, **allowed)
+    assert short.data[0]["embedding"] == [4, 0.5], short
+
+
+def rerank():
+    answer = litellm.rerank(
+        model="cohere/" + MODEL,
+        query="what",
+        documents=["a", "four", "bb"],
+        top_n=2,
+        return_documents=True,
+        api_base=ROOT,
+        api_key="none",
+    )
+    scores = [(found["index"], found["relevance_score"]) for found in answer.results]
+    assert [index for index, _ in scores] == [1, 2], answer
+    assert abs(scores[0][1] - 0.04) < 1e-6, answer
+
+
+def until_completed(batch):
+    for _ in range(500):
+        found = litellm.retrieve_batch(batch_id=batch, **KEPT)
+        if found.status == "completed":
+            return found
+        time.sleep(0.02)
+    raise AssertionError(found)
+
+
+def batches():
+    lines = [
+        {
+            "custom_id": str(n),
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {"model": MODEL, "messages": HI},
+        }
+        for n in range(2)
+    ]
+    content = "\n".join(map(json.dumps, lines)).encode()
+    file = litellm.create_file(file=("in.jsonl", content), purpose="batch", **KEPT)
+    assert litellm.file_content(file_id=file.id, **KEPT).content == content
+    assert file.id in [one.id for one in litellm.file_list(**KEPT)]
+    batch = litellm.create_batch(
+        completion_window="24h", endpoint="/v1/chat/completions", input_file_id=file.id, **KEPT
+    )
+    done = until_completed(batch.id)
+    answers = litellm.file_content(file_id=done.output_file_id, **KEPT).content.splitlines()
+    answers = [json.loads(answer)["response"]["body"] for answer in answers]
+    said = [answer["choices"][0]["message"]["content"] for answer in answers]
+    assert said == [SAID, SAID], answers
+    assert batch.id in [one.id for one in litellm.list_batches(**KEPT)]
+    assert litellm.file_delete(file_id=file.id, **KEPT).deleted
+
+
+def kept_responses():
+    first = litellm.responses(model="openai/" + MODEL, input="one", **OPENAI)
+    second = litellm.responses(
+        model="openai/" + MODEL, input="turns", previous_response_id=first.id, **OPENAI
+    )
+    assert second.output[0].content[0].text == "3 turns", second
+    found = litellm.get_responses(response_id=second.id, **KEPT)
+    assert found.output[0].content[0].text == "3 turns", found
+    assert litellm.delete_responses(response_id=first.id, **KEPT).deleted
+
+
 for provider in PROVIDERS:
     for check in [chat, stream, tools, structured, reasoning]:
         check(provider)
 for provider in ["openai", "anthropic"]:
     errors(provider)
 responses("openai")
+for check in [embeddings, rerank, batches, kept_responses]:
+    check()
 print("ok")

@@ -15,6 +15,8 @@ CONFIGURED = f"""
 """
 Path(os.environ["LLM_USER_PATH"], "extra-openai-models.yaml").write_text(CONFIGURED)
 os.environ["OPENAI_API_KEY"] = "none"
+# Its models for embeddings have no address in the file.
+os.environ["OPENAI_BASE_URL"] = sys.argv[1] + "/v1"
 
 import llm
 from pydantic import BaseModel
@@ -60,6 +62,12 @@ def tools(model):
 for name in ["own", "ollama/own/script"]:
     for check in [chat, stream, schema, tools]:
         check(llm.get_model(name))
+embedder = llm.get_embedding_model("3-small")
+assert embedder.embed("four") == [4, 0.5, -2]
+collection = llm.Collection("texts", model=embedder)
+collection.embed_multi([("1", "a"), ("2", "bb"), ("3", "x" * 90)], store=True)
+assert [entry.id for entry in collection.similar("y" * 90, number=1)] == ["3"]
+assert llm.get_embedding_model("3-small-512").embed("four")[:2] == [4, 0.5]
 program = [sys.executable, "-m", "llm", "-m", "own"]
 said = subprocess.run([*program, "hi"], capture_output=True, text=True)
 assert said.stdout.strip() == SAID, said

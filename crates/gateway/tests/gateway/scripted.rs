@@ -394,36 +394,43 @@ pub(crate) fn start_keeping_for_any_model(config: Config, folder: &Path) -> Runn
 
 /// The same, within these limits.
 pub(crate) fn start_keeping_within(config: Config, folder: &Path, rules: KeepRules) -> Running {
-    start_keeping_by(config, folder, Scripted::default(), rules)
+    let scripted = Scripted::default();
+    let counts = (Arc::clone(&scripted.n_running), Arc::clone(&scripted.n_cancelled));
+    start_ruled(config, folder, Arc::new(scripted), counts, rules)
 }
 
 fn start_keeping_over(config: Config, folder: &Path, scripted: Scripted) -> Running {
-    let rules = KeepRules { file_bytes_max: 2 << 20, ..Default::default() };
-    start_keeping_by(config, folder, scripted, rules)
+    let counts = (Arc::clone(&scripted.n_running), Arc::clone(&scripted.n_cancelled));
+    start_keeping_by(config, folder, Arc::new(scripted), counts)
 }
 
-fn start_keeping_by(
+/// The same over anything that answers, lines of batches too; the counts are those that it keeps.
+pub(crate) fn start_keeping_by(
     config: Config,
     folder: &Path,
-    scripted: Scripted,
-    keep_rules: KeepRules,
+    generate: Arc<dyn Generate>,
+    counts: (Arc<AtomicUsize>, Arc<AtomicUsize>),
+) -> Running {
+    let rules = KeepRules { file_bytes_max: 2 << 20, ..Default::default() };
+    start_ruled(config, folder, generate, counts, rules)
+}
+
+fn start_ruled(
+    config: Config,
+    folder: &Path,
+    generate: Arc<dyn Generate>,
+    counts: (Arc<AtomicUsize>, Arc<AtomicUsize>),
+    rules: KeepRules,
 ) -> Running {
     let store = Arc::new(Store::open(&folder.join("store.sqlite")).unwrap());
-    let rules = batch::Rules { lines_max: 3, ..Default::default() };
-    let generate: Arc<dyn Generate> = Arc::new(scripted.clone());
+    let of_batches = batch::Rules { lines_max: 3, ..Default::default() };
     let telemetry = Arc::new(Telemetry::start(Vec::new(), Vec::new()).unwrap());
-    let models = gateway::models_of_lines(Arc::clone(&store), generate, Arc::clone(&telemetry));
-    let runner = Runner::start(Arc::clone(&store), models, rules, now);
-    let batches = Arc::new(runner.unwrap());
-    let kept = Kept { store: Arc::clone(&store), batches, rules: keep_rules };
-    start_scripted(
-        bind_over(config, store)
-            .unwrap()
-            .with_telemetry(telemetry)
-            .with_kept(kept)
-            .with_pull(Arc::new(ScriptedPull)),
-        scripted,
-    )
+    let of_lines = (Arc::clone(&generate), Arc::clone(&telemetry));
+    let models = gateway::models_of_lines(Arc::clone(&store), of_lines.0, of_lines.1);
+    let runner = Runner::start(Arc::clone(&store), models, of_batches, now);
+    let kept = Kept { store: Arc::clone(&store), batches: Arc::new(runner.unwrap()), rules };
+    let bound = bind_over(config, store).unwrap().with_telemetry(telemetry).with_kept(kept);
+    start_over(bound.with_pull(Arc::new(ScriptedPull)), generate, counts)
 }
 
 fn now() -> u64 {

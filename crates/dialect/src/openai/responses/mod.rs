@@ -10,6 +10,7 @@ mod stream;
 mod tools;
 
 pub(crate) use count::QUERIES;
+pub use count::count_response;
 pub use decode::{ResponseBody, decode_response};
 pub use encode::{
     cancelled, encode_failed, encode_in_progress, encode_queued, encode_response, failed,

@@ -1,0 +1,80 @@
+"""A plugin of pytest: where a test names a thing of the server that there is only at the vendor's
+mock, such as the batch `batch_id`, makes one at the server at $SERVER and names that."""
+
+import json
+import os
+import urllib.request
+
+import openai._base_client
+
+MODEL = "model_id"
+FORM = "multipart/form-data; boundary=B"
+PART = '--B\r\ncontent-disposition: form-data; name="{}"{}\r\n\r\n{}\r\n'
+
+
+def post(path, body, kind="application/json"):
+    address = os.environ["SERVER"] + "/v1" + path
+    request = urllib.request.Request(address, body.encode(), {"content-type": kind})
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)["id"]
+
+
+def file(says="hi"):
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions"}
+    line["body"] = {"model": MODEL, "messages": [{"role": "user", "content": says}]}
+    purpose = PART.format("purpose", "", "batch")
+    content = PART.format("file", '; filename="in.jsonl"', json.dumps(line))
+    return post("/files", purpose + content + "--B--\r\n", FORM)
+
+
+def batch(says="hi"):
+    asked = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    return post("/batches", json.dumps(asked | {"input_file_id": file(says)}))
+
+
+def response(says="hi", **more):
+    return post("/responses", json.dumps({"model": MODEL, "input": says} | more))
+
+
+# What is cancelled must not have ended.
+CANCELLED = {
+    "batch_id": lambda: batch("slow"),
+    "response_id": lambda: response("slow", background=True),
+}
+MADE = {
+    "file_id": file,
+    "batch_id": batch,
+    "response_id": response,
+}
+SHOWN = "resp_677efb5139a88190b512bc3fef8e535d"
+IN_PATHS = {"file_id": "file_id", "batch_id": "batch_id", "response_id": "response_id"}
+IN_PATHS[SHOWN] = "response_id"
+IN_BODIES = {"input_file_id": file, "previous_response_id": response}
+NAMED_SO = {*IN_BODIES, "resp_123"}
+LISTS = {"/files": file, "/batches": batch}
+build = openai._base_client.BaseClient._build_request
+
+
+def is_mocked(options):
+    """Whether a test answers for the server itself."""
+    headers = options.headers or {}
+    return options.url == "/files/file_id/content" and headers.get("Accept") == "application/binary"
+
+
+def with_things(self, options, *more, **named):
+    if is_mocked(options):
+        return build(self, options, *more, **named)
+    parts = options.url.split("/")
+    makers = MADE | CANCELLED if parts[-1] == "cancel" else MADE
+    things = [makers[IN_PATHS[part]]() if part in IN_PATHS else part for part in parts]
+    body, params = options.json_data, dict(options.params)
+    if isinstance(body, dict):
+        made = {name: make() for name, make in IN_BODIES.items() if body.get(name) in NAMED_SO}
+        body = body | made
+    if params.get("after") == "after" and options.url in LISTS:
+        params["after"] = LISTS[options.url]()
+    changed = {"url": "/".join(things), "json_data": body, "params": params}
+    return build(self, options.model_copy(update=changed), *more, **named)
+
+
+openai._base_client.BaseClient._build_request = with_things
