@@ -67,6 +67,8 @@ fn convert(index: usize, message: &Message, out: &mut Vec<Value>) -> Result<(), 
         match part {
             Part::Text(text) => texts.push(text),
             Part::Reasoning(text) => reasoning.push(text),
+            // No model of ours can read it.
+            Part::Sealed(_) => {}
             Part::ToolCall(call) => calls.push(tool_call(call)),
             Part::ToolResult(result) => {
                 has_results = true;

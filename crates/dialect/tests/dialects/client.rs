@@ -1,15 +1,19 @@
 //! The client direction against our own server direction, against what providers' references
 //! show, and against anything.
 
-use dialect::client::{ANTHROPIC, CLIENTS, Client, OLLAMA, OPENAI_CHAT, Options, ReadError};
+use dialect::client::{
+    ANTHROPIC, CLIENTS, Client, OLLAMA, OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_COMPLETION,
+    OPENAI_RESPONSES, Options, ReadError,
+};
 use dialect::{CallMeta, ENDPOINTS, Endpoint, Form};
 use serde_json::{Value, json};
 use serve::{
-    Chat, Delta, Effort, Event, FinishReason, Input, LastN, Message, Part, Reply, Request,
-    ResponseFormat, Role, Span, Thinking, Timings, Tool, ToolCall, ToolChoice, ToolResult, Usage,
+    Chat, Delta, Effort, Event, Fault, FinishReason, Input, LastN, Message, Part, Reply, Request,
+    ResponseFormat, Role, Sealed, Span, Thinking, Timings, Tool, ToolCall, ToolChoice, ToolResult,
+    Usage,
 };
 
-use crate::events::{everything, fold, meta, started, streamed, text};
+use crate::events::{delta, end, everything, fold, meta, reasoning, started, streamed, text};
 use crate::fuzz::answer;
 use crate::shapes::Draws;
 
@@ -24,9 +28,18 @@ fn is(client: &Client, other: &Client) -> bool {
     client.path == other.path
 }
 
+fn is_ollama(client: &Client) -> bool {
+    is(client, &OLLAMA) || is(client, &OLLAMA_GENERATE)
+}
+
+/// Whether it takes OpenAI's parameters and those that open servers add.
+fn is_open_ai(client: &Client) -> bool {
+    is(client, &OPENAI_CHAT) || is(client, &OPENAI_COMPLETION)
+}
+
 /// A turn of the kind, in the one form that comes back from the dialect as it went.
 fn turn(draws: &mut Draws, client: &Client, role: Role, number: usize) -> Message {
-    let is_ollama = is(client, &OLLAMA);
+    let is_ollama = is_ollama(client);
     let said = || Part::Text(["hi", "é♥", "{\"a\":1}", "x\ny"][number % 4].to_owned());
     let mut content = Vec::new();
     let result =
@@ -61,7 +74,8 @@ fn turn(draws: &mut Draws, client: &Client, role: Role, number: usize) -> Messag
             content.push(Part::Image { url: "https://example.org/a.png".into() });
         }
     }
-    let is_named = !is(client, &ANTHROPIC) && draws.below(4) == 0;
+    let has_names = is(client, &OPENAI_CHAT) || is(client, &OLLAMA);
+    let is_named = has_names && draws.below(4) == 0;
     Message { role, content, name: is_named.then(|| "n".to_owned()) }
 }
 
@@ -75,8 +89,15 @@ fn chat(draws: &mut Draws, client: &Client) -> Chat {
         "/api/chat" => &[Role::User, Role::Assistant, Role::Tool, Role::System],
         _ => &[Role::User, Role::Assistant, Role::Tool, Role::System, Role::Developer],
     };
-    for number in 0..draws.below(5) {
-        let role = *draws.one(roles);
+    // Generation has one turn.
+    let n_turns = if is(client, &OLLAMA_GENERATE) { 0 } else { draws.below(5) };
+    for number in 0..n_turns {
+        let mut role = *draws.one(roles);
+        // Items of the model that follow one another are one turn.
+        let follows = messages.last().is_some_and(|last: &Message| last.role == role);
+        if is(client, &OPENAI_RESPONSES) && follows && role == Role::Assistant {
+            role = Role::User;
+        }
         messages.push(turn(draws, client, role, number));
     }
     messages.push(turn(draws, client, Role::User, 5));
@@ -84,17 +105,18 @@ fn chat(draws: &mut Draws, client: &Client) -> Chat {
         "parameters": {"type": "object", "properties": {"z": {}, "a": {}}}});
     let definition = json!({"type": "function", "function": function});
     let tool = Tool { name: "f".into(), definition };
-    let tools = (0..draws.below(3)).map(|_| tool.clone()).collect();
+    let n_tools = if is(client, &OLLAMA_GENERATE) { 0 } else { draws.below(3) };
+    let tools = (0..n_tools).map(|_| tool.clone()).collect();
     let thinking = match draws.below(4) {
         0 => Thinking::Effort(Effort::Low),
         1 => Thinking::Effort(Effort::High),
         // Chat completions have no word for reasoning of any effort.
-        2 if !is(client, &OPENAI_CHAT) => Thinking::On,
+        2 if is(client, &ANTHROPIC) || is_ollama(client) => Thinking::On,
         // Anthropic's interface means this where nothing is said.
         _ => Thinking::Off,
     };
     let mut chat = Chat { messages, tools, thinking, ..Chat::default() };
-    if !is(client, &OLLAMA) {
+    if !is_ollama(client) {
         chat.single_call = draws.below(2) == 0;
         let named = ToolChoice::Named("f".into());
         let choices = [ToolChoice::Auto, ToolChoice::None, ToolChoice::Required, named];
@@ -102,7 +124,10 @@ fn chat(draws: &mut Draws, client: &Client) -> Chat {
     }
     if is(client, &OPENAI_CHAT) && draws.below(2) == 0 {
         chat.template_kwargs.insert("k".into(), json!(true));
-    } else if !is(client, &OPENAI_CHAT) && thinking == Thinking::Off && draws.below(2) == 0 {
+    } else if matches!(client.path, "/v1/messages" | "/api/chat")
+        && thinking == Thinking::Off
+        && draws.below(2) == 0
+    {
         chat.prefill = Some("It".into());
     }
     chat
@@ -111,13 +136,20 @@ fn chat(draws: &mut Draws, client: &Client) -> Chat {
 fn request(draws: &mut Draws, client: &Client) -> Request {
     let chat = chat(draws, client);
     let has_prefill = chat.prefill.is_some();
-    let mut request = Request::new("id", "m", Input::Chat(chat));
-    let is_chat = is(client, &OPENAI_CHAT);
+    let input = match client.path {
+        "/v1/completions" if draws.below(2) == 0 => Input::Tokens(vec![1, 0, u32::MAX]),
+        "/v1/completions" => Input::Text("Once\n".into()),
+        "/api/generate" if draws.below(2) == 0 => Input::Text("[INST] é".into()),
+        _ => Input::Chat(chat),
+    };
+    let mut request = Request::new("id", "m", input);
+    let is_chat = is_open_ai(client);
+    let is_responses = is(client, &OPENAI_RESPONSES);
     let mut sampling = serve::Sampling::default();
     let mut maybe = |value: f32| (draws.below(2) == 0).then_some(value);
     sampling.temperature = maybe(0.1);
     sampling.top_p = maybe(0.9);
-    if !is(client, &ANTHROPIC) {
+    if !is(client, &ANTHROPIC) && !is_responses {
         sampling.min_p = maybe(0.05);
         sampling.typical_p = maybe(0.7);
         sampling.repetition_penalty = maybe(1.1);
@@ -137,17 +169,19 @@ fn request(draws: &mut Draws, client: &Client) -> Request {
         request.stop.min_tokens = draws.below(3);
         request.choices = 1 + draws.below(3) as u32;
     }
-    sampling.top_k = (draws.below(2) == 0).then_some(40);
+    sampling.top_k = (!is_responses && draws.below(2) == 0).then_some(40);
     request.sampling = sampling;
-    request.stop.strings = vec!["a".to_owned(), "b".to_owned()][..draws.below(3)].to_vec();
-    let needs_limit = is(client, &ANTHROPIC);
+    if !is_responses {
+        request.stop.strings = vec!["a".to_owned(), "b".to_owned()][..draws.below(3)].to_vec();
+    }
+    let needs_limit = is(client, &ANTHROPIC) || is(client, &OPENAI_COMPLETION);
     request.max_tokens = (needs_limit || draws.below(2) == 0).then_some(77);
-    let name = if is_chat { "s" } else { "" };
+    let name = if is_chat || is_responses { "s" } else { "" };
     let schema = json!({"type": "object", "required": ["a"]});
     let schema = ResponseFormat::JsonSchema { name: name.into(), schema, strict: true };
     request.response_format = match draws.below(6) {
         0 if !has_prefill => schema,
-        1 if !needs_limit && !has_prefill => ResponseFormat::JsonObject,
+        1 if !is(client, &ANTHROPIC) && !has_prefill => ResponseFormat::JsonObject,
         2 if is_chat => ResponseFormat::Regex("a+".into()),
         3 if is_chat => ResponseFormat::OneOf(vec!["a".into(), "b".into()]),
         4 if is_chat => ResponseFormat::Lark("start: \"a\"".into()),
@@ -182,36 +216,45 @@ fn what_a_dialect_cannot_say_is_refused_by_name_or_listed() {
             other => panic!("{other:?}"),
         }
     }
-    // The change, and what chat completions, Anthropic's and Ollama's dialect name: OpenAI's own
-    // service, not an open server.
-    let cases: [(Change, [Option<&str>; 3]); 15] = [
-        (|_| {}, [None, None, None]),
-        (|r| r.logprobs = Some(1), [Some("logprobs"); 3]),
-        (|r| r.echo = true, [Some("echo"); 3]),
-        (|r| r.input = Input::Text("x".into()), [Some("prompt"); 3]),
-        (|r| r.input = Input::Tokens(vec![1]), [Some("prompt"); 3]),
-        (|r| r.sampling.min_p = Some(0.1), [Some("min_p"), Some("min_p"), None]),
-        (|r| r.sampling.top_k = Some(5), [Some("top_k"), None, None]),
-        (|r| r.sampling.temperature = Some(1.5), [None, Some("temperature"), None]),
-        (
-            |r| r.sampling.logit_bias = vec![(1, 1.0)],
-            [None, Some("logit_bias"), Some("logit_bias")],
-        ),
-        (|r| r.choices = 2, [None, Some("n"), Some("n")]),
-        (|r| r.stop.tokens = vec![1], [Some("stop_token_ids"); 3]),
-        (|r| r.response_format = ResponseFormat::Regex("a".into()), [Some("response_format"); 3]),
-        (|r| chat_of(r).tool_choice = ToolChoice::Required, [None, None, Some("tool_choice")]),
-        (|r| chat_of(r).prefill = Some("x".into()), [Some("prefill"), None, None]),
+    // The change, what it makes them name, and in which dialects they do, in the order of
+    // CLIENTS: OpenAI's own service, not an open server.
+    let cases: [(Change, &str, [u8; 6]); 17] = [
+        (|_| {}, "", [0; 6]),
+        (|r| r.logprobs = Some(1), "logprobs", [1; 6]),
+        (|r| r.echo = true, "echo", [1; 6]),
+        (|r| r.input = Input::Text("x".into()), "prompt", [1, 1, 1, 1, 0, 0]),
+        (|r| r.input = Input::Tokens(vec![1]), "prompt", [1, 1, 1, 1, 0, 1]),
+        (|r| r.input = Input::Embed(serve::Embed::default()), "input", [1; 6]),
+        (|r| r.sampling.min_p = Some(0.1), "min_p", [1, 1, 0, 1, 1, 0]),
+        (|r| r.sampling.top_k = Some(5), "top_k", [1, 0, 0, 1, 1, 0]),
+        (|r| r.sampling.temperature = Some(1.5), "temperature", [0, 1, 0, 0, 0, 0]),
+        (|r| r.sampling.logit_bias = vec![(1, 1.0)], "logit_bias", [0, 1, 1, 1, 0, 1]),
+        (|r| r.choices = 2, "n", [0, 1, 1, 1, 0, 1]),
+        (|r| r.stop.strings = vec!["a".into()], "stop", [0, 0, 0, 1, 0, 0]),
+        (|r| r.stop.tokens = vec![1], "stop_token_ids", [1; 6]),
+        (|r| r.response_format = ResponseFormat::Regex("a".into()), "response_format", [1; 6]),
+        (|r| chat_of(r).tool_choice = ToolChoice::Required, "tool_choice", [0, 0, 1, 0, 9, 1]),
+        (|r| chat_of(r).prefill = Some("x".into()), "prefill", [1, 0, 0, 1, 9, 1]),
         (
             |r| chat_of(r).messages.push(Message::text(Role::System, "later")),
-            [None, Some("messages"), None],
+            "messages",
+            [0, 1, 0, 0, 9, 1],
         ),
     ];
-    for (number, (change, expect)) in cases.into_iter().enumerate() {
-        for (client, expect) in CLIENTS.iter().zip(expect) {
+    for (number, (change, name, refuse)) in cases.into_iter().enumerate() {
+        for (client, refuses) in CLIENTS.iter().zip(refuse) {
+            // It takes no conversation, so what is said about one has no case.
+            if refuses == 9 {
+                continue;
+            }
+            let expect = (refuses == 1).then_some(name);
             let messages = vec![Message::text(Role::User, "hi")];
-            let input = Input::Chat(Chat { messages, ..Chat::default() });
+            let input = match is(client, &OPENAI_COMPLETION) {
+                true => Input::Text("hi".into()),
+                false => Input::Chat(Chat { messages, ..Chat::default() }),
+            };
             let mut request = Request::new("id", "m", input);
+            request.max_tokens = Some(5);
             change(&mut request);
             let refused = match (client.encode)(&request, Options::default()) {
                 Ok(_) => None,
@@ -229,12 +272,30 @@ fn what_a_dialect_cannot_say_is_refused_by_name_or_listed() {
         (OPENAI_CHAT, vec!["messages[].reasoning_content"]),
         (ANTHROPIC, vec!["messages[].content[].thinking"]),
         (OLLAMA, vec![]),
+        (OPENAI_RESPONSES, vec!["messages[].reasoning"]),
     ] {
         let request = Request::new("id", "m", input.clone());
         let sent = (client.encode)(&request, Options::default()).unwrap();
         assert_eq!(sent.ignored, expect);
         assert_eq!(sent.body.to_string().contains("hm"), expect.is_empty());
     }
+    // What generates one turn, or goes on from a text.
+    let chat = Request::new("id", "m", input.clone());
+    let refused =
+        |client: Client, request: &Request| match (client.encode)(request, Options::default()) {
+            Err(serve::Error::NotSupported { param, .. } | serve::Error::Invalid { param, .. }) => {
+                param
+            }
+            other => panic!("{other:?}"),
+        };
+    assert_eq!(refused(OPENAI_COMPLETION, &chat), "messages");
+    assert_eq!(refused(OLLAMA_GENERATE, &chat), "messages");
+    // Sixteen tokens are not what was asked for.
+    let endless = Request::new("id", "m", Input::Text("x".into()));
+    assert_eq!(refused(OPENAI_COMPLETION, &endless), "max_tokens");
+    // An empty prompt asks for the model alone to be loaded.
+    let nothing = Request::new("id", "m", Input::Text(String::new()));
+    assert_eq!(refused(OLLAMA_GENERATE, &nothing), "prompt");
 }
 
 /// What of an answer the dialect carries; `in_order` whether it says in which order parts came.
@@ -242,11 +303,21 @@ fn carried(client: &Client, reply: &Reply, in_order: bool) -> Reply {
     let mut reply = reply.clone();
     (reply.seed, reply.timings) = (0, Timings::default());
     reply.prompt.clear();
-    if is(client, &OLLAMA) {
+    if is_ollama(client) {
         let Usage { prompt_tokens, completion_tokens, .. } = reply.usage;
         reply.usage = Usage { prompt_tokens, completion_tokens, ..Usage::default() };
     }
     for choice in &mut reply.choices {
+        if is(client, &OPENAI_COMPLETION) {
+            // Text alone.
+            choice.order.retain(|span| matches!(span, Span::Text(_)));
+            let text = Span::Text(0..choice.text.len());
+            choice.order.truncate(usize::from(!choice.text.is_empty()));
+            choice.order.iter_mut().for_each(|span| *span = text.clone());
+            choice.reasoning.clear();
+            choice.tool_calls.clear();
+            choice.incomplete_calls.clear();
+        }
         choice.tokens.clear();
         choice.scored.clear();
         choice.order.retain(|span| match span {
@@ -257,12 +328,13 @@ fn carried(client: &Client, reply: &Reply, in_order: bool) -> Reply {
             choice.order.clear();
         }
         let has_calls = !choice.tool_calls.is_empty();
+        let says_why = !is_ollama(client) && !is(client, &OPENAI_RESPONSES);
         choice.finish = choice.finish.take().map(|reason| match reason {
             FinishReason::ContextLength if !is(client, &ANTHROPIC) => FinishReason::MaxTokens,
             FinishReason::MaxTokens | FinishReason::ContextLength => reason,
-            // Ollama says that the model has stopped, and no more.
-            _ if is(client, &OLLAMA) && has_calls => FinishReason::ToolCalls,
-            _ if is(client, &OLLAMA) => FinishReason::EndOfTurn,
+            // They say that the model has stopped, and no more.
+            _ if !says_why && has_calls => FinishReason::ToolCalls,
+            _ if !says_why => FinishReason::EndOfTurn,
             FinishReason::StopToken(_) if is(client, &ANTHROPIC) => FinishReason::EndOfTurn,
             other => other,
         });
@@ -300,7 +372,7 @@ fn there_and_back(client: &Client, events: &[Event]) {
     assert_eq!(got, carried(client, &said, true), "{}", String::from_utf8_lossy(stream));
     let whole = (endpoint.whole)(&meta, &said, &form).to_string();
     let back = fold(&(client.whole)(whole.as_bytes(), 1).unwrap());
-    let in_order = is(client, &ANTHROPIC);
+    let in_order = is(client, &ANTHROPIC) || is(client, &OPENAI_RESPONSES);
     assert_eq!(carried(client, &back, in_order), carried(client, &said, in_order), "{whole}");
 }
 
@@ -334,15 +406,139 @@ fn failures_and_breaks_are_told() {
         decoder.push(half.as_bytes(), &mut events).unwrap();
         assert_eq!(decoder.finish(&mut events), Err(ReadError::BrokeOff), "{}", client.path);
     }
-    let body = br#"{"error":{"message":"no","type":"invalid_request_error","param":"p"}}"#;
-    for client in CLIENTS {
-        let error = serve::Error::from((client.error)(400, body));
-        assert_eq!(error, serve::Error::invalid("p", "no"));
-        let error = serve::Error::from((client.error)(502, b"<html>"));
-        assert_eq!(error, serve::Error::Generation("<html>".into()));
-    }
-    let error = (OLLAMA.error)(404, br#"{"error":"model not found"}"#);
+    let error = (OLLAMA.error)(404, None, br#"{"error":"model not found"}"#);
     assert_eq!((error.message.as_str(), error.kind), ("model not found", None));
+}
+
+/// What a router is told of a provider's error.
+fn fault(error: serve::Error) -> (Fault, Option<u32>) {
+    match error {
+        serve::Error::Provider { fault, retry_after, .. } => (fault, retry_after),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn providers_errors_are_told_apart() {
+    let body = br#"{"error":{"message":"no","type":"invalid_request_error","param":"p"}}"#;
+    let coded = |code: &str| {
+        let error = json!({"message": "no", "type": "invalid_request_error", "code": code});
+        json!({"error": error}).to_string().into_bytes()
+    };
+    for client in CLIENTS {
+        for status in [400, 413, 422] {
+            let error = serve::Error::from((client.error)(status, None, body));
+            assert_eq!(error, serve::Error::invalid("p", "no"));
+        }
+        for (status, retry, body, expect) in [
+            (401, None, body.to_vec(), (Fault::Unauthorized, None)),
+            (402, None, body.to_vec(), (Fault::Unpaid, None)),
+            (403, None, body.to_vec(), (Fault::Forbidden, None)),
+            (404, None, coded("model_not_found"), (Fault::NotFound, None)),
+            (408, None, body.to_vec(), (Fault::Timeout, None)),
+            (429, Some("7"), body.to_vec(), (Fault::RateLimited, Some(7))),
+            (429, Some(" 0.2 "), coded("rate_limit_exceeded"), (Fault::RateLimited, Some(1))),
+            // It does not pass by itself, whatever the status says.
+            (429, Some("1"), coded("insufficient_quota"), (Fault::Unpaid, Some(1))),
+            (500, None, b"".to_vec(), (Fault::Failed, None)),
+            (502, Some("soon"), b"<html>".to_vec(), (Fault::Failed, None)),
+            (503, Some("1e99"), b"{}".to_vec(), (Fault::Overloaded, Some(86_400))),
+            (504, Some("-1"), b"{}".to_vec(), (Fault::Timeout, None)),
+            (529, Some("NaN"), b"{}".to_vec(), (Fault::Overloaded, None)),
+            (400, None, coded("content_policy_violation"), (Fault::Filtered, None)),
+        ] {
+            let error = (client.error)(status, retry, &body);
+            assert_eq!(fault(error.into()), expect, "{status} {retry:?}");
+        }
+    }
+    let passing = [Fault::RateLimited, Fault::Overloaded, Fault::Timeout, Fault::Failed];
+    assert!(passing.into_iter().all(Fault::is_passing));
+    let lasting = [Fault::Unauthorized, Fault::Unpaid, Fault::Forbidden, Fault::NotFound];
+    assert!(!lasting.into_iter().chain([Fault::Filtered]).any(Fault::is_passing));
+    // Within a stream there is no status, and their names say it.
+    let kinds = [
+        ("overloaded_error", Fault::Overloaded),
+        ("rate_limit_error", Fault::RateLimited),
+        ("authentication_error", Fault::Unauthorized),
+        ("api_error", Fault::Failed),
+    ];
+    for (kind, expect) in kinds {
+        let error = json!({"type": "error", "error": {"type": kind, "message": "no"}});
+        let stream = format!("event: error\ndata: {error}\n\n");
+        for client in [ANTHROPIC, OPENAI_RESPONSES, OPENAI_CHAT] {
+            let (mut decoder, mut events) = ((client.stream)(1), Vec::new());
+            decoder.push(stream.as_bytes(), &mut events).unwrap();
+            let Some(Event::Failed(error)) = events.pop() else { panic!("{events:?}") };
+            assert_eq!(fault(error).0, expect);
+        }
+    }
+}
+
+#[test]
+fn what_providers_sealed_comes_back_to_them_unchanged() {
+    // Anthropic's dialect: shown and signed, signed alone, and not shown at all.
+    let theirs = [
+        reasoning("hm"),
+        delta(Delta::Sealed(Sealed::Signature("EqQB+/=".into()))),
+        delta(Delta::Sealed(Sealed::Redacted("EmwK".into()))),
+        delta(Delta::Sealed(Sealed::Signature("alone".into()))),
+        text("a"),
+    ];
+    let mut events = vec![started()];
+    events.extend(theirs);
+    events.extend(end(FinishReason::EndOfTurn));
+    there_and_back(&ANTHROPIC, &events);
+    let reply = fold(&events);
+    let body = (endpoint(&ANTHROPIC).whole)(&meta(), &reply, &Form::default());
+    let blocks = json!([
+        {"type": "thinking", "thinking": "hm", "signature": "EqQB+/="},
+        {"type": "redacted_thinking", "data": "EmwK"},
+        {"type": "thinking", "thinking": "", "signature": "alone"},
+        {"type": "text", "text": "a"},
+    ]);
+    assert_eq!(body["content"], blocks);
+    // A client sends it back to us, and we to the provider.
+    let asked = json!({"model": "m", "max_tokens": 9, "messages": [
+        {"role": "user", "content": "x"}, {"role": "assistant", "content": blocks},
+        {"role": "user", "content": "y"}]});
+    let decoded = (endpoint(&ANTHROPIC).decode)(asked.to_string().as_bytes(), "id").unwrap();
+    assert_eq!(decoded.ignored, ["thinking.signature", "redacted_thinking"], "no model reads it");
+    for is_open in [true, false] {
+        let options = Options { is_open, stream: false };
+        let sent = (ANTHROPIC.encode)(&decoded.request, options).unwrap();
+        assert_eq!((&sent.body["messages"][1]["content"], sent.ignored), (&blocks, Vec::new()));
+    }
+    // Dialects without a place for it say so.
+    for client in [OPENAI_CHAT, OLLAMA, OPENAI_RESPONSES] {
+        let sent = (client.encode)(&decoded.request, Options::default()).unwrap();
+        let name = "messages[].content[].signature".to_owned();
+        assert!(sent.ignored.contains(&name), "{:?}", sent.ignored);
+        assert!(!sent.body.to_string().contains("EqQB"), "{}", sent.body);
+    }
+
+    // OpenAI's: with a summary, and without.
+    let encrypted = |id: &str, content: &str| {
+        delta(Delta::Sealed(Sealed::Encrypted { id: Some(id.into()), content: content.into() }))
+    };
+    let item = |id: &str, summary: Value, content: &str| json!({"type": "reasoning", "id": id, "summary": summary, "encrypted_content": content});
+    let summary = json!([{"type": "summary_text", "text": "hm"}]);
+    let output = json!([item("rs_1", summary, "gAAA=="), item("rs_2", json!([]), "gAAB"),
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}]);
+    let body = json!({"status": "completed", "output": output});
+    let events = (OPENAI_RESPONSES.whole)(body.to_string().as_bytes(), 1).unwrap();
+    let mut expect = vec![reasoning("hm"), encrypted("rs_1", "gAAA=="), encrypted("rs_2", "gAAB")];
+    assert_eq!(events[1..4], expect);
+    expect.insert(0, started());
+    expect.extend(end(FinishReason::EndOfTurn));
+    let body = (endpoint(&OPENAI_RESPONSES).whole)(&meta(), &fold(&expect), &Form::default());
+    let sealed: Vec<&Value> =
+        body["output"].as_array().unwrap().iter().map(|item| &item["encrypted_content"]).collect();
+    assert_eq!(sealed, ["gAAA==", "gAAB"]);
+    assert_eq!(body["output"][1]["content"], json!([]));
+    let asked = json!({"model": "m", "input": output});
+    let decoded = (endpoint(&OPENAI_RESPONSES).decode)(asked.to_string().as_bytes(), "id").unwrap();
+    let sent = (OPENAI_RESPONSES.encode)(&decoded.request, Options::default()).unwrap();
+    assert_eq!((&sent.body["input"], sent.ignored), (&output, Vec::new()));
 }
 
 /// The texts, calls and reasons of a transcript.
@@ -476,11 +672,176 @@ fn a_transcript_of_ollama() {
 }
 
 #[test]
+fn a_transcript_of_responses() {
+    let frame =
+        |value: Value| format!("event: {}\ndata: {value}\n\n", value["type"].as_str().unwrap());
+    let about = |kind: &str, place: usize, rest: Value| {
+        let mut value = json!({"type": format!("response.{kind}"), "output_index": place,
+            "sequence_number": 0, "item_id": format!("i_{place}")});
+        for (name, more) in rest.as_object().unwrap() {
+            value[name] = more.clone();
+        }
+        frame(value)
+    };
+    let state = |kind: &str, status: &str, rest: Value| {
+        let mut response = json!({"id": "resp_1", "object": "response", "status": status,
+            "error": null, "incomplete_details": null, "output": [], "usage": null});
+        for (name, more) in rest.as_object().unwrap() {
+            response[name] = more.clone();
+        }
+        frame(json!({"type": format!("response.{kind}"), "response": response}))
+    };
+    let item = |kind: &str| json!({"item": {"type": kind, "id": "i"}});
+    let call = |arguments: &str| {
+        json!({"item": {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f",
+            "arguments": arguments, "status": "completed"}})
+    };
+    let usage = json!({"input_tokens": 36, "input_tokens_details": {"cached_tokens": 30},
+        "output_tokens": 87, "output_tokens_details": {"reasoning_tokens": 64},
+        "total_tokens": 123});
+    let begun = || {
+        vec![
+            state("created", "in_progress", json!({})),
+            state("in_progress", "in_progress", json!({})),
+        ]
+    };
+    let mut stream = begun();
+    stream.extend([
+        about("output_item.added", 0, item("reasoning")),
+        about("reasoning_summary_part.added", 0, json!({"summary_index": 0, "part": {}})),
+        about("reasoning_summary_text.delta", 0, json!({"summary_index": 0, "delta": "One"})),
+        about("reasoning_summary_text.done", 0, json!({"summary_index": 0, "text": "One"})),
+        about("reasoning_summary_part.done", 0, json!({"summary_index": 0, "part": {}})),
+        about("reasoning_summary_part.added", 0, json!({"summary_index": 1, "part": {}})),
+        about("reasoning_summary_text.delta", 0, json!({"summary_index": 1, "delta": "Two"})),
+        about(
+            "output_item.done",
+            0,
+            json!({"item": {"type": "reasoning", "id": "rs_1",
+            "summary": [{"type": "summary_text", "text": "One"},
+                {"type": "summary_text", "text": "Two"}], "encrypted_content": "gAAA"}}),
+        ),
+        about("output_item.added", 1, item("message")),
+        about("content_part.added", 1, json!({"part": {"type": "output_text", "text": ""}})),
+        about("output_text.delta", 1, json!({"delta": "Hel", "logprobs": []})),
+        about("output_text.delta", 1, json!({"delta": "lo"})),
+        about("output_text.annotation.added", 1, json!({"annotation": {}})),
+        about("output_text.done", 1, json!({"text": "Hello"})),
+        about("refusal.delta", 1, json!({"delta": ", no."})),
+        about("refusal.done", 1, json!({"refusal": ", no."})),
+        about(
+            "output_item.done",
+            1,
+            json!({"item": {"type": "message", "content": [
+            {"type": "output_text", "text": "Hello"}, {"type": "refusal", "refusal": ", no."}]}}),
+        ),
+        about("output_item.added", 2, call("")),
+        about("function_call_arguments.delta", 2, json!({"delta": "{\"a\":"})),
+        about("function_call_arguments.delta", 2, json!({"delta": "1}"})),
+        about("function_call_arguments.done", 2, json!({"arguments": "{\"a\":1}"})),
+        about("output_item.done", 2, call("{\"a\":1}")),
+        // A call that comes at its end alone.
+        about(
+            "output_item.done",
+            3,
+            json!({"item": {"type": "function_call",
+            "call_id": "call_2", "name": "g", "arguments": "{\"b\":2}"}}),
+        ),
+        about("output_item.done", 4, item("web_search_call")),
+        state("completed", "completed", json!({"usage": usage, "output": [item("message")]})),
+    ]);
+    let (reply, n_unknown) = told(&OPENAI_RESPONSES, &stream.concat(), 1);
+    assert_eq!(n_unknown, 2, "an annotation and a search are counted");
+    let choice = &reply.choices[0];
+    assert_eq!((choice.reasoning.as_str(), choice.text.as_str()), ("One\nTwo", "Hello, no."));
+    let sealed = Sealed::Encrypted { id: Some("rs_1".into()), content: "gAAA".into() };
+    assert_eq!(choice.sealed, [(0, sealed)]);
+    let calls: Vec<_> = choice
+        .tool_calls
+        .iter()
+        .map(|c| (c.id.as_str(), c.name.as_str(), c.arguments.as_str()))
+        .collect();
+    assert_eq!(calls, [("call_1", "f", "{\"a\":1}"), ("call_2", "g", "{\"b\":2}")]);
+    assert_eq!(choice.finish, Some(FinishReason::ToolCalls));
+    let expect =
+        Usage { prompt_tokens: 36, cached_tokens: 30, completion_tokens: 87, reasoning_tokens: 64 };
+    assert_eq!(reply.usage, expect);
+
+    // What cuts or ends an answer otherwise.
+    let cut = |status: &str, rest: Value| {
+        let mut stream = begun();
+        stream.push(about("output_text.delta", 0, json!({"delta": "a"})));
+        stream.push(state(status, status, rest));
+        let (mut decoder, mut events) = ((OPENAI_RESPONSES.stream)(1), Vec::new());
+        decoder.push(stream.concat().as_bytes(), &mut events).unwrap();
+        decoder.finish(&mut events).unwrap();
+        events.pop().unwrap()
+    };
+    let why = |reason: &str| json!({"incomplete_details": {"reason": reason}});
+    assert!(matches!(cut("incomplete", why("max_output_tokens")), Event::Done { .. }));
+    let failed = |event| match event {
+        Event::Failed(error) => fault(error).0,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(failed(cut("incomplete", why("content_filter"))), Fault::Filtered);
+    let error = json!({"error": {"code": "rate_limit_exceeded", "message": "slow down"}});
+    assert_eq!(failed(cut("failed", error)), Fault::RateLimited);
+    assert_eq!(failed(cut("cancelled", json!({}))), Fault::Failed);
+    let error = frame(json!({"type": "error", "code": "server_error", "message": "m"}));
+    let (mut decoder, mut events) = ((OPENAI_RESPONSES.stream)(1), Vec::new());
+    decoder.push(error.as_bytes(), &mut events).unwrap();
+    assert_eq!(failed(events.pop().unwrap()), Fault::Failed);
+    for status in ["queued", "in_progress"] {
+        let body = json!({"status": status, "output": []}).to_string();
+        assert_eq!((OPENAI_RESPONSES.whole)(body.as_bytes(), 1), Err(ReadError::BrokeOff));
+    }
+}
+
+#[test]
+fn transcripts_of_completions_and_of_generation() {
+    let chunk = |value: Value| format!("data: {value}\n\n");
+    let piece = |index: usize, text: &str, reason: Value| {
+        chunk(json!({"id": "cmpl-1", "object": "text_completion", "choices": [
+            {"text": text, "index": index, "logprobs": null, "finish_reason": reason}]}))
+    };
+    let usage = json!({"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12});
+    let stream = [
+        piece(0, "This", Value::Null),
+        piece(1, "is", Value::Null),
+        piece(0, "!", json!("length")),
+        piece(1, "", json!("stop")),
+        chunk(json!({"choices": [], "usage": usage})),
+        "data: [DONE]\n\n".to_owned(),
+    ];
+    let (reply, n_unknown) = told(&OPENAI_COMPLETION, &stream.concat(), 2);
+    let said: Vec<_> = reply.choices.iter().map(|c| (c.text.as_str(), c.finish.clone())).collect();
+    let expect = [("This!", Some(FinishReason::MaxTokens)), ("is", Some(FinishReason::EndOfTurn))];
+    assert_eq!((said.as_slice(), n_unknown), (&expect[..], 0));
+    assert_eq!((reply.usage.prompt_tokens, reply.usage.completion_tokens), (5, 7));
+
+    let lines = [
+        json!({"model": "q", "created_at": "t", "response": "", "thinking": "hm", "done": false}),
+        json!({"model": "q", "created_at": "t", "response": "The", "done": false}),
+        json!({"model": "q", "created_at": "t", "response": "", "done": true,
+            "done_reason": "length", "context": [1, 2, 3], "total_duration": 5,
+            "prompt_eval_count": 26, "eval_count": 290}),
+    ];
+    let stream = lines.map(|line| line.to_string()).join("\n");
+    let (reply, n_unknown) = told(&OLLAMA_GENERATE, &stream, 1);
+    let choice = &reply.choices[0];
+    assert_eq!((choice.reasoning.as_str(), choice.text.as_str(), n_unknown), ("hm", "The", 0));
+    assert_eq!(choice.finish, Some(FinishReason::MaxTokens));
+    assert_eq!((reply.usage.prompt_tokens, reply.usage.completion_tokens), (26, 290));
+}
+
+#[test]
 fn bytes_that_are_no_answer() {
     bolero::check!().with_type::<(Vec<u8>, u8)>().for_each(|(bytes, cut)| {
         for client in CLIENTS {
             let _ = (client.whole)(bytes, 2);
-            let _ = (client.error)(500, bytes);
+            let _ = (client.error)(500, None, bytes);
+            let header = String::from_utf8_lossy(bytes);
+            let _ = serve::Error::from((client.error)(429, Some(&header), bytes));
             let (mut decoder, mut events) = ((client.stream)(2), Vec::new());
             let (first, rest) = bytes.split_at(*cut as usize % (bytes.len() + 1));
             let read = decoder.push(first, &mut events).and(decoder.push(rest, &mut events));
