@@ -59,6 +59,10 @@ fn definition(definition: &Value) -> Value {
 
 /// Adds one message; tool results become messages of their own, as templates expect.
 fn convert(index: usize, message: &Message, out: &mut Vec<Value>) -> Result<(), Error> {
+    let is_sealed = |part: &Part| matches!(part, Part::Sealed(_));
+    if !message.content.is_empty() && message.content.iter().all(is_sealed) {
+        return Ok(());
+    }
     let mut texts: Vec<&str> = Vec::new();
     let mut reasoning: Vec<&str> = Vec::new();
     let mut calls = Vec::new();
