@@ -236,24 +236,7 @@ fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &Atom
             return speak_on(sender, &piece, Duration::from_millis(1), cancelled);
         }
         "call" => return call(sender, request, usage),
-        "think" => {
-            if reasons(request) {
-                reason(sender);
-            }
-            return call(sender, request, usage);
-        }
-        "sealed" => {
-            reason(sender);
-            for sealed in [Sealed::Signature("EqQB+/=".into()), Sealed::Redacted("EmwK".into())] {
-                sender.send(Event::Delta { choice: 0, delta: Delta::Sealed(sealed) });
-            }
-            say(sender, "signed", false);
-            return finish(sender, FinishReason::EndOfTurn, usage);
-        }
-        "recall" => {
-            say(sender, &recalled(request), false);
-            return finish(sender, FinishReason::EndOfTurn, usage);
-        }
+        "think" | "sealed" | "recall" => return thoughts(sender, prompt, request, usage),
         "stop" => {
             say(sender, "before ", false);
             let stop = request.stop.strings.first().cloned().unwrap_or_default();
@@ -296,6 +279,27 @@ fn reason(sender: &EventSender) {
         let delta = Delta::Reasoning { text: text.into() };
         sender.send(Event::Delta { choice: 0, delta });
     }
+}
+
+/// Thinks and calls, thinks as another provider does, or says what came back of either.
+fn thoughts(sender: &EventSender, prompt: &str, request: &Request, usage: Usage) {
+    match prompt {
+        "think" => {
+            if reasons(request) {
+                reason(sender);
+            }
+            return call(sender, request, usage);
+        }
+        "sealed" => {
+            reason(sender);
+            for sealed in [Sealed::Signature("EqQB+/=".into()), Sealed::Redacted("EmwK".into())] {
+                sender.send(Event::Delta { choice: 0, delta: Delta::Sealed(sealed) });
+            }
+            say(sender, "signed", false);
+        }
+        _ => say(sender, &recalled(request), false),
+    }
+    finish(sender, FinishReason::EndOfTurn, usage);
 }
 
 /// What came back of the model's reasoning, and with it.
