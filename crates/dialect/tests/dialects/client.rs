@@ -9,7 +9,8 @@ use dialect::{CallMeta, ENDPOINTS, Endpoint, Form};
 use serde_json::{Value, json};
 use serve::{
     Chat, Delta, Effort, Event, FinishReason, Input, LastN, Message, Part, Reply, Request,
-    ResponseFormat, Role, Span, Thinking, Timings, Tool, ToolCall, ToolChoice, ToolResult, Usage,
+    ResponseFormat, Role, Sealed, Span, Thinking, Timings, Tool, ToolCall, ToolChoice, ToolResult,
+    Usage,
 };
 
 use crate::events::{everything, fold, meta, started, streamed, text};
@@ -320,6 +321,12 @@ fn carried(client: &Client, reply: &Reply, in_order: bool) -> Reply {
             choice.reasoning.clear();
             choice.tool_calls.clear();
             choice.incomplete_calls.clear();
+        }
+        // Items have ids of the server that tells them.
+        for (_, sealed) in &mut choice.sealed {
+            if let Sealed::Encrypted { id, .. } = sealed {
+                *id = None;
+            }
         }
         choice.tokens.clear();
         choice.scored.clear();

@@ -135,6 +135,7 @@ fn what_is_encrypted_comes_back_unchanged() {
     assert_eq!(events[1..4], expect);
     expect.insert(0, started());
     expect.extend(end(FinishReason::EndOfTurn));
+    there_and_back(&OPENAI_RESPONSES, &expect);
     let body = (endpoint(&OPENAI_RESPONSES).whole)(&meta(), &fold(&expect), &Form::default());
     let sealed: Vec<&Value> =
         body["output"].as_array().unwrap().iter().map(|item| &item["encrypted_content"]).collect();
