@@ -99,10 +99,26 @@ impl From<serve::Error> for ApiError {
                 ..refused(503).with_code("model_not_loaded")
             },
             E::LoadFailed { .. } => refused(500).with_param("model").with_code("model_load_failed"),
+            E::Provider { fault, retry_after, .. } => {
+                Self { retry_after, ..refused(provider_status(fault)).with_code(fault.code()) }
+            }
             E::QueueFull { .. } => refused(429).with_code("queue_full").with_retry(),
             E::Stopping => refused(503).with_code("shutting_down").with_retry(),
             _ => refused(500),
         }
+    }
+}
+
+/// What a client of ours is told of a provider's fault. That the server's own key is not taken
+/// there is no fault of the client's key.
+fn provider_status(fault: serve::Fault) -> u16 {
+    use serve::Fault as F;
+    match fault {
+        F::RateLimited => 429,
+        F::Overloaded => 503,
+        F::Timeout => 504,
+        F::Filtered => 400,
+        F::Unauthorized | F::Unpaid | F::Forbidden | F::NotFound | F::Failed => 502,
     }
 }
 

@@ -23,6 +23,7 @@ mod parameters;
 mod prefill;
 mod rerank;
 mod sampling;
+mod sent_back;
 mod shape;
 mod sse;
 mod time;

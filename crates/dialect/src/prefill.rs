@@ -12,6 +12,10 @@ pub(crate) fn take(
     let Some(last) = messages.pop_if(|last| last.role == Role::Assistant) else { return Ok(None) };
     let mut begun = String::new();
     for part in last.content {
+        // It is listed already: nobody here reads it.
+        if matches!(part, Part::Sealed(_)) {
+            continue;
+        }
         let Part::Text(text) = part else {
             let why = "an answer can be begun with text alone";
             let param = format!("messages[{}].content", n_turns.saturating_sub(1));

@@ -102,6 +102,7 @@ pub(crate) fn router(
     router
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(readable))
         .layer(from_fn(move |request, next| Arc::clone(&gate).pass(request, next)))
         .layer(from_fn(move |request, next| {
             of_this_site(is_loopback, friends.clone(), request, next)
@@ -110,6 +111,17 @@ pub(crate) fn router(
         .layer(from_fn(move |request, next| observe::layer(Arc::clone(&counted), request, next)))
         .layer(from_fn(move |request, next| respond::identify(Arc::clone(&ids), request, next)))
         .with_state(gateway)
+}
+
+/// Refuses a path whose escapes spell no text, in the dialect's shape: names in paths are text.
+async fn readable(request: Request, next: Next) -> Response {
+    if respond::is_text(request.uri().path()) {
+        return next.run(request).await;
+    }
+    let RequestId(id) = request.extensions().get().cloned().unwrap_or_default();
+    let error = ApiError::new(400, "the path is not UTF-8 where it is decoded");
+    let dialect = dialect_of(request.uri().path(), request.headers());
+    respond::error(dialect, &error.with_code("invalid_path"), &id)
 }
 
 /// Who asks, and the request's id.

@@ -25,7 +25,7 @@ impl CallFolder {
     /// Takes the next delta of the answer, and gives the call that it ends.
     pub fn push(&mut self, delta: &Delta) -> Option<FoldedCall> {
         match delta {
-            Delta::Text { .. } | Delta::Reasoning { .. } => None,
+            Delta::Text { .. } | Delta::Reasoning { .. } | Delta::Sealed(_) => None,
             Delta::ToolCall { index, id, name } => {
                 let (id, name, arguments) = (id.clone(), name.clone(), String::new());
                 let call = ToolCall { id, name, arguments };

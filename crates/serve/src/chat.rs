@@ -59,6 +59,10 @@ fn definition(definition: &Value) -> Value {
 
 /// Adds one message; tool results become messages of their own, as templates expect.
 fn convert(index: usize, message: &Message, out: &mut Vec<Value>) -> Result<(), Error> {
+    let is_sealed = |part: &Part| matches!(part, Part::Sealed(_));
+    if !message.content.is_empty() && message.content.iter().all(is_sealed) {
+        return Ok(());
+    }
     let mut texts: Vec<&str> = Vec::new();
     let mut reasoning: Vec<&str> = Vec::new();
     let mut calls = Vec::new();
@@ -67,6 +71,8 @@ fn convert(index: usize, message: &Message, out: &mut Vec<Value>) -> Result<(), 
         match part {
             Part::Text(text) => texts.push(text),
             Part::Reasoning(text) => reasoning.push(text),
+            // No model of ours can read it.
+            Part::Sealed(_) => {}
             Part::ToolCall(call) => calls.push(tool_call(call)),
             Part::ToolResult(result) => {
                 has_results = true;

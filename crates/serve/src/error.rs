@@ -1,5 +1,52 @@
 //! Why a request was refused or failed; each dialect maps this to its own form in one place.
 
+/// What went wrong at another provider, as far as it decides what can be tried where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// 401: it does not know the key.
+    Unauthorized,
+    /// 402, or what was paid for is used up.
+    Unpaid,
+    /// 403: the key may not do this.
+    Forbidden,
+    /// 404: it has no such model, or there is no such interface.
+    NotFound,
+    /// 429: the key has asked too much in too short a time.
+    RateLimited,
+    /// 503, 529, or words that say so: it has too much to do.
+    Overloaded,
+    /// 408, 504: it took too long.
+    Timeout,
+    /// Its filter refused the request or ended the answer.
+    Filtered,
+    /// It failed, or what it said cannot be understood.
+    Failed,
+}
+
+impl Fault {
+    /// Whether the same request may do well there later; none of the others passes by itself.
+    #[must_use]
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::RateLimited | Self::Overloaded | Self::Timeout | Self::Failed)
+    }
+
+    /// A name for it, for logs and clients.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "provider_unauthorized",
+            Self::Unpaid => "provider_unpaid",
+            Self::Forbidden => "provider_forbidden",
+            Self::NotFound => "provider_not_found",
+            Self::RateLimited => "provider_rate_limited",
+            Self::Overloaded => "provider_overloaded",
+            Self::Timeout => "provider_timeout",
+            Self::Filtered => "provider_filtered",
+            Self::Failed => "provider_failed",
+        }
+    }
+}
+
 /// A refusal or failure of one request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -97,6 +144,16 @@ pub enum Error {
     /// The model or its tokenizer failed on this request.
     #[error("generation failed: {0}")]
     Generation(String),
+    /// Another provider refused or failed.
+    #[error("{}: {message}", fault.code())]
+    Provider {
+        /// What it was.
+        fault: Fault,
+        /// In the provider's words.
+        message: String,
+        /// Seconds after which it may be asked again, where it says so.
+        retry_after: Option<u32>,
+    },
     /// A defect in this program; the request is lost, others are not.
     #[error("internal error: {0}")]
     Internal(String),
@@ -132,6 +189,7 @@ impl Error {
             Self::LoadFailed { .. } => "load_failed",
             Self::Stopping => "stopping",
             Self::Generation(_) => "generation_failed",
+            Self::Provider { fault, .. } => fault.code(),
             Self::Internal(_) => "internal",
         }
     }

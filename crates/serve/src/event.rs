@@ -15,6 +15,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::message::Sealed;
 
 /// Something that happened to a request.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +90,9 @@ pub enum Delta {
         /// Complete characters only.
         text: String,
     },
+    /// Ends the reasoning that came last, or stands for reasoning that is not shown. No model of
+    /// ours says it; other providers do.
+    Sealed(Sealed),
     /// A tool call begins.
     ToolCall {
         /// Its place among the answer's calls.

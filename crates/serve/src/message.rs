@@ -61,10 +61,30 @@ pub enum Part {
     },
     /// The model's reasoning before its answer.
     Reasoning(String),
+    /// What another provider said with the reasoning before it, or in its place, and wants back
+    /// as it was. Templates do not see it.
+    Sealed(Sealed),
     /// The model asks for a tool.
     ToolCall(ToolCall),
     /// What a tool returned.
     ToolResult(ToolResult),
+}
+
+/// Reasoning in a form that only the provider reads that wrote it. It refuses one that was changed,
+/// so this is carried and never looked into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sealed {
+    /// Anthropic's `signature` of a block whose text stands before it, or is not shown.
+    Signature(String),
+    /// The `data` of Anthropic's `redacted_thinking`, a block of its own.
+    Redacted(String),
+    /// OpenAI's `encrypted_content` of an item whose summary stands before it, if it has one.
+    Encrypted {
+        /// The item's id, where it has one.
+        id: Option<String>,
+        /// What is encrypted.
+        content: String,
+    },
 }
 
 /// The model's wish to call a tool.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::error::Error;
 use crate::event::{Delta, Event, FinishReason, ScoredToken, Timings, Usage};
-use crate::message::ToolCall;
+use crate::message::{Sealed, ToolCall};
 
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -15,6 +15,8 @@ pub struct Choice {
     pub tokens: Vec<ScoredToken>,
     /// The reasoning before it.
     pub reasoning: String,
+    /// What other providers sealed of it, each with its place in `order`, which is reasoning.
+    pub sealed: Vec<(usize, Sealed)>,
     /// Tools that the model calls.
     pub tool_calls: Vec<ToolCall>,
     /// Which of them the answer was cut in: their arguments are the beginning of an object.
@@ -132,6 +134,11 @@ impl Choice {
                 self.tokens.extend(tokens);
             }
             Delta::Reasoning { text } => self.reasoning.push_str(&text),
+            Delta::Sealed(sealed) => {
+                if let Some(last) = self.order.len().checked_sub(1) {
+                    self.sealed.push((last, sealed));
+                }
+            }
             Delta::ToolCall { id, name, .. } => {
                 self.tool_calls.push(ToolCall { id, name, arguments: String::new() });
             }
@@ -148,6 +155,18 @@ impl Choice {
         }
     }
 
+    /// What was sealed of the reasoning at a place of `order`.
+    #[must_use]
+    pub fn sealed_at(&self, place: usize) -> Option<&Sealed> {
+        let found = self.sealed.iter().find(|(at, _)| *at == place);
+        found.map(|(_, sealed)| sealed)
+    }
+
+    /// Whether the part that came last is sealed, so that nothing is added to it.
+    fn is_sealed(&self) -> bool {
+        self.sealed.last().is_some_and(|(at, _)| at + 1 == self.order.len())
+    }
+
     /// Notes where in the answer an addition stands, before it is added.
     fn place(&mut self, delta: &Delta) {
         let grown = |at: usize, text: &str| at..at + text.len();
@@ -155,10 +174,21 @@ impl Choice {
             Delta::Text { text, .. } => Span::Text(grown(self.text.len(), text)),
             Delta::Reasoning { text } => Span::Reasoning(grown(self.reasoning.len(), text)),
             Delta::ToolCall { .. } => Span::ToolCall(self.tool_calls.len()),
+            Delta::Sealed(sealed) => {
+                let is_own = matches!(sealed, Sealed::Redacted(_));
+                let is_open = matches!(self.order.last(), Some(Span::Reasoning(_)));
+                if is_own || !is_open || self.is_sealed() {
+                    let at = self.reasoning.len();
+                    self.order.push(Span::Reasoning(at..at));
+                    self.scored.push(self.tokens.len()..self.tokens.len());
+                }
+                return;
+            }
             Delta::Arguments { .. } | Delta::ToolCallEnd { .. } => return,
         };
         let n_scored = if let Delta::Text { tokens, .. } = delta { tokens.len() } else { 0 };
         let scored_end = self.tokens.len() + n_scored;
+        let is_sealed = self.is_sealed();
         match (self.order.last_mut(), &span) {
             (Some(Span::Text(last)), Span::Text(more)) => {
                 last.end = more.end;
@@ -166,7 +196,9 @@ impl Choice {
                     scored.end = scored_end;
                 }
             }
-            (Some(Span::Reasoning(last)), Span::Reasoning(more)) => last.end = more.end,
+            (Some(Span::Reasoning(last)), Span::Reasoning(more)) if !is_sealed => {
+                last.end = more.end;
+            }
             (_, Span::Text(more) | Span::Reasoning(more)) if more.is_empty() => {}
             _ => {
                 self.order.push(span);

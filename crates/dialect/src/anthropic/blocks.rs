@@ -1,9 +1,11 @@
 //! Content blocks of requests: each kind is read or refused by name.
 
 use serde_json::Value;
-use serve::{Part, Role, ToolCall, ToolResult};
+use serve::{Part, Role, Sealed, ToolCall, ToolResult};
 
+use crate::anthropic::encode::Signature;
 use crate::fields::{FieldError, Fields};
+use crate::sent_back;
 
 /// Names of what has no effect, each once.
 pub(crate) struct Ignored(pub(crate) Vec<String>);
@@ -61,7 +63,7 @@ pub(crate) fn content(
     Ok(parts)
 }
 
-fn part(block: &Fields<'_>, role: Role, ignored: &mut Ignored) -> Result<Option<Part>, FieldError> {
+fn part(block: &Fields<'_>, role: Role, ignored: &mut Ignored) -> Result<Vec<Part>, FieldError> {
     let kind = block.required_str("type")?;
     let belongs = match kind {
         "thinking" | "redacted_thinking" | "tool_use" => role == Role::Assistant,
@@ -76,21 +78,41 @@ fn part(block: &Fields<'_>, role: Role, ignored: &mut Ignored) -> Result<Option<
             format!("{param}: {kind:?} does not belong to a turn of the {who}"),
         ));
     }
-    Ok(Some(match kind {
+    Ok(vec![match kind {
         "text" => Part::Text(text_alone(block, ignored)?),
-        // The signature of another server says nothing here.
-        "thinking" => Part::Reasoning(block.required_str("thinking")?.to_owned()),
+        "thinking" => return thinking(block, ignored),
         // What it holds can be read by the server alone that wrote it.
         "redacted_thinking" => {
             ignored.add("redacted_thinking");
-            return Ok(None);
+            let data = block.str("data")?.unwrap_or_default().to_owned();
+            Part::Sealed(Sealed::Redacted(data))
         }
         "tool_use" => Part::ToolCall(tool_use(block, ignored)?),
         "tool_result" => Part::ToolResult(tool_result(block, ignored)?),
         "image" => image(block)?,
         "document" => return Err(refused(block, kind, "documents are not read here")),
         _ => return Err(refused(block, kind, "there is no such block here")),
-    }))
+    }])
+}
+
+/// The text of the block, or of its signature where our own answer showed none. A signature that is
+/// not ours to this text is carried, for the provider that wrote it, and listed.
+fn thinking(block: &Fields<'_>, ignored: &mut Ignored) -> Result<Vec<Part>, FieldError> {
+    let text = block.required_str("thinking")?;
+    let signature = block.str("signature")?.unwrap_or_default();
+    let own = sent_back::read(signature);
+    let said = if text.is_empty() { own.unwrap_or_default() } else { text };
+    let mut parts = Vec::new();
+    if !said.is_empty() {
+        parts.push(Part::Reasoning(said.to_owned()));
+    }
+    if !signature.is_empty() && own.is_none() && signature != Signature::of(text) {
+        ignored.add("thinking.signature");
+        if !Signature::is_own(signature) {
+            parts.push(Part::Sealed(Sealed::Signature(signature.to_owned())));
+        }
+    }
+    Ok(parts)
 }
 
 fn tool_use(block: &Fields<'_>, ignored: &mut Ignored) -> Result<ToolCall, FieldError> {

@@ -1,10 +1,11 @@
 //! Whole answers and lists of models as Anthropic's clients read them.
 
 use serde_json::{Value, json};
-use serve::{FinishReason, ModelCard, Reply, Span, Usage};
+use serve::{FinishReason, ModelCard, Reply, Sealed, Span, Usage};
 
 use crate::calls::arguments_object;
 use crate::endpoint::{CallMeta, Form};
+use crate::sent_back;
 use crate::time::rfc3339;
 
 /// The body of a whole answer.
@@ -12,14 +13,21 @@ use crate::time::rfc3339;
 pub fn encode_message(meta: &CallMeta, reply: &Reply, form: &Form) -> Value {
     let choice = reply.choices.first();
     let finish = choice.and_then(|choice| choice.finish.as_ref());
-    let block = |span: &Span| {
+    let block = |(place, span): (usize, &Span)| {
         let choice = choice?;
         Some(match span {
             Span::Text(range) => json!({"type": "text", "text": choice.text.get(range.clone())?}),
             Span::Reasoning(range) => {
                 let text = choice.reasoning.get(range.clone())?;
                 let shown = if form.hides_reasoning { "" } else { text };
-                let signature = Signature::of(text);
+                let signature = match choice.sealed_at(place) {
+                    Some(Sealed::Redacted(data)) => return Some(redacted(data)),
+                    Some(Sealed::Signature(signature)) => signature.clone(),
+                    Some(Sealed::Encrypted { .. }) | None if form.hides_reasoning => {
+                        sent_back::sent_back(text)
+                    }
+                    Some(Sealed::Encrypted { .. }) | None => Signature::of(text),
+                };
                 json!({"type": "thinking", "thinking": shown, "signature": signature})
             }
             Span::ToolCall(index) => {
@@ -35,18 +43,26 @@ pub fn encode_message(meta: &CallMeta, reply: &Reply, form: &Form) -> Value {
         "type": "message",
         "role": "assistant",
         "model": meta.model,
-        "content": order.iter().filter_map(block).collect::<Vec<Value>>(),
+        "content": order.iter().enumerate().filter_map(block).collect::<Vec<Value>>(),
         "stop_reason": finish.map(stop_reason),
         "stop_sequence": finish.map_or(Value::Null, stop_sequence),
         "usage": usage_object(&reply.usage),
     })
 }
 
+/// A block of reasoning that its provider does not show.
+pub(crate) fn redacted(data: &str) -> Value {
+    json!({"type": "redacted_thinking", "data": data})
+}
+
 /// Identifies a block of reasoning by its text: the same text has the same signature, in a stream
-/// as in a whole answer. It is no proof of anything, and none is asked for when it comes back.
+/// as in a whole answer. It is no proof of who wrote it: the text is read from the block and not
+/// from here, so nobody gains by writing one. What comes back with another is listed, and read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Signature(u128);
 
+/// What begins the signature of a text that is shown.
+const SIGNATURE_MARK: &str = "freehold-";
 /// FNV-1a with 128 bits.
 const FNV_OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
 const FNV_PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
@@ -63,10 +79,16 @@ impl Signature {
     }
 
     pub(crate) fn text(self) -> String {
-        format!("freehold-{:032x}", self.0)
+        format!("{SIGNATURE_MARK}{:032x}", self.0)
     }
 
-    fn of(text: &str) -> String {
+    /// Whether a signature is of this kind, whatever its text is.
+    pub(crate) fn is_own(signature: &str) -> bool {
+        signature.starts_with(SIGNATURE_MARK)
+    }
+
+    /// The signature of a text that is shown.
+    pub(crate) fn of(text: &str) -> String {
         let mut signature = Self::new();
         signature.push(text);
         signature.text()

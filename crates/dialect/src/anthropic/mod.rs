@@ -15,6 +15,7 @@ use serve::Generate;
 use crate::endpoint::{Answer, Decoded, Endpoint, Query};
 use crate::error::ApiError;
 
+pub(crate) use encode::Signature;
 pub use encode::{encode_message, encode_model, encode_models};
 pub use error::encode_error;
 pub use messages::{decode_count, decode_messages};

@@ -3,7 +3,7 @@
 use crate::shape::{
     Field, OBJECT, POSITIVE, Record, SCHEMA, Shape, always, filled, list, optional,
 };
-use Shape::{Any, Bool, Either, Text, Word};
+use Shape::{Bool, Either, Text, Word};
 
 const fn kind(words: &'static [&'static str]) -> Field {
     always("type", Word(words))
@@ -17,11 +17,11 @@ const TEXT_BLOCK: Shape =
     record(&Record::new("TextBlock", &[kind(&["text"]), always("text", Text)]));
 const THINKING_BLOCK: Shape = record(&Record::new(
     "ThinkingBlock",
-    &[kind(&["thinking"]), always("thinking", Text), optional("signature", Any)],
+    &[kind(&["thinking"]), always("thinking", Text), optional("signature", Text)],
 ));
 const REDACTED_BLOCK: Shape = record(&Record::new(
     "RedactedThinkingBlock",
-    &[kind(&["redacted_thinking"]), optional("data", Any)],
+    &[kind(&["redacted_thinking"]), optional("data", Text)],
 ));
 const USE_BLOCK: Shape = record(&Record::new(
     "ToolUseBlock",

@@ -1,23 +1,49 @@
 //! Events to the stream of a message: blocks one after the other, each closed before the next.
 
 use serde_json::{Value, json};
-use serve::{Delta, Event, FinishReason, Usage};
+use serve::{Delta, Event, FinishReason, Sealed, Usage};
 
-use crate::anthropic::encode::{Signature, stop_reason, stop_sequence, usage_object};
+use crate::anthropic::encode::{Signature, redacted, stop_reason, stop_sequence, usage_object};
 use crate::anthropic::error::encode_error;
 use crate::endpoint::{CallMeta, Form, StreamEncoder};
-use crate::sse;
+use crate::{sent_back, sse};
 
 /// What a silent stream says.
 const PING: &str = "event: ping\ndata: {\"type\":\"ping\"}\n\n";
 
 /// The block that is open.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Open {
     Text,
-    Thinking(Signature),
+    Thinking(Sign),
+    Redacted,
     /// The call of this index.
     ToolUse(usize),
+}
+
+/// What signs a block of reasoning at its end.
+#[derive(Debug, Clone)]
+enum Sign {
+    /// Its text, which is shown.
+    Shown(Signature),
+    /// Its text, which is not.
+    Hidden(String),
+    /// Another provider has.
+    Theirs(String),
+}
+
+impl Sign {
+    fn new(is_hidden: bool) -> Self {
+        if is_hidden { Self::Hidden(String::new()) } else { Self::Shown(Signature::new()) }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::Shown(signature) => signature.text(),
+            Self::Hidden(text) => sent_back::sent_back(&text),
+            Self::Theirs(signature) => signature,
+        }
+    }
 }
 
 /// The stream of a message.
@@ -73,8 +99,9 @@ impl MessageStream {
 
     fn close(&mut self, out: &mut String) {
         let Some(open) = self.open.take() else { return };
-        if let Open::Thinking(signature) = open {
-            self.more(json!({"type": "signature_delta", "signature": signature.text()}), out);
+        if let Open::Thinking(sign) = open {
+            let signature = sign.text();
+            self.more(json!({"type": "signature_delta", "signature": signature}), out);
         }
         let index = self.n_blocks.saturating_sub(1);
         sse::typed(&json!({"type": "content_block_stop", "index": index}), out);
@@ -86,6 +113,7 @@ impl MessageStream {
             Delta::Text { text, .. } if text.is_empty() => {}
             Delta::Text { text, .. } => self.text(text, out),
             Delta::Reasoning { text } => self.thinking(text, out),
+            Delta::Sealed(sealed) => self.sealed(sealed, out),
             Delta::ToolCall { index, id, name } => {
                 let block = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
                 self.begin(Open::ToolUse(*index), block, out);
@@ -112,19 +140,36 @@ impl MessageStream {
     }
 
     fn thinking(&mut self, text: &str, out: &mut String) {
-        let mut signature = match self.open {
-            Some(Open::Thinking(signature)) => signature,
-            _ => {
-                let block = json!({"type": "thinking", "thinking": "", "signature": ""});
-                self.begin(Open::Thinking(Signature::new()), block, out);
-                Signature::new()
-            }
-        };
-        signature.push(text);
-        self.open = Some(Open::Thinking(signature));
+        self.open_thinking(out);
+        match &mut self.open {
+            Some(Open::Thinking(Sign::Shown(signature))) => signature.push(text),
+            Some(Open::Thinking(Sign::Hidden(before))) => before.push_str(text),
+            _ => {}
+        }
         if !self.hides_reasoning {
             self.more(json!({"type": "thinking_delta", "thinking": text}), out);
         }
+    }
+
+    fn open_thinking(&mut self, out: &mut String) {
+        if !matches!(self.open, Some(Open::Thinking(_))) {
+            let block = json!({"type": "thinking", "thinking": "", "signature": ""});
+            self.begin(Open::Thinking(Sign::new(self.hides_reasoning)), block, out);
+        }
+    }
+
+    /// Ends a block as the provider did that wrote it.
+    fn sealed(&mut self, sealed: &Sealed, out: &mut String) {
+        match sealed {
+            Sealed::Redacted(data) => self.begin(Open::Redacted, redacted(data), out),
+            Sealed::Signature(signature) => {
+                self.open_thinking(out);
+                self.open = Some(Open::Thinking(Sign::Theirs(signature.clone())));
+            }
+            // Another dialect's; what was shown of it is signed as ours is.
+            Sealed::Encrypted { .. } => self.open_thinking(out),
+        }
+        self.close(out);
     }
 
     fn stop(&mut self, usage: &Usage, out: &mut String) {

@@ -2,15 +2,16 @@
 
 use serde_json::{Map, Value, json};
 use serve::{
-    Chat, Error, Event, FinishReason, Message, Part, Request, ResponseFormat, Role, Thinking, Tool,
-    ToolChoice,
+    Chat, Error, Event, FinishReason, Message, Part, Request, ResponseFormat, Role, Sealed,
+    Thinking, Tool, ToolChoice,
 };
 
+use crate::anthropic::Signature;
 use crate::client::frames::EventStream;
 use crate::client::said::{Said, count};
 use crate::client::{
-    Client, Options, Outgoing, ReadError, RemoteError, StreamDecoder, added, conversation, json,
-    json_bytes, list, number, put, refuse, scored, unfit,
+    Client, Options, Outgoing, ReadError, RemoteError, StreamDecoder, added, conversation,
+    filtered, json, json_bytes, list, number, put, refuse, scored, unfit,
 };
 
 /// `POST /v1/messages`.
@@ -28,6 +29,8 @@ const PROVIDER: &str = "this provider of messages";
 /// The interface wants a limit; this where the request has none.
 const MAX_TOKENS_DEFAULT: usize = 8_192;
 const TEMPERATURE_MAX: f32 = 1.0;
+/// Longest signature of a block, in bytes: it may hold all of the reasoning.
+const SIGNATURE_BYTES_MAX: usize = 16 << 20;
 
 fn encode(request: &Request, options: Options) -> Result<Outgoing, Error> {
     let chat = conversation(request)?;
@@ -122,17 +125,33 @@ fn conversation_of(
 fn turn(message: &Message, options: Options, ignored: &mut Vec<String>) -> Result<Value, Error> {
     let is_model = message.role == Role::Assistant;
     let mut content = Vec::new();
-    for part in &message.content {
+    let mut parts = message.content.iter().peekable();
+    while let Some(part) = parts.next() {
+        let signature = signature_after(part, parts.peek().copied());
+        if signature.is_some() && matches!(part, Part::Reasoning(_)) {
+            parts.next();
+        }
         content.push(match part {
             Part::Text(text) => json!({"type": "text", "text": text}),
             Part::Image { url } => image(url),
-            // Only the server that reasoned can sign it, and its signature is not kept.
-            Part::Reasoning(_) if is_model && !options.is_open => {
+            // Only the server that reasoned can sign it.
+            Part::Reasoning(_) if is_model && signature.is_none() && !options.is_open => {
                 list(ignored, "messages[].content[].thinking");
                 continue;
             }
             Part::Reasoning(text) if is_model => {
-                json!({"type": "thinking", "thinking": text, "signature": ""})
+                let signature = signature.unwrap_or_default();
+                json!({"type": "thinking", "thinking": text, "signature": signature})
+            }
+            Part::Sealed(Sealed::Signature(signature)) if is_model => {
+                json!({"type": "thinking", "thinking": "", "signature": signature})
+            }
+            Part::Sealed(Sealed::Redacted(data)) if is_model => {
+                json!({"type": "redacted_thinking", "data": data})
+            }
+            Part::Sealed(Sealed::Encrypted { .. }) if is_model => {
+                list(ignored, "messages[].content[].encrypted_content");
+                continue;
             }
             Part::ToolCall(call) if is_model => {
                 let input = serde_json::from_str::<Map<String, Value>>(&call.arguments);
@@ -153,6 +172,14 @@ fn turn(message: &Message, options: Options, ignored: &mut Vec<String>) -> Resul
     }
     let role = if is_model { "assistant" } else { "user" };
     Ok(json!({"role": role, "content": content}))
+}
+
+/// The signature of reasoning, which follows it.
+fn signature_after<'a>(part: &Part, next: Option<&'a Part>) -> Option<&'a str> {
+    match (part, next) {
+        (Part::Reasoning(_), Some(Part::Sealed(Sealed::Signature(signature)))) => Some(signature),
+        _ => None,
+    }
 }
 
 fn image(url: &str) -> Value {
@@ -196,12 +223,19 @@ fn tool_choice(chat: &Chat) -> Option<Value> {
 struct MessageDecoder {
     stream: EventStream,
     said: Said,
+    /// The signature of the open block, which may come in pieces.
+    signature: String,
     finish: Option<FinishReason>,
 }
 
 impl MessageDecoder {
     fn new() -> Self {
-        Self { stream: EventStream::default(), said: Said::new(1), finish: None }
+        Self {
+            stream: EventStream::default(),
+            said: Said::new(1),
+            signature: String::new(),
+            finish: None,
+        }
     }
 
     fn read(&mut self, value: &Value) -> Result<(), ReadError> {
@@ -213,10 +247,10 @@ impl MessageDecoder {
             }
             "content_block_start" => {
                 let index = value["index"].as_u64().unwrap_or(0);
-                begin(&value["content_block"], index, said)?;
+                self.signature = begin(&value["content_block"], index, said)?;
             }
-            "content_block_delta" => more(&value["delta"], said)?,
-            "content_block_stop" => said.end_call(0)?,
+            "content_block_delta" => more(&value["delta"], said, &mut self.signature)?,
+            "content_block_stop" => end(std::mem::take(&mut self.signature), said)?,
             "message_delta" => {
                 usage(&value["usage"], said);
                 let delta = &value["delta"];
@@ -225,7 +259,7 @@ impl MessageDecoder {
                 }
             }
             "message_stop" => self.stop()?,
-            "error" => said.fail(RemoteError::read(500, value.to_string().as_bytes()).into()),
+            "error" => said.fail(RemoteError::within(value).into()),
             "ping" => {}
             _ => said.n_unknown += 1,
         }
@@ -261,33 +295,53 @@ impl StreamDecoder for MessageDecoder {
     }
 }
 
-/// A block that begins; in a whole answer it is all there already.
-fn begin(block: &Value, index: u64, said: &mut Said) -> Result<(), ReadError> {
+/// A block that begins, and what is there of its signature; in a whole answer it is all there
+/// already.
+fn begin(block: &Value, index: u64, said: &mut Said) -> Result<String, ReadError> {
+    let text = |name: &str| block[name].as_str().unwrap_or_default();
     match block["type"].as_str().unwrap_or_default() {
-        "text" => said.text(0, block["text"].as_str().unwrap_or_default()),
-        "thinking" => said.reasoning(0, block["thinking"].as_str().unwrap_or_default()),
+        "text" => said.text(0, text("text"))?,
+        "thinking" => {
+            said.reasoning(0, text("thinking"))?;
+            return Ok(text("signature").to_owned());
+        }
+        "redacted_thinking" => said.sealed(0, Sealed::Redacted(text("data").to_owned()))?,
         "tool_use" => {
             said.call(0, index, block["id"].as_str(), block["name"].as_str())?;
             match block["input"].as_object() {
-                Some(input) if !input.is_empty() => said.arguments(0, &block["input"].to_string()),
-                _ => Ok(()),
+                Some(input) if !input.is_empty() => {
+                    said.arguments(0, &block["input"].to_string())?;
+                }
+                _ => {}
             }
         }
-        _ => {
-            said.n_unknown += 1;
-            Ok(())
-        }
+        _ => said.n_unknown += 1,
     }
+    Ok(String::new())
 }
 
-fn more(delta: &Value, said: &mut Said) -> Result<(), ReadError> {
+/// The end of a block.
+fn end(signature: String, said: &mut Said) -> Result<(), ReadError> {
+    // One of ours says nothing that its text does not.
+    if !signature.is_empty() && !Signature::is_own(&signature) {
+        said.sealed(0, Sealed::Signature(signature))?;
+    }
+    said.end_call(0)
+}
+
+fn more(delta: &Value, said: &mut Said, signature: &mut String) -> Result<(), ReadError> {
     let text = |name: &str| delta[name].as_str().unwrap_or_default();
     match delta["type"].as_str().unwrap_or_default() {
         "text_delta" => said.text(0, text("text")),
         "thinking_delta" => said.reasoning(0, text("thinking")),
         "input_json_delta" => said.arguments(0, text("partial_json")),
-        // Nothing of ours carries it.
-        "signature_delta" => Ok(()),
+        "signature_delta" if signature.len() + text("signature").len() > SIGNATURE_BYTES_MAX => {
+            Err(ReadError::TooLong { limit: SIGNATURE_BYTES_MAX })
+        }
+        "signature_delta" => {
+            signature.push_str(text("signature"));
+            Ok(())
+        }
         _ => {
             said.n_unknown += 1;
             Ok(())
@@ -324,7 +378,7 @@ fn finish(reason: &str, sequence: &Value, said: &mut Said) -> Option<FinishReaso
         "model_context_window_exceeded" => FinishReason::ContextLength,
         "tool_use" => FinishReason::ToolCalls,
         "refusal" => {
-            said.fail(Error::Generation("the provider's filter ended the answer".to_owned()));
+            said.fail(filtered());
             return None;
         }
         _ => {
@@ -338,14 +392,14 @@ fn whole(body: &[u8]) -> Result<Vec<Event>, ReadError> {
     let value = json_bytes(body)?;
     let mut said = Said::new(1);
     if value["type"] == "error" {
-        said.fail(RemoteError::read(500, body).into());
+        said.fail(RemoteError::within(&value).into());
         return Ok(said.events);
     }
     usage(&value["usage"], &mut said);
     said.start();
     for (index, block) in value["content"].as_array().into_iter().flatten().enumerate() {
-        begin(block, index as u64, &mut said)?;
-        said.end_call(0)?;
+        let signature = begin(block, index as u64, &mut said)?;
+        end(signature, &mut said)?;
     }
     if let Some(reason) = value["stop_reason"].as_str()
         && let Some(reason) = finish(reason, &value["stop_sequence"], &mut said)

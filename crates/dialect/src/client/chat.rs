@@ -9,8 +9,8 @@ use serve::{
 use crate::client::frames::EventStream;
 use crate::client::said::{Said, count};
 use crate::client::{
-    Client, Options, Outgoing, ReadError, RemoteError, StreamDecoder, added, conversation, json,
-    json_bytes, list, number, put, reasoning, refuse, scored, texts, unfit,
+    Client, Options, Outgoing, ReadError, RemoteError, SEALED, StreamDecoder, added, conversation,
+    filtered, json, json_bytes, list, number, put, reasoning, refuse, scored, texts, unfit,
 };
 
 /// `POST /v1/chat/completions`.
@@ -20,14 +20,14 @@ use crate::client::{
 pub const OPENAI_CHAT: Client = Client {
     path: "/v1/chat/completions",
     encode,
-    stream: |choices| Box::new(ChatDecoder::new(choices)),
-    whole,
+    stream: |choices| Box::new(ChunkDecoder::new(Place::Delta, choices)),
+    whole: |body, choices| whole(Place::Message, body, choices),
     error: RemoteError::read,
 };
 
 const PROVIDER: &str = "this provider of chat completions";
 /// A name for a schema that has none: the interface wants one.
-const SCHEMA_NAME: &str = "answer";
+pub(super) const SCHEMA_NAME: &str = "answer";
 
 fn encode(request: &Request, options: Options) -> Result<Outgoing, Error> {
     let chat = conversation(request)?;
@@ -49,16 +49,13 @@ fn encode(request: &Request, options: Options) -> Result<Outgoing, Error> {
     sampling(&request.sampling, &mut body);
     put(&mut body, "response_format", format(&request.response_format));
     if options.is_open {
-        open(request, chat, &mut body)?;
+        open(request, &mut body);
+        let kwargs = &chat.template_kwargs;
+        put(&mut body, "chat_template_kwargs", (!kwargs.is_empty()).then(|| kwargs.clone()));
     } else {
-        let form = &request.response_format;
-        let is_own = matches!(
-            form,
-            ResponseFormat::Text | ResponseFormat::JsonObject | ResponseFormat::JsonSchema { .. }
-        );
         let more = [
             ("top_k", request.sampling.top_k.is_some()),
-            ("response_format", !is_own),
+            ("response_format", !is_own(&request.response_format)),
             ("chat_template_kwargs", !chat.template_kwargs.is_empty()),
         ];
         refuse(&[&added(request)[..], &more].concat(), PROVIDER)?;
@@ -70,7 +67,15 @@ fn encode(request: &Request, options: Options) -> Result<Outgoing, Error> {
     Ok(Outgoing { body: Value::Object(body), ignored })
 }
 
-fn sampling(sampling: &Sampling, body: &mut Map<String, Value>) {
+/// Whether a form of answers is one that OpenAI's own service takes.
+pub(super) fn is_own(format: &ResponseFormat) -> bool {
+    matches!(
+        format,
+        ResponseFormat::Text | ResponseFormat::JsonObject | ResponseFormat::JsonSchema { .. }
+    )
+}
+
+pub(super) fn sampling(sampling: &Sampling, body: &mut Map<String, Value>) {
     put(body, "temperature", sampling.temperature.map(number));
     put(body, "top_p", sampling.top_p.map(number));
     put(body, "presence_penalty", sampling.presence_penalty.map(number));
@@ -84,7 +89,7 @@ fn sampling(sampling: &Sampling, body: &mut Map<String, Value>) {
 }
 
 /// What open servers take beside OpenAI's own.
-fn open(request: &Request, chat: &Chat, body: &mut Map<String, Value>) -> Result<(), Error> {
+pub(super) fn open(request: &Request, body: &mut Map<String, Value>) {
     let Sampling { dry, .. } = &request.sampling;
     let sampling = &request.sampling;
     put(body, "top_k", sampling.top_k);
@@ -103,16 +108,13 @@ fn open(request: &Request, chat: &Chat, body: &mut Map<String, Value>) -> Result
     put(body, "stop_token_ids", (!tokens.is_empty()).then(|| json!(tokens)));
     put(body, "ignore_eos", request.stop.ignore_eos.then_some(true));
     put(body, "min_tokens", (request.stop.min_tokens > 0).then_some(request.stop.min_tokens));
-    let kwargs = &chat.template_kwargs;
-    put(body, "chat_template_kwargs", (!kwargs.is_empty()).then(|| kwargs.clone()));
     let structured = match &request.response_format {
         ResponseFormat::Regex(pattern) => json!({"regex": pattern}),
         ResponseFormat::OneOf(texts) => json!({"choice": texts}),
         ResponseFormat::Lark(grammar) => json!({"grammar": grammar}),
-        _ => return Ok(()),
+        _ => return,
     };
     body.insert("structured_outputs".into(), structured);
-    Ok(())
 }
 
 fn last_n(last: LastN) -> Value {
@@ -132,7 +134,7 @@ fn tool_choice(choice: &ToolChoice) -> Option<Value> {
 }
 
 /// The interface has no word for reasoning of any effort; `medium` is what it takes for one.
-fn effort(thinking: Thinking) -> Option<&'static str> {
+pub(super) fn effort(thinking: Thinking) -> Option<&'static str> {
     Some(match thinking {
         Thinking::Unsaid => return None,
         Thinking::Off => "none",
@@ -142,7 +144,7 @@ fn effort(thinking: Thinking) -> Option<&'static str> {
     })
 }
 
-fn format(format: &ResponseFormat) -> Option<Value> {
+pub(super) fn format(format: &ResponseFormat) -> Option<Value> {
     Some(match format {
         ResponseFormat::JsonObject => json!({"type": "json_object"}),
         ResponseFormat::JsonSchema { name, schema, strict } => {
@@ -198,6 +200,7 @@ fn turn(message: &Message, options: Options, ignored: &mut Vec<String>) -> Resul
                 content.push(json!({"type": "image_url", "image_url": {"url": url}}));
             }
             Part::Reasoning(_) if role == Role::Assistant => {}
+            Part::Sealed(_) if role == Role::Assistant => list(ignored, SEALED),
             Part::ToolCall(call) if role == Role::Assistant => calls.push(json!({
                 "id": call.id,
                 "type": "function",
@@ -226,19 +229,31 @@ fn turn(message: &Message, options: Options, ignored: &mut Vec<String>) -> Resul
     Ok(Value::Object(turn))
 }
 
-/// Reads a stream of chunks.
-struct ChatDecoder {
-    stream: EventStream,
-    said: Said,
+/// Where in a choice stands what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A piece of a chat completion.
+    Delta,
+    /// A whole chat completion.
+    Message,
+    /// A completion, whole or a piece.
+    Text,
 }
 
-impl ChatDecoder {
-    fn new(choices: u32) -> Self {
-        Self { stream: EventStream::default(), said: Said::new(choices) }
+/// Reads a stream of chunks.
+pub(super) struct ChunkDecoder {
+    stream: EventStream,
+    said: Said,
+    place: Place,
+}
+
+impl ChunkDecoder {
+    pub(super) fn new(place: Place, choices: u32) -> Self {
+        Self { stream: EventStream::default(), said: Said::new(choices), place }
     }
 }
 
-impl StreamDecoder for ChatDecoder {
+impl StreamDecoder for ChunkDecoder {
     fn push(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), ReadError> {
         for frame in self.stream.push(bytes)? {
             if self.said.is_over {
@@ -247,7 +262,7 @@ impl StreamDecoder for ChatDecoder {
             if frame.data == "[DONE]" {
                 self.said.done()?;
             } else {
-                read(&json(&frame.data)?, "delta", &mut self.said)?;
+                read(&json(&frame.data)?, self.place, &mut self.said)?;
             }
         }
         events.append(&mut self.said.events);
@@ -266,17 +281,17 @@ impl StreamDecoder for ChatDecoder {
     }
 }
 
-fn whole(body: &[u8], choices: u32) -> Result<Vec<Event>, ReadError> {
+pub(super) fn whole(place: Place, body: &[u8], choices: u32) -> Result<Vec<Event>, ReadError> {
     let mut said = Said::new(choices);
-    read(&json_bytes(body)?, "message", &mut said)?;
+    read(&json_bytes(body)?, place, &mut said)?;
     said.done()?;
     Ok(said.events)
 }
 
 /// Reads a chunk or a whole answer: they differ in how the place of what is said is called.
-fn read(value: &Value, place: &str, said: &mut Said) -> Result<(), ReadError> {
+fn read(value: &Value, place: Place, said: &mut Said) -> Result<(), ReadError> {
     if !value["error"].is_null() {
-        said.fail(RemoteError::read(500, value.to_string().as_bytes()).into());
+        said.fail(RemoteError::within(value).into());
         return Ok(());
     }
     let usage = &value["usage"];
@@ -298,7 +313,11 @@ fn read(value: &Value, place: &str, said: &mut Said) -> Result<(), ReadError> {
         }
         let index = choice["index"].as_u64().unwrap_or(0);
         let index = u32::try_from(index).unwrap_or(u32::MAX);
-        delta(&choice[place], index, said)?;
+        match place {
+            Place::Delta => delta(&choice["delta"], index, said)?,
+            Place::Message => delta(&choice["message"], index, said)?,
+            Place::Text => said.text(index, choice["text"].as_str().unwrap_or_default())?,
+        }
         if let Some(reason) = choice["finish_reason"].as_str() {
             finish(reason, &choice["stop_reason"], index, said)?;
         }
@@ -337,7 +356,7 @@ fn finish(reason: &str, stop: &Value, choice: u32, said: &mut Said) -> Result<()
         "length" => FinishReason::MaxTokens,
         "tool_calls" | "function_call" => FinishReason::ToolCalls,
         "content_filter" => {
-            said.fail(Error::Generation("the provider's filter ended the answer".to_owned()));
+            said.fail(filtered());
             return Ok(());
         }
         other => {

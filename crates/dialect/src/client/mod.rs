@@ -6,14 +6,23 @@
 
 mod anthropic;
 mod chat;
+mod completion;
+mod fault;
 mod frames;
+mod generate;
 mod ollama;
+mod responses;
 mod said;
 
 pub use anthropic::ANTHROPIC;
 pub use chat::OPENAI_CHAT;
+pub use completion::OPENAI_COMPLETION;
+pub use fault::RemoteError;
+use fault::filtered;
 pub use frames::{EventStream, Frame, Lines};
+pub use generate::OLLAMA_GENERATE;
 pub use ollama::OLLAMA;
+pub use responses::OPENAI_RESPONSES;
 
 use serde_json::{Map, Value};
 use serve::{Chat, Error, Event, Input, Part, Request, Role};
@@ -48,12 +57,13 @@ pub struct Client {
     pub stream: fn(u32) -> Box<dyn StreamDecoder>,
     /// Reads a whole body with so many answers.
     pub whole: fn(&[u8], u32) -> Result<Vec<Event>, ReadError>,
-    /// Reads the body of an error.
-    pub error: fn(u16, &[u8]) -> RemoteError,
+    /// Reads the status, the `Retry-After` header and the body of an error.
+    pub error: fn(u16, Option<&str>, &[u8]) -> RemoteError,
 }
 
 /// The dialects that other providers are spoken to in.
-pub const CLIENTS: &[Client] = &[OPENAI_CHAT, ANTHROPIC, OLLAMA];
+pub const CLIENTS: &[Client] =
+    &[OPENAI_CHAT, ANTHROPIC, OLLAMA, OPENAI_RESPONSES, OPENAI_COMPLETION, OLLAMA_GENERATE];
 
 /// Bytes of a streamed body to events. [`Event::Started`] has the prompt's tokens where they are
 /// known by then, and no seed; times are for who measures them.
@@ -108,49 +118,8 @@ impl ReadError {
     }
 }
 
-/// What a provider says that went wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemoteError {
-    /// HTTP status code.
-    pub status: u16,
-    /// Its name for the reason, where it has one.
-    pub kind: Option<String>,
-    /// Which parameter, where it says so.
-    pub param: Option<String>,
-    /// In words.
-    pub message: String,
-}
-
-/// Longest message of a provider that is kept, in characters.
-const MESSAGE_CHARS_MAX: usize = 2_000;
-
-impl RemoteError {
-    /// Reads `{"error": {"message", "type" | "code", "param"}}` or `{"error": "…"}`; of anything
-    /// else the text.
-    fn read(status: u16, body: &[u8]) -> Self {
-        let value: Value = serde_json::from_slice(body).unwrap_or_default();
-        let error = &value["error"];
-        let text = |name: &str| error[name].as_str().map(str::to_owned);
-        let said = error.as_str().map(str::to_owned).or_else(|| text("message"));
-        let message = said.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
-        Self {
-            status,
-            kind: text("code").or_else(|| text("type")),
-            param: text("param"),
-            message: message.chars().take(MESSAGE_CHARS_MAX).collect(),
-        }
-    }
-}
-
-impl From<RemoteError> for Error {
-    /// What is wrong with the request stays the request's fault.
-    fn from(error: RemoteError) -> Self {
-        match error.status {
-            400 | 404 | 413 | 422 => Self::invalid(error.param.unwrap_or_default(), error.message),
-            _ => Self::Generation(error.message),
-        }
-    }
-}
+/// The name under which sealed reasoning is listed where a dialect has no place for it.
+const SEALED: &str = "messages[].content[].signature";
 
 fn json(text: &str) -> Result<Value, ReadError> {
     serde_json::from_str(text).map_err(|error| ReadError::NotJson(error.to_string()))
@@ -211,7 +180,7 @@ fn unfit(part: &Part, role: Role) -> Error {
     let kind = match part {
         Part::Text(_) => "text",
         Part::Image { .. } => "an image",
-        Part::Reasoning(_) => "reasoning",
+        Part::Reasoning(_) | Part::Sealed(_) => "reasoning",
         Part::ToolCall(_) => "a tool call",
         Part::ToolResult(_) => "the result of a tool",
     };

@@ -9,9 +9,10 @@ use serve::{
 use crate::client::frames::Lines;
 use crate::client::said::{Said, count};
 use crate::client::{
-    Client, Options, Outgoing, ReadError, RemoteError, StreamDecoder, conversation, json,
+    Client, Options, Outgoing, ReadError, RemoteError, SEALED, StreamDecoder, conversation, json,
     json_bytes, list, number, put, reasoning, refuse, scored, texts, unfit,
 };
+use crate::ollama::Shape;
 
 /// `POST /api/chat`.
 ///
@@ -19,15 +20,33 @@ use crate::client::{
 pub const OLLAMA: Client = Client {
     path: "/api/chat",
     encode,
-    stream: |_| Box::new(LineDecoder::new()),
-    whole: |body, _| whole(body),
+    stream: |_| Box::new(LineDecoder::new(Shape::Chat)),
+    whole: |body, _| whole(Shape::Chat, body),
     error: RemoteError::read,
 };
 
-const PROVIDER: &str = "Ollama";
+pub(super) const PROVIDER: &str = "Ollama";
 
 fn encode(request: &Request, options: Options) -> Result<Outgoing, Error> {
     let chat = conversation(request)?;
+    let (mut body, mut ignored) = (begun(request, options)?, Vec::new());
+    refuse(
+        &[
+            ("tool_choice", chat.tool_choice != ToolChoice::Auto),
+            ("parallel_tool_calls", chat.single_call),
+            ("chat_template_kwargs", !chat.template_kwargs.is_empty()),
+        ],
+        PROVIDER,
+    )?;
+    body.insert("messages".into(), messages(chat, &mut ignored)?);
+    let tools: Vec<Value> = chat.tools.iter().map(|tool| tool.definition.clone()).collect();
+    put(&mut body, "tools", (!tools.is_empty()).then_some(tools));
+    put(&mut body, "think", think(chat.thinking));
+    Ok(Outgoing { body: Value::Object(body), ignored })
+}
+
+/// What both interfaces of Ollama say alike, or refuse.
+pub(super) fn begun(request: &Request, options: Options) -> Result<Map<String, Value>, Error> {
     let sampling = &request.sampling;
     let format = match &request.response_format {
         ResponseFormat::Text => None,
@@ -45,23 +64,16 @@ fn encode(request: &Request, options: Options) -> Result<Outgoing, Error> {
         ("min_tokens", request.stop.min_tokens > 0),
         ("max_tokens", request.max_tokens == Some(0)),
         ("n", request.choices != 1),
-        ("tool_choice", chat.tool_choice != ToolChoice::Auto),
-        ("parallel_tool_calls", chat.single_call),
-        ("chat_template_kwargs", !chat.template_kwargs.is_empty()),
     ];
     refuse(&[&scored(request)[..], &others].concat(), PROVIDER)?;
-    let (mut body, mut ignored) = (Map::new(), Vec::new());
+    let mut body = Map::new();
     body.insert("model".into(), json!(request.model));
-    body.insert("messages".into(), messages(chat, &mut ignored)?);
-    let tools: Vec<Value> = chat.tools.iter().map(|tool| tool.definition.clone()).collect();
-    put(&mut body, "tools", (!tools.is_empty()).then_some(tools));
     put(&mut body, "format", format);
-    put(&mut body, "think", think(chat.thinking));
     let settings = settings(request);
     put(&mut body, "options", (!settings.is_empty()).then_some(settings));
     // It streams where nothing is said.
     body.insert("stream".into(), json!(options.stream));
-    Ok(Outgoing { body: Value::Object(body), ignored })
+    Ok(body)
 }
 
 fn settings(request: &Request) -> Map<String, Value> {
@@ -86,7 +98,7 @@ fn settings(request: &Request) -> Map<String, Value> {
     out
 }
 
-fn think(thinking: Thinking) -> Option<Value> {
+pub(super) fn think(thinking: Thinking) -> Option<Value> {
     Some(match thinking {
         Thinking::Unsaid => return None,
         Thinking::Off => json!(false),
@@ -117,7 +129,7 @@ fn messages(chat: &Chat, ignored: &mut Vec<String>) -> Result<Value, Error> {
         }
         let is_result = |part: &Part| matches!(part, Part::ToolResult(_));
         if message.content.is_empty() || !message.content.iter().all(is_result) {
-            messages.push(turn(message)?);
+            messages.push(turn(message, ignored)?);
         }
     }
     let begun = chat.prefill.as_ref();
@@ -125,7 +137,16 @@ fn messages(chat: &Chat, ignored: &mut Vec<String>) -> Result<Value, Error> {
     Ok(Value::Array(messages))
 }
 
-fn turn(message: &Message) -> Result<Value, Error> {
+/// The base64 of an image.
+pub(super) fn image(url: &str) -> Result<Value, Error> {
+    let inline = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
+    let (_, data) = inline.ok_or_else(|| {
+        Error::not_supported("messages", "Ollama takes images as data URLs alone")
+    })?;
+    Ok(json!(data))
+}
+
+fn turn(message: &Message, ignored: &mut Vec<String>) -> Result<Value, Error> {
     let role = message.role;
     let mut turn = json!({"role": role.template_name(), "content": texts(&message.content)});
     let (mut images, mut calls) = (Vec::new(), Vec::new());
@@ -133,13 +154,10 @@ fn turn(message: &Message) -> Result<Value, Error> {
         match part {
             Part::Text(_) | Part::ToolResult(_) => {}
             Part::Image { url } => {
-                let inline = url.strip_prefix("data:").and_then(|u| u.split_once(";base64,"));
-                let (_, data) = inline.ok_or_else(|| {
-                    Error::not_supported("messages", "Ollama takes images as data URLs alone")
-                })?;
-                images.push(json!(data));
+                images.push(image(url)?);
             }
             Part::Reasoning(_) if role == Role::Assistant => {}
+            Part::Sealed(_) if role == Role::Assistant => list(ignored, SEALED),
             Part::ToolCall(call) if role == Role::Assistant => {
                 let arguments = serde_json::from_str::<Map<String, Value>>(&call.arguments);
                 let arguments = arguments.map_err(|_| {
@@ -167,29 +185,30 @@ fn turn(message: &Message) -> Result<Value, Error> {
 }
 
 /// Reads a stream of lines.
-struct LineDecoder {
+pub(super) struct LineDecoder {
+    shape: Shape,
     lines: Lines,
     said: Said,
     n_calls: u64,
 }
 
 impl LineDecoder {
-    fn new() -> Self {
-        Self { lines: Lines::default(), said: Said::new(1), n_calls: 0 }
+    pub(super) fn new(shape: Shape) -> Self {
+        Self { shape, lines: Lines::default(), said: Said::new(1), n_calls: 0 }
     }
 }
 
 impl StreamDecoder for LineDecoder {
     fn push(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), ReadError> {
-        let Self { lines, said, n_calls } = self;
-        lines.push(bytes, |line| read_line(line, said, n_calls))?;
+        let Self { shape, lines, said, n_calls } = self;
+        lines.push(bytes, |line| read_line(*shape, line, said, n_calls))?;
         events.append(&mut said.events);
         Ok(())
     }
 
     fn finish(&mut self, events: &mut Vec<Event>) -> Result<(), ReadError> {
-        let Self { lines, said, n_calls } = self;
-        lines.finish(|line| read_line(line, said, n_calls))?;
+        let Self { shape, lines, said, n_calls } = self;
+        lines.finish(|line| read_line(*shape, line, said, n_calls))?;
         events.append(&mut said.events);
         if said.is_over { Ok(()) } else { Err(ReadError::BrokeOff) }
     }
@@ -199,30 +218,38 @@ impl StreamDecoder for LineDecoder {
     }
 }
 
-fn read_line(line: &str, said: &mut Said, n_calls: &mut u64) -> Result<(), ReadError> {
+fn read_line(
+    shape: Shape,
+    line: &str,
+    said: &mut Said,
+    n_calls: &mut u64,
+) -> Result<(), ReadError> {
     if line.is_empty() || said.is_over {
         return Ok(());
     }
-    read(&json(line)?, said, n_calls)
+    read(shape, &json(line)?, said, n_calls)
 }
 
-fn whole(body: &[u8]) -> Result<Vec<Event>, ReadError> {
+pub(super) fn whole(shape: Shape, body: &[u8]) -> Result<Vec<Event>, ReadError> {
     let mut said = Said::new(1);
-    read(&json_bytes(body)?, &mut said, &mut 0)?;
+    read(shape, &json_bytes(body)?, &mut said, &mut 0)?;
     if said.is_over { Ok(said.events) } else { Err(ReadError::BrokeOff) }
 }
 
 /// Reads one object; the last ends the answer.
-fn read(value: &Value, said: &mut Said, n_calls: &mut u64) -> Result<(), ReadError> {
+fn read(shape: Shape, value: &Value, said: &mut Said, n_calls: &mut u64) -> Result<(), ReadError> {
     if !value["error"].is_null() {
-        said.fail(RemoteError::read(500, value.to_string().as_bytes()).into());
+        said.fail(RemoteError::within(value).into());
         return Ok(());
     }
     said.start();
-    let message = &value["message"];
+    let (message, text) = match shape {
+        Shape::Chat => (&value["message"], "content"),
+        Shape::Generate => (value, "response"),
+    };
     said.n_unknown += usize::from(!message.is_object());
     said.reasoning(0, message["thinking"].as_str().unwrap_or_default())?;
-    said.text(0, message["content"].as_str().unwrap_or_default())?;
+    said.text(0, message[text].as_str().unwrap_or_default())?;
     for call in message["tool_calls"].as_array().into_iter().flatten() {
         let function = &call["function"];
         said.call(0, *n_calls, call["id"].as_str(), function["name"].as_str())?;

@@ -1,7 +1,7 @@
 //! The events of an answer in the order that `serve` promises, from what a provider says.
 
 use serde_json::{Map, Value};
-use serve::{Delta, Event, FinishReason, Timings, Usage};
+use serve::{Delta, Event, FinishReason, Sealed, Timings, Usage};
 
 use crate::client::ReadError;
 
@@ -82,6 +82,13 @@ impl Said {
         }
         self.end_call(choice)?;
         self.delta(choice, Delta::Reasoning { text: text.to_owned() });
+        Ok(())
+    }
+
+    /// Ends the reasoning that came last, or stands for some that is not shown.
+    pub(crate) fn sealed(&mut self, choice: u32, sealed: Sealed) -> Result<(), ReadError> {
+        self.end_call(choice)?;
+        self.delta(choice, Delta::Sealed(sealed));
         Ok(())
     }
 

@@ -180,6 +180,8 @@ impl LineStream {
                 }
             }
             Delta::ToolCallEnd { is_whole: true, .. } => self.flush_call(out),
+            // Ollama has no place for it.
+            Delta::Sealed(_) => {}
             // Clients run what they are sent; why the answer ended says that it was cut.
             Delta::ToolCallEnd { is_whole: false, .. } => self.call = None,
         }

@@ -148,6 +148,8 @@ impl ChatStream {
             }
             // The next call's index says so, or the reason why the answer is complete.
             Delta::ToolCallEnd { .. } => return,
+            // Chat completions have no place for it.
+            Delta::Sealed(_) => return,
         };
         self.choice(choice, delta, tokens, out);
     }

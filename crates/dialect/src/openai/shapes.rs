@@ -203,8 +203,8 @@ pub(crate) const TEXT_CONFIG: Shape = Shape::Record(&Record::new(
 /// What is said about reasoning.
 pub(crate) const REASONING_CONFIG: Shape =
     Shape::Record(&Record::new("ResponseReasoningConfig", &[optional("effort", EFFORT)]));
-const RESPONSE_TOOL: Shape = Shape::Record(&Record::new(
-    "ResponseTool",
+const RESPONSE_FUNCTION: Shape = Shape::Record(&Record::new(
+    "ResponseFunction",
     &[
         kind(&["function"]),
         always("name", Text),
@@ -213,10 +213,22 @@ const RESPONSE_TOOL: Shape = Shape::Record(&Record::new(
         optional("strict", Bool),
     ],
 ));
-/// Tools of responses.
-pub(crate) const RESPONSE_TOOLS: Shape = list(&RESPONSE_TOOL);
-const RESPONSE_NAMED: Shape =
-    Shape::Record(&Record::new("ResponseNamedTool", &[kind(&["function"]), always("name", Text)]));
+const RESPONSE_NAMESPACE: Shape = Shape::Record(&Record::new(
+    "ResponseNamespace",
+    &[
+        kind(&["namespace"]),
+        always("name", Text),
+        optional("description", Text),
+        optional("tools", list(&RESPONSE_FUNCTION)),
+    ],
+));
+/// Tools of responses. A `web_search` beside one of these is taken too, and listed as without
+/// effect; alone it is refused.
+pub(crate) const RESPONSE_TOOLS: Shape = list(&Either(&[RESPONSE_FUNCTION, RESPONSE_NAMESPACE]));
+const RESPONSE_NAMED: Shape = Shape::Record(&Record::new(
+    "ResponseNamedTool",
+    &[kind(&["function"]), always("name", Text), optional("namespace", Text)],
+));
 /// Which tool must be called.
 pub(crate) const RESPONSE_TOOL_CHOICE: Shape = Either(&[CHOICE_WORDS, RESPONSE_NAMED]);
 /// Pairs that the answer repeats.

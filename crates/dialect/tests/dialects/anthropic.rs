@@ -6,8 +6,8 @@ use dialect::anthropic::{
 use dialect::{ApiError, Decoded, Form, StreamEncoder};
 use serde_json::{Value, json};
 use serve::{
-    Delta, Effort, Error, Event, FinishReason, Message, Part, ResponseFormat, Role, Thinking,
-    ToolCall, ToolChoice, ToolResult,
+    Delta, Effort, Error, Event, FinishReason, Message, Part, ResponseFormat, Role, Sealed,
+    Thinking, ToolCall, ToolChoice, ToolResult,
 };
 
 use crate::events::{
@@ -74,7 +74,7 @@ fn a_conversation_with_tools_and_thinking_is_read_whole() {
         ],
     }))
     .unwrap();
-    assert_eq!(decoded.ignored, ["cache_control", "redacted_thinking"]);
+    assert_eq!(decoded.ignored, ["cache_control", "thinking.signature", "redacted_thinking"]);
     let got = chat(&decoded.request.input);
     let use_tool = |id: &str, arguments: &str| {
         let (id, name) = (id.to_owned(), "weather".to_owned());
@@ -90,6 +90,8 @@ fn a_conversation_with_tools_and_thinking_is_read_whole() {
             role: Role::Assistant,
             content: vec![
                 Part::Reasoning("hm".into()),
+                Part::Sealed(Sealed::Signature("another server's".into())),
+                Part::Sealed(Sealed::Redacted("x".into())),
                 Part::Text("wait".into()),
                 use_tool("t1", r#"{"z":1,"a":[2]}"#),
                 use_tool("t2", "{}"),

@@ -1,12 +1,16 @@
 //! The client direction against our own server direction, against what providers' references
 //! show, and against anything.
 
-use dialect::client::{ANTHROPIC, CLIENTS, Client, OLLAMA, OPENAI_CHAT, Options, ReadError};
+use dialect::client::{
+    ANTHROPIC, CLIENTS, Client, OLLAMA, OLLAMA_GENERATE, OPENAI_CHAT, OPENAI_COMPLETION,
+    OPENAI_RESPONSES, Options, ReadError,
+};
 use dialect::{CallMeta, ENDPOINTS, Endpoint, Form};
 use serde_json::{Value, json};
 use serve::{
     Chat, Delta, Effort, Event, FinishReason, Input, LastN, Message, Part, Reply, Request,
-    ResponseFormat, Role, Span, Thinking, Timings, Tool, ToolCall, ToolChoice, ToolResult, Usage,
+    ResponseFormat, Role, Sealed, Span, Thinking, Timings, Tool, ToolCall, ToolChoice, ToolResult,
+    Usage,
 };
 
 use crate::events::{everything, fold, meta, started, streamed, text};
@@ -16,7 +20,7 @@ use crate::shapes::Draws;
 /// Requests drawn for each dialect.
 const REQUESTS: usize = 2_000;
 
-fn endpoint(client: &Client) -> &'static Endpoint {
+pub(crate) fn endpoint(client: &Client) -> &'static Endpoint {
     ENDPOINTS.iter().find(|endpoint| endpoint.path == client.path).unwrap()
 }
 
@@ -24,9 +28,18 @@ fn is(client: &Client, other: &Client) -> bool {
     client.path == other.path
 }
 
+fn is_ollama(client: &Client) -> bool {
+    is(client, &OLLAMA) || is(client, &OLLAMA_GENERATE)
+}
+
+/// Whether it takes OpenAI's parameters and those that open servers add.
+fn is_open_ai(client: &Client) -> bool {
+    is(client, &OPENAI_CHAT) || is(client, &OPENAI_COMPLETION)
+}
+
 /// A turn of the kind, in the one form that comes back from the dialect as it went.
 fn turn(draws: &mut Draws, client: &Client, role: Role, number: usize) -> Message {
-    let is_ollama = is(client, &OLLAMA);
+    let is_ollama = is_ollama(client);
     let said = || Part::Text(["hi", "é♥", "{\"a\":1}", "x\ny"][number % 4].to_owned());
     let mut content = Vec::new();
     let result =
@@ -61,7 +74,8 @@ fn turn(draws: &mut Draws, client: &Client, role: Role, number: usize) -> Messag
             content.push(Part::Image { url: "https://example.org/a.png".into() });
         }
     }
-    let is_named = !is(client, &ANTHROPIC) && draws.below(4) == 0;
+    let has_names = is(client, &OPENAI_CHAT) || is(client, &OLLAMA);
+    let is_named = has_names && draws.below(4) == 0;
     Message { role, content, name: is_named.then(|| "n".to_owned()) }
 }
 
@@ -75,8 +89,15 @@ fn chat(draws: &mut Draws, client: &Client) -> Chat {
         "/api/chat" => &[Role::User, Role::Assistant, Role::Tool, Role::System],
         _ => &[Role::User, Role::Assistant, Role::Tool, Role::System, Role::Developer],
     };
-    for number in 0..draws.below(5) {
-        let role = *draws.one(roles);
+    // Generation has one turn.
+    let n_turns = if is(client, &OLLAMA_GENERATE) { 0 } else { draws.below(5) };
+    for number in 0..n_turns {
+        let mut role = *draws.one(roles);
+        // Items of the model that follow one another are one turn.
+        let follows = messages.last().is_some_and(|last: &Message| last.role == role);
+        if is(client, &OPENAI_RESPONSES) && follows && role == Role::Assistant {
+            role = Role::User;
+        }
         messages.push(turn(draws, client, role, number));
     }
     messages.push(turn(draws, client, Role::User, 5));
@@ -84,17 +105,18 @@ fn chat(draws: &mut Draws, client: &Client) -> Chat {
         "parameters": {"type": "object", "properties": {"z": {}, "a": {}}}});
     let definition = json!({"type": "function", "function": function});
     let tool = Tool { name: "f".into(), definition };
-    let tools = (0..draws.below(3)).map(|_| tool.clone()).collect();
+    let n_tools = if is(client, &OLLAMA_GENERATE) { 0 } else { draws.below(3) };
+    let tools = (0..n_tools).map(|_| tool.clone()).collect();
     let thinking = match draws.below(4) {
         0 => Thinking::Effort(Effort::Low),
         1 => Thinking::Effort(Effort::High),
         // Chat completions have no word for reasoning of any effort.
-        2 if !is(client, &OPENAI_CHAT) => Thinking::On,
+        2 if is(client, &ANTHROPIC) || is_ollama(client) => Thinking::On,
         // Anthropic's interface means this where nothing is said.
         _ => Thinking::Off,
     };
     let mut chat = Chat { messages, tools, thinking, ..Chat::default() };
-    if !is(client, &OLLAMA) {
+    if !is_ollama(client) {
         chat.single_call = draws.below(2) == 0;
         let named = ToolChoice::Named("f".into());
         let choices = [ToolChoice::Auto, ToolChoice::None, ToolChoice::Required, named];
@@ -102,7 +124,10 @@ fn chat(draws: &mut Draws, client: &Client) -> Chat {
     }
     if is(client, &OPENAI_CHAT) && draws.below(2) == 0 {
         chat.template_kwargs.insert("k".into(), json!(true));
-    } else if !is(client, &OPENAI_CHAT) && thinking == Thinking::Off && draws.below(2) == 0 {
+    } else if matches!(client.path, "/v1/messages" | "/api/chat")
+        && thinking == Thinking::Off
+        && draws.below(2) == 0
+    {
         chat.prefill = Some("It".into());
     }
     chat
@@ -111,13 +136,20 @@ fn chat(draws: &mut Draws, client: &Client) -> Chat {
 fn request(draws: &mut Draws, client: &Client) -> Request {
     let chat = chat(draws, client);
     let has_prefill = chat.prefill.is_some();
-    let mut request = Request::new("id", "m", Input::Chat(chat));
-    let is_chat = is(client, &OPENAI_CHAT);
+    let input = match client.path {
+        "/v1/completions" if draws.below(2) == 0 => Input::Tokens(vec![1, 0, u32::MAX]),
+        "/v1/completions" => Input::Text("Once\n".into()),
+        "/api/generate" if draws.below(2) == 0 => Input::Text("[INST] é".into()),
+        _ => Input::Chat(chat),
+    };
+    let mut request = Request::new("id", "m", input);
+    let is_chat = is_open_ai(client);
+    let is_responses = is(client, &OPENAI_RESPONSES);
     let mut sampling = serve::Sampling::default();
     let mut maybe = |value: f32| (draws.below(2) == 0).then_some(value);
     sampling.temperature = maybe(0.1);
     sampling.top_p = maybe(0.9);
-    if !is(client, &ANTHROPIC) {
+    if !is(client, &ANTHROPIC) && !is_responses {
         sampling.min_p = maybe(0.05);
         sampling.typical_p = maybe(0.7);
         sampling.repetition_penalty = maybe(1.1);
@@ -137,17 +169,19 @@ fn request(draws: &mut Draws, client: &Client) -> Request {
         request.stop.min_tokens = draws.below(3);
         request.choices = 1 + draws.below(3) as u32;
     }
-    sampling.top_k = (draws.below(2) == 0).then_some(40);
+    sampling.top_k = (!is_responses && draws.below(2) == 0).then_some(40);
     request.sampling = sampling;
-    request.stop.strings = vec!["a".to_owned(), "b".to_owned()][..draws.below(3)].to_vec();
-    let needs_limit = is(client, &ANTHROPIC);
+    if !is_responses {
+        request.stop.strings = vec!["a".to_owned(), "b".to_owned()][..draws.below(3)].to_vec();
+    }
+    let needs_limit = is(client, &ANTHROPIC) || is(client, &OPENAI_COMPLETION);
     request.max_tokens = (needs_limit || draws.below(2) == 0).then_some(77);
-    let name = if is_chat { "s" } else { "" };
+    let name = if is_chat || is_responses { "s" } else { "" };
     let schema = json!({"type": "object", "required": ["a"]});
     let schema = ResponseFormat::JsonSchema { name: name.into(), schema, strict: true };
     request.response_format = match draws.below(6) {
         0 if !has_prefill => schema,
-        1 if !needs_limit && !has_prefill => ResponseFormat::JsonObject,
+        1 if !is(client, &ANTHROPIC) && !has_prefill => ResponseFormat::JsonObject,
         2 if is_chat => ResponseFormat::Regex("a+".into()),
         3 if is_chat => ResponseFormat::OneOf(vec!["a".into(), "b".into()]),
         4 if is_chat => ResponseFormat::Lark("start: \"a\"".into()),
@@ -182,36 +216,45 @@ fn what_a_dialect_cannot_say_is_refused_by_name_or_listed() {
             other => panic!("{other:?}"),
         }
     }
-    // The change, and what chat completions, Anthropic's and Ollama's dialect name: OpenAI's own
-    // service, not an open server.
-    let cases: [(Change, [Option<&str>; 3]); 15] = [
-        (|_| {}, [None, None, None]),
-        (|r| r.logprobs = Some(1), [Some("logprobs"); 3]),
-        (|r| r.echo = true, [Some("echo"); 3]),
-        (|r| r.input = Input::Text("x".into()), [Some("prompt"); 3]),
-        (|r| r.input = Input::Tokens(vec![1]), [Some("prompt"); 3]),
-        (|r| r.sampling.min_p = Some(0.1), [Some("min_p"), Some("min_p"), None]),
-        (|r| r.sampling.top_k = Some(5), [Some("top_k"), None, None]),
-        (|r| r.sampling.temperature = Some(1.5), [None, Some("temperature"), None]),
-        (
-            |r| r.sampling.logit_bias = vec![(1, 1.0)],
-            [None, Some("logit_bias"), Some("logit_bias")],
-        ),
-        (|r| r.choices = 2, [None, Some("n"), Some("n")]),
-        (|r| r.stop.tokens = vec![1], [Some("stop_token_ids"); 3]),
-        (|r| r.response_format = ResponseFormat::Regex("a".into()), [Some("response_format"); 3]),
-        (|r| chat_of(r).tool_choice = ToolChoice::Required, [None, None, Some("tool_choice")]),
-        (|r| chat_of(r).prefill = Some("x".into()), [Some("prefill"), None, None]),
+    // The change, what it makes them name, and in which dialects they do, in the order of
+    // CLIENTS: OpenAI's own service, not an open server.
+    let cases: [(Change, &str, [u8; 6]); 17] = [
+        (|_| {}, "", [0; 6]),
+        (|r| r.logprobs = Some(1), "logprobs", [1; 6]),
+        (|r| r.echo = true, "echo", [1; 6]),
+        (|r| r.input = Input::Text("x".into()), "prompt", [1, 1, 1, 1, 0, 0]),
+        (|r| r.input = Input::Tokens(vec![1]), "prompt", [1, 1, 1, 1, 0, 1]),
+        (|r| r.input = Input::Embed(serve::Embed::default()), "input", [1; 6]),
+        (|r| r.sampling.min_p = Some(0.1), "min_p", [1, 1, 0, 1, 1, 0]),
+        (|r| r.sampling.top_k = Some(5), "top_k", [1, 0, 0, 1, 1, 0]),
+        (|r| r.sampling.temperature = Some(1.5), "temperature", [0, 1, 0, 0, 0, 0]),
+        (|r| r.sampling.logit_bias = vec![(1, 1.0)], "logit_bias", [0, 1, 1, 1, 0, 1]),
+        (|r| r.choices = 2, "n", [0, 1, 1, 1, 0, 1]),
+        (|r| r.stop.strings = vec!["a".into()], "stop", [0, 0, 0, 1, 0, 0]),
+        (|r| r.stop.tokens = vec![1], "stop_token_ids", [1; 6]),
+        (|r| r.response_format = ResponseFormat::Regex("a".into()), "response_format", [1; 6]),
+        (|r| chat_of(r).tool_choice = ToolChoice::Required, "tool_choice", [0, 0, 1, 0, 9, 1]),
+        (|r| chat_of(r).prefill = Some("x".into()), "prefill", [1, 0, 0, 1, 9, 1]),
         (
             |r| chat_of(r).messages.push(Message::text(Role::System, "later")),
-            [None, Some("messages"), None],
+            "messages",
+            [0, 1, 0, 0, 9, 1],
         ),
     ];
-    for (number, (change, expect)) in cases.into_iter().enumerate() {
-        for (client, expect) in CLIENTS.iter().zip(expect) {
+    for (number, (change, name, refuse)) in cases.into_iter().enumerate() {
+        for (client, refuses) in CLIENTS.iter().zip(refuse) {
+            // It takes no conversation, so what is said about one has no case.
+            if refuses == 9 {
+                continue;
+            }
+            let expect = (refuses == 1).then_some(name);
             let messages = vec![Message::text(Role::User, "hi")];
-            let input = Input::Chat(Chat { messages, ..Chat::default() });
+            let input = match is(client, &OPENAI_COMPLETION) {
+                true => Input::Text("hi".into()),
+                false => Input::Chat(Chat { messages, ..Chat::default() }),
+            };
             let mut request = Request::new("id", "m", input);
+            request.max_tokens = Some(5);
             change(&mut request);
             let refused = match (client.encode)(&request, Options::default()) {
                 Ok(_) => None,
@@ -221,6 +264,10 @@ fn what_a_dialect_cannot_say_is_refused_by_name_or_listed() {
             assert_eq!(refused.as_deref(), expect, "case {number} at {}", client.path);
         }
     }
+}
+
+#[test]
+fn reasoning_and_conversations_that_have_no_place_are_told() {
     let content = vec![Part::Reasoning("hm".into()), Part::Text("a".into())];
     let thought = Message { role: Role::Assistant, content, name: None };
     let messages = vec![thought, Message::text(Role::User, "hi")];
@@ -229,12 +276,30 @@ fn what_a_dialect_cannot_say_is_refused_by_name_or_listed() {
         (OPENAI_CHAT, vec!["messages[].reasoning_content"]),
         (ANTHROPIC, vec!["messages[].content[].thinking"]),
         (OLLAMA, vec![]),
+        (OPENAI_RESPONSES, vec!["messages[].reasoning"]),
     ] {
         let request = Request::new("id", "m", input.clone());
         let sent = (client.encode)(&request, Options::default()).unwrap();
         assert_eq!(sent.ignored, expect);
         assert_eq!(sent.body.to_string().contains("hm"), expect.is_empty());
     }
+    // What generates one turn, or goes on from a text.
+    let chat = Request::new("id", "m", input.clone());
+    let refused =
+        |client: Client, request: &Request| match (client.encode)(request, Options::default()) {
+            Err(serve::Error::NotSupported { param, .. } | serve::Error::Invalid { param, .. }) => {
+                param
+            }
+            other => panic!("{other:?}"),
+        };
+    assert_eq!(refused(OPENAI_COMPLETION, &chat), "messages");
+    assert_eq!(refused(OLLAMA_GENERATE, &chat), "messages");
+    // Sixteen tokens are not what was asked for.
+    let endless = Request::new("id", "m", Input::Text("x".into()));
+    assert_eq!(refused(OPENAI_COMPLETION, &endless), "max_tokens");
+    // An empty prompt asks for the model alone to be loaded.
+    let nothing = Request::new("id", "m", Input::Text(String::new()));
+    assert_eq!(refused(OLLAMA_GENERATE, &nothing), "prompt");
 }
 
 /// What of an answer the dialect carries; `in_order` whether it says in which order parts came.
@@ -242,11 +307,27 @@ fn carried(client: &Client, reply: &Reply, in_order: bool) -> Reply {
     let mut reply = reply.clone();
     (reply.seed, reply.timings) = (0, Timings::default());
     reply.prompt.clear();
-    if is(client, &OLLAMA) {
+    if is_ollama(client) {
         let Usage { prompt_tokens, completion_tokens, .. } = reply.usage;
         reply.usage = Usage { prompt_tokens, completion_tokens, ..Usage::default() };
     }
     for choice in &mut reply.choices {
+        if is(client, &OPENAI_COMPLETION) {
+            // Text alone.
+            choice.order.retain(|span| matches!(span, Span::Text(_)));
+            let text = Span::Text(0..choice.text.len());
+            choice.order.truncate(usize::from(!choice.text.is_empty()));
+            choice.order.iter_mut().for_each(|span| *span = text.clone());
+            choice.reasoning.clear();
+            choice.tool_calls.clear();
+            choice.incomplete_calls.clear();
+        }
+        // Items have ids of the server that tells them.
+        for (_, sealed) in &mut choice.sealed {
+            if let Sealed::Encrypted { id, .. } = sealed {
+                *id = None;
+            }
+        }
         choice.tokens.clear();
         choice.scored.clear();
         choice.order.retain(|span| match span {
@@ -257,12 +338,13 @@ fn carried(client: &Client, reply: &Reply, in_order: bool) -> Reply {
             choice.order.clear();
         }
         let has_calls = !choice.tool_calls.is_empty();
+        let says_why = !is_ollama(client) && !is(client, &OPENAI_RESPONSES);
         choice.finish = choice.finish.take().map(|reason| match reason {
             FinishReason::ContextLength if !is(client, &ANTHROPIC) => FinishReason::MaxTokens,
             FinishReason::MaxTokens | FinishReason::ContextLength => reason,
-            // Ollama says that the model has stopped, and no more.
-            _ if is(client, &OLLAMA) && has_calls => FinishReason::ToolCalls,
-            _ if is(client, &OLLAMA) => FinishReason::EndOfTurn,
+            // They say that the model has stopped, and no more.
+            _ if !says_why && has_calls => FinishReason::ToolCalls,
+            _ if !says_why => FinishReason::EndOfTurn,
             FinishReason::StopToken(_) if is(client, &ANTHROPIC) => FinishReason::EndOfTurn,
             other => other,
         });
@@ -283,7 +365,7 @@ fn read(client: &Client, stream: &[u8], ends: impl Iterator<Item = usize>) -> Ve
     events
 }
 
-fn there_and_back(client: &Client, events: &[Event]) {
+pub(crate) fn there_and_back(client: &Client, events: &[Event]) {
     let endpoint = endpoint(client);
     let meta = CallMeta { id: format!("{}7", endpoint.id_prefix), ..meta() };
     let form = Form { include_usage: true, ..Form::default() };
@@ -300,7 +382,7 @@ fn there_and_back(client: &Client, events: &[Event]) {
     assert_eq!(got, carried(client, &said, true), "{}", String::from_utf8_lossy(stream));
     let whole = (endpoint.whole)(&meta, &said, &form).to_string();
     let back = fold(&(client.whole)(whole.as_bytes(), 1).unwrap());
-    let in_order = is(client, &ANTHROPIC);
+    let in_order = is(client, &ANTHROPIC) || is(client, &OPENAI_RESPONSES);
     assert_eq!(carried(client, &back, in_order), carried(client, &said, in_order), "{whole}");
 }
 
@@ -334,145 +416,8 @@ fn failures_and_breaks_are_told() {
         decoder.push(half.as_bytes(), &mut events).unwrap();
         assert_eq!(decoder.finish(&mut events), Err(ReadError::BrokeOff), "{}", client.path);
     }
-    let body = br#"{"error":{"message":"no","type":"invalid_request_error","param":"p"}}"#;
-    for client in CLIENTS {
-        let error = serve::Error::from((client.error)(400, body));
-        assert_eq!(error, serve::Error::invalid("p", "no"));
-        let error = serve::Error::from((client.error)(502, b"<html>"));
-        assert_eq!(error, serve::Error::Generation("<html>".into()));
-    }
-    let error = (OLLAMA.error)(404, br#"{"error":"model not found"}"#);
+    let error = (OLLAMA.error)(404, None, br#"{"error":"model not found"}"#);
     assert_eq!((error.message.as_str(), error.kind), ("model not found", None));
-}
-
-/// The texts, calls and reasons of a transcript.
-fn told(client: &Client, stream: &str, choices: u32) -> (Reply, usize) {
-    let (mut decoder, mut events) = ((client.stream)(choices), Vec::new());
-    for byte in stream.as_bytes() {
-        decoder.push(&[*byte], &mut events).unwrap();
-    }
-    decoder.finish(&mut events).unwrap();
-    (fold(&events), decoder.n_unknown())
-}
-
-#[test]
-fn a_transcript_of_chat_completions() {
-    let chunk = |value: Value| format!("data: {value}\r\n\r\n");
-    let delta = |index: usize, delta: Value| {
-        chunk(json!({"id": "c", "object": "chat.completion.chunk", "obfuscation": "x",
-            "choices": [{"index": index, "delta": delta, "finish_reason": null}], "usage": null}))
-    };
-    let piece = |index: usize, call: Value| {
-        let mut call = call;
-        call["index"] = json!(index);
-        delta(0, json!({"tool_calls": [call]}))
-    };
-    let end = |index: usize, reason: &str| {
-        chunk(json!({"choices": [{"index": index, "delta": {}, "finish_reason": reason}]}))
-    };
-    let usage = json!({"prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 16,
-        "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 2}});
-    let stream = [
-        ": comment\r\n\r\n".to_owned(),
-        delta(0, json!({"role": "assistant", "content": null, "refusal": null})),
-        delta(0, json!({"reasoning": "hm"})),
-        delta(1, json!({"content": "B"})),
-        piece(
-            0,
-            json!({"id": "call_a", "type": "function", "function": {"name": "f", "arguments": ""}}),
-        ),
-        piece(0, json!({"function": {"arguments": "{\"a\":"}})),
-        piece(0, json!({"function": {"arguments": "1}"}})),
-        piece(
-            1,
-            json!({"id": "call_b", "type": "function", "function": {"name": "g", "arguments": ""}}),
-        ),
-        end(0, "tool_calls"),
-        end(1, "length"),
-        chunk(json!({"choices": [], "usage": usage})),
-        "data: [DONE]\r\n\r\n".to_owned(),
-    ];
-    let (reply, n_unknown) = told(&OPENAI_CHAT, &stream.concat(), 2);
-    assert_eq!(n_unknown, 0);
-    let [first, second] = &reply.choices[..] else { panic!("{reply:?}") };
-    assert_eq!((first.reasoning.as_str(), second.text.as_str()), ("hm", "B"));
-    let calls: Vec<_> = first
-        .tool_calls
-        .iter()
-        .map(|c| (c.id.as_str(), c.name.as_str(), c.arguments.as_str()))
-        .collect();
-    assert_eq!(calls, [("call_a", "f", "{\"a\":1}"), ("call_b", "g", "{}")]);
-    assert_eq!(first.finish, Some(FinishReason::ToolCalls));
-    assert_eq!(second.finish, Some(FinishReason::MaxTokens));
-    let expect =
-        Usage { prompt_tokens: 9, cached_tokens: 4, completion_tokens: 7, reasoning_tokens: 2 };
-    assert_eq!(reply.usage, expect);
-}
-
-#[test]
-fn a_transcript_of_messages() {
-    let frame =
-        |value: Value| format!("event: {}\ndata: {value}\n\n", value["type"].as_str().unwrap());
-    let block = |index: usize, block: Value| {
-        frame(json!({"type": "content_block_start", "index": index, "content_block": block}))
-    };
-    let delta = |index: usize, delta: Value| {
-        frame(json!({"type": "content_block_delta", "index": index, "delta": delta}))
-    };
-    let stop = |index: usize| frame(json!({"type": "content_block_stop", "index": index}));
-    let stream = [
-        frame(json!({"type": "message_start", "message": {"id": "msg_1", "type": "message",
-            "role": "assistant", "model": "c", "content": [], "stop_reason": null,
-            "usage": {"input_tokens": 20, "cache_creation_input_tokens": 3,
-                "cache_read_input_tokens": 100, "output_tokens": 1}}})),
-        frame(json!({"type": "ping"})),
-        block(0, json!({"type": "thinking", "thinking": "", "signature": ""})),
-        delta(0, json!({"type": "thinking_delta", "thinking": "hm"})),
-        delta(0, json!({"type": "signature_delta", "signature": "EqQB"})),
-        stop(0),
-        block(1, json!({"type": "text", "text": ""})),
-        delta(1, json!({"type": "text_delta", "text": "Let me look."})),
-        stop(1),
-        block(2, json!({"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}})),
-        delta(2, json!({"type": "input_json_delta", "partial_json": ""})),
-        delta(2, json!({"type": "input_json_delta", "partial_json": "{\"a\": 1}"})),
-        stop(2),
-        frame(json!({"type": "something_new"})),
-        frame(json!({"type": "message_delta", "delta": {"stop_reason": "tool_use",
-            "stop_sequence": null}, "usage": {"output_tokens": 15}})),
-        frame(json!({"type": "message_stop"})),
-    ];
-    let (reply, n_unknown) = told(&ANTHROPIC, &stream.concat(), 1);
-    assert_eq!(n_unknown, 1, "what is new is counted");
-    let choice = &reply.choices[0];
-    assert_eq!((choice.reasoning.as_str(), choice.text.as_str()), ("hm", "Let me look."));
-    assert_eq!(choice.tool_calls[0].arguments, "{\"a\": 1}");
-    assert_eq!(choice.finish, Some(FinishReason::ToolCalls));
-    let usage =
-        (reply.usage.prompt_tokens, reply.usage.cached_tokens, reply.usage.completion_tokens);
-    assert_eq!(usage, (123, 100, 15));
-}
-
-#[test]
-fn a_transcript_of_ollama() {
-    let call = json!({"function": {"name": "f", "arguments": {"a": 1}}});
-    let lines = [
-        json!({"model": "q", "created_at": "t", "done": false,
-            "message": {"role": "assistant", "content": "", "thinking": "hm"}}),
-        json!({"model": "q", "done": false,
-            "message": {"role": "assistant", "content": "", "tool_calls": [call]}}),
-        json!({"model": "q", "done": true, "done_reason": "stop", "prompt_eval_count": 5,
-            "eval_count": 6, "message": {"role": "assistant", "content": ""}}),
-    ];
-    // The last line is not ended.
-    let stream = lines.map(|line| line.to_string()).join("\n");
-    let (reply, _) = told(&OLLAMA, &stream, 1);
-    let choice = &reply.choices[0];
-    assert_eq!((choice.reasoning.as_str(), &choice.finish), ("hm", &Some(FinishReason::ToolCalls)));
-    let made = ToolCall { id: "call_0".into(), name: "f".into(), arguments: "{\"a\":1}".into() };
-    assert_eq!(choice.tool_calls, [made]);
-    assert_eq!((reply.usage.prompt_tokens, reply.usage.completion_tokens), (5, 6));
 }
 
 #[test]
@@ -480,7 +425,9 @@ fn bytes_that_are_no_answer() {
     bolero::check!().with_type::<(Vec<u8>, u8)>().for_each(|(bytes, cut)| {
         for client in CLIENTS {
             let _ = (client.whole)(bytes, 2);
-            let _ = (client.error)(500, bytes);
+            let _ = (client.error)(500, None, bytes);
+            let header = String::from_utf8_lossy(bytes);
+            let _ = serve::Error::from((client.error)(429, Some(&header), bytes));
             let (mut decoder, mut events) = ((client.stream)(2), Vec::new());
             let (first, rest) = bytes.split_at(*cut as usize % (bytes.len() + 1));
             let read = decoder.push(first, &mut events).and(decoder.push(rest, &mut events));
@@ -512,6 +459,10 @@ fn answers_with_something_else_in_a_place() {
                 streamed(&mut *(endpoint.stream.unwrap())(meta(), Form::default()), &events);
             let mut lines: Vec<String> = stream.lines().map(str::to_owned).collect();
             for (line, place, other) in changes.iter().take(4) {
+                // A completion says nothing of what is no text.
+                if lines.is_empty() {
+                    continue;
+                }
                 let line = *line as usize % lines.len();
                 let data = lines[line].strip_prefix("data: ").unwrap_or(&lines[line]);
                 let Ok(mut value) = serde_json::from_str::<Value>(data) else { continue };

@@ -10,6 +10,8 @@ mod fuzz;
 mod namespaces;
 mod ollama;
 mod openapi;
+mod providers;
 mod responses;
 mod shapes;
 mod tables;
+mod transcripts;

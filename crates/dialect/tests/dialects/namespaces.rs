@@ -119,6 +119,12 @@ fn what_is_no_function_and_what_is_called_alike_is_refused() {
     );
     let alike = json!([function("a__f", ""), space(function("f", ""))]);
     assert_eq!(refused(alike), "tools[1].tools[0].name");
+    // Another namespace may spell the same name; the same one may say it twice.
+    let named = |name: &str, inner: &str| json!({"type": "namespace", "name": name, "tools": [function(inner, "")]});
+    let spelled = json!([named("a", "b__c"), named("a__b", "c")]);
+    assert_eq!(refused(spelled), "tools[1].tools[0].name");
+    let twice = json!({"model": "m", "input": "hi", "tools": [named("a", "f"), named("a", "f")]});
+    assert_eq!(chat(&decode(&twice).request.input).tools.len(), 2);
     // Alone it is what was asked for, beside functions of the client's own it is not.
     assert_eq!(refused(json!([{"type": "web_search"}])), "tools[0].type");
     assert_eq!(refused(json!([function("f", ""), {"type": "file_search"}])), "tools[1].type");

@@ -4,8 +4,8 @@ use dialect::openai::{ResponseStream, decode_response, encode_response};
 use dialect::{ApiError, CallMeta, Decoded, Form};
 use serde_json::{Value, json};
 use serve::{
-    Delta, Effort, Error, Event, FinishReason, Message, Part, ResponseFormat, Role, Thinking,
-    ToolCall, ToolChoice, ToolResult,
+    Delta, Effort, Error, Event, FinishReason, Message, Part, ResponseFormat, Role, Sealed,
+    Thinking, ToolCall, ToolChoice, ToolResult,
 };
 
 use crate::events::{
@@ -84,6 +84,9 @@ fn items_of_the_model_are_one_turn() {
         let result = ToolResult { call_id: id.into(), text: text.into(), is_error: false };
         Message { role: Role::Tool, content: vec![Part::ToolResult(result)], name: None }
     };
+    // What another server encrypted is kept for that server.
+    let sealed = Sealed::Encrypted { id: Some("rs2".into()), content: "x".into() };
+    let sealed = Part::Sealed(sealed);
     let expect = [
         Message::text(Role::Developer, "rules"),
         Message::text(Role::User, "hi"),
@@ -99,6 +102,7 @@ fn items_of_the_model_are_one_turn() {
         },
         result("c1", "one"),
         result("c2", "two"),
+        Message { role: Role::Assistant, content: vec![sealed], name: None },
     ];
     assert_eq!(chat(&decoded.request.input).messages, expect);
 }

@@ -90,6 +90,60 @@ history = [
 ]
 assert ask(messages=history, tools=tools).content[0].text == SAID
 
+# Thinking and a call, whole and streamed: the model gets its thinking back with the result, where
+# the text was not shown too; nothing of it is listed as without effect.
+def recalled(content, **more):
+    results = [
+        {"type": "tool_result", "tool_use_id": block["id"], "content": "rain"}
+        for block in content
+        if block["type"] == "tool_use"
+    ]
+    turns = [
+        {"role": "user", "content": "think"},
+        {"role": "assistant", "content": content},
+        {"role": "user", "content": [*results, {"type": "text", "text": "recall"}]},
+    ]
+    back = client.messages.with_raw_response.create(
+        model=MODEL, max_tokens=50, messages=turns, tools=tools, **more
+    )
+    return back.parse().content[0].text, back.headers.get("x-freehold-ignored")
+
+
+for display in ("summarized", "omitted"):
+    asked = {
+        "model": MODEL,
+        "max_tokens": 50,
+        "messages": [{"role": "user", "content": "think"}],
+        "tools": tools,
+        "thinking": {"type": "adaptive", "display": display},
+    }
+    whole = client.messages.create(**asked).to_dict()["content"]
+    assert [block["type"] for block in whole] == ["thinking", "tool_use", "tool_use"], whole
+    assert whole[0]["thinking"] == ("Let me see." if display == "summarized" else ""), whole
+    with client.messages.stream(**asked) as stream:
+        streamed = stream.get_final_message().to_dict()["content"]
+    assert streamed == whole, (streamed, whole)
+    assert recalled(whole) == ("thought Let me see.", None), recalled(whole)
+# A text that was changed is read all the same, and that its signature is another's is told.
+whole = client.messages.create(**{**asked, "thinking": thinking}).to_dict()["content"]
+changed = [{**whole[0], "thinking": "Rain?"}, *whole[1:]]
+assert recalled(changed) == ("thought Rain?", "thinking.signature"), recalled(changed)
+
+# What another provider signed or redacted passes through unchanged, whole and streamed.
+foreign = ask("sealed").to_dict()["content"]
+assert foreign == [
+    {"type": "thinking", "thinking": "Let me see.", "signature": "EqQB+/="},
+    {"type": "redacted_thinking", "data": "EmwK"},
+    {"type": "text", "text": "signed"},
+], foreign
+with client.messages.stream(
+    model=MODEL, max_tokens=50, messages=[{"role": "user", "content": "sealed"}]
+) as stream:
+    assert stream.get_final_message().to_dict()["content"] == foreign
+said, ignored = recalled(foreign)
+assert said == "thought Let me see.; signed EqQB+/=; redacted EmwK", said
+assert ignored == "thinking.signature, redacted_thinking", ignored
+
 # Structured output.
 form = {"format": {"type": "json_schema", "schema": {"type": "object"}}}
 held = ask("json", output_config=form)

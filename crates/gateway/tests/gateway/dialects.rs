@@ -35,6 +35,30 @@ fn unknown_paths_have_the_shape_of_their_dialect() {
 }
 
 #[test]
+fn paths_that_are_no_text_have_the_shape_of_their_dialect() {
+    let server = start(config());
+    for path in ["/v1/models/%ff", "/v1/files/a%C3%28", "/v1/responses/%ff/input_items", "/%80"] {
+        let answer = raw(server.address, &request("GET", path, b""));
+        let body = answer.json();
+        assert_eq!(
+            (answer.status, &body["error"]["code"]),
+            (400, &json!("invalid_path")),
+            "{path}"
+        );
+    }
+    let listed =
+        with_header("anthropic-version: 2023-06-01", "GET", "/v1/models/%ff", &Value::Null);
+    let answer = raw(server.address, &listed);
+    assert_eq!((answer.status, &answer.json()["type"]), (400, &json!("error")));
+    assert!(get(&server, "/api/%fe")["error"].is_string());
+    // A sign without digits stands for itself.
+    for path in ["/v1/models/%zz", "/v1/models/%C3%A9", "/v1/models/100%"] {
+        let answer = raw(server.address, &request("GET", path, b""));
+        assert_eq!((answer.status, answer.json()["error"].is_object()), (404, true), "{path}");
+    }
+}
+
+#[test]
 fn versions_and_models_of_anthropics_clients() {
     let server = start(config());
     let ask = |version: &str| {

@@ -16,8 +16,8 @@ use observe::Telemetry;
 use serve::{
     ChatPrompt, ChatTokens, Delta, Detokenize, EmbedText, Error, Event, EventSender, Events,
     FinishReason, Generate, Input, ModelCard, ModelDetails, Part, Request, ResponseFormat,
-    ScoredToken, Task, TextDetails, TextFault, TextModel, Thinking, Timings, ToolChoice, Usage,
-    WeightDetails, channel,
+    ScoredToken, Sealed, Task, TextDetails, TextFault, TextModel, Thinking, Timings, ToolChoice,
+    Usage, WeightDetails, channel,
 };
 use store::Store;
 use tokio::sync::oneshot;
@@ -236,6 +236,7 @@ fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &Atom
             return speak_on(sender, request, &piece, cancelled);
         }
         "call" => return call(sender, request, usage),
+        "think" | "sealed" | "recall" => return thoughts(sender, prompt, request, usage),
         "stop" => {
             say(sender, "before ", false);
             let stop = request.stop.strings.first().cloned().unwrap_or_default();
@@ -265,15 +266,53 @@ fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &Atom
         _ => {}
     }
     if reasons(request) {
-        for text in ["Let me ", "see."] {
-            let delta = Delta::Reasoning { text: text.into() };
-            sender.send(Event::Delta { choice: 0, delta });
-        }
+        reason(sender);
     }
     for text in ["You said: ", prompt, " ♥"] {
         say(sender, text, has_tokens);
     }
     finish(sender, FinishReason::EndOfTurn, usage);
+}
+
+fn reason(sender: &EventSender) {
+    for text in ["Let me ", "see."] {
+        let delta = Delta::Reasoning { text: text.into() };
+        sender.send(Event::Delta { choice: 0, delta });
+    }
+}
+
+/// Thinks and calls, thinks as another provider does, or says what came back of either.
+fn thoughts(sender: &EventSender, prompt: &str, request: &Request, usage: Usage) {
+    match prompt {
+        "think" => {
+            if reasons(request) {
+                reason(sender);
+            }
+            return call(sender, request, usage);
+        }
+        "sealed" => {
+            reason(sender);
+            for sealed in [Sealed::Signature("EqQB+/=".into()), Sealed::Redacted("EmwK".into())] {
+                sender.send(Event::Delta { choice: 0, delta: Delta::Sealed(sealed) });
+            }
+            say(sender, "signed", false);
+        }
+        _ => say(sender, &recalled(request), false),
+    }
+    finish(sender, FinishReason::EndOfTurn, usage);
+}
+
+/// What came back of the model's reasoning, and with it.
+fn recalled(request: &Request) -> String {
+    let Input::Chat(chat) = &request.input else { return String::new() };
+    let parts = chat.messages.iter().flat_map(|message| &message.content);
+    let told = parts.filter_map(|part| match part {
+        Part::Reasoning(text) => Some(format!("thought {text}")),
+        Part::Sealed(Sealed::Signature(signature)) => Some(format!("signed {signature}")),
+        Part::Sealed(Sealed::Redacted(data)) => Some(format!("redacted {data}")),
+        _ => None,
+    });
+    told.collect::<Vec<_>>().join("; ")
 }
 
 /// Says the same until nobody listens, a token at a time.

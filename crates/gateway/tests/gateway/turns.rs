@@ -46,6 +46,7 @@ impl Heard {
             match part {
                 Part::ToolResult(result) => heard.results.push(result.text.clone()),
                 Part::Reasoning(text) => heard.own.push(Own::Thought(text.clone())),
+                Part::Sealed(other) => panic!("nothing was sealed here: {other:?}"),
                 Part::ToolCall(call) => heard.own.push(Own::Called(call.name.clone())),
                 Part::Text(_) | Part::Image { .. } => {}
             }

@@ -1,11 +1,12 @@
 //! Whole answers, and the items that they have in streams too.
 
 use serde_json::{Map, Value, json};
-use serve::{Choice, FinishReason, Reply, Span, Usage};
+use serve::{Choice, FinishReason, Reply, Sealed, Span, Usage};
 
 use crate::endpoint::{CallMeta, Form};
 use crate::openai::logprobs::chat_scores;
-use crate::openai::responses::{reasoning, tools};
+use crate::openai::responses::tools;
+use crate::sent_back;
 
 /// The body of a whole answer.
 #[must_use]
@@ -159,12 +160,14 @@ fn item_with(
                 "id": id,
                 "type": "reasoning",
                 "summary": [],
-                "content": [part(choice, form, place)?],
+                "content": part(choice, form, place).map_or(json!([]), |part| json!([part])),
                 "status": status,
             });
-            if form.sends_back_reasoning {
+            if let Some(Sealed::Encrypted { content, .. }) = choice.sealed_at(place) {
+                item["encrypted_content"] = json!(content);
+            } else if form.sends_back_reasoning {
                 let text = choice.reasoning.get(range.clone())?;
-                item["encrypted_content"] = json!(reasoning::sent_back(text));
+                item["encrypted_content"] = json!(sent_back::sent_back(text));
             }
             item
         }
@@ -196,7 +199,7 @@ pub(crate) fn begun_item(
 ) -> Option<Value> {
     let mut item = item_with(meta, choice, form, place, "in_progress")?;
     if form.sends_back_reasoning && item["type"] == "reasoning" {
-        item["encrypted_content"] = json!(reasoning::sent_back(""));
+        item["encrypted_content"] = json!(sent_back::sent_back(""));
     }
     let empty = match &choice.order[place] {
         Span::Text(_) | Span::Reasoning(_) => ("content", json!([])),
@@ -213,6 +216,8 @@ pub(crate) fn part(choice: &Choice, form: &Form, place: usize) -> Option<Value> 
             let scores = if form.has_logprobs { scores(choice, place) } else { json!([]) };
             Some(text_part(choice.text.get(range.clone())?, scores))
         }
+        // Sealed, and nothing is shown of it.
+        Span::Reasoning(range) if range.is_empty() => None,
         Span::Reasoning(range) => {
             let text = choice.reasoning.get(range.clone())?;
             Some(json!({"type": "reasoning_text", "text": text}))

@@ -1,10 +1,11 @@
 //! Input items to turns: items of the model that follow one another are one turn.
 
 use serde_json::{Map, Value, json};
-use serve::{Message, Part, Role, ToolCall, ToolResult};
+use serve::{Message, Part, Role, Sealed, ToolCall, ToolResult};
 
 use crate::fields::{FieldError, Fields};
-use crate::openai::responses::{reasoning, tools};
+use crate::openai::responses::tools;
+use crate::sent_back;
 
 /// Reads `input`, a text or a list of items, and appends its turns.
 pub(crate) fn read(
@@ -208,19 +209,23 @@ fn read_reasoning(
     let (content, summary) = (texts(item, "content")?, texts(item, "summary")?);
     let mut texts = if content.is_empty() { summary } else { content };
     let sealed = item.str("encrypted_content")?;
-    if texts.is_empty()
-        && let Some(sealed) = sealed
-    {
-        match reasoning::read(sealed) {
-            Some(text) => texts.push(text),
-            // What another server encrypted can be read by that server alone.
-            None => ignored.push("input[].encrypted_content".to_owned()),
+    let own = sealed.and_then(sent_back::read);
+    // What another server encrypted can be read by that server alone.
+    let foreign = sealed.filter(|_| own.is_none());
+    if texts.is_empty() {
+        texts.extend(own);
+        if foreign.is_some() {
+            ignored.push("input[].encrypted_content".to_owned());
         }
     }
-    if texts.iter().all(|text| text.is_empty()) {
-        return Ok(());
+    let has_text = texts.iter().any(|text| !text.is_empty());
+    let text = has_text.then(|| Part::Reasoning(texts.join("\n")));
+    let id = item.str("id")?.map(str::to_owned);
+    let sealed =
+        foreign.map(|content| Part::Sealed(Sealed::Encrypted { id, content: content.to_owned() }));
+    if text.is_some() || sealed.is_some() {
+        assistant(messages).content.extend(text.into_iter().chain(sealed));
     }
-    assistant(messages).content.push(Part::Reasoning(texts.join("\n")));
     Ok(())
 }
 

@@ -5,7 +5,6 @@ mod count;
 mod decode;
 mod encode;
 mod items;
-mod reasoning;
 mod stream;
 mod tools;
 

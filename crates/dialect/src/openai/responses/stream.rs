@@ -73,6 +73,7 @@ impl ResponseStream {
         self.event("response.output_item.added", added, out);
         let part = match span {
             Span::Text(_) => text_part("", json!([])),
+            Span::Reasoning(range) if range.is_empty() => return,
             Span::Reasoning(_) => json!({"type": "reasoning_text", "text": ""}),
             Span::ToolCall(_) => return,
         };
@@ -89,6 +90,7 @@ impl ResponseStream {
         self.n_over += 1;
         let (Some(span), Some(choice)) = (self.span(place), self.choice()) else { return };
         let part = part(choice, &self.form, place);
+        let is_unseen = matches!(&span, Span::Reasoning(range) if range.is_empty());
         let (kind, rest) = match &span {
             Span::Text(range) => {
                 let has = self.form.has_logprobs;
@@ -109,8 +111,10 @@ impl ResponseStream {
             }
         };
         let item = item(&self.meta, &self.reply, &self.form, place);
-        let done = self.about(&span, place, rest);
-        self.event(kind, done, out);
+        if !is_unseen {
+            let done = self.about(&span, place, rest);
+            self.event(kind, done, out);
+        }
         if let Some(part) = part {
             let done = self.about(&span, place, json!({"part": part}));
             self.event("response.content_part.done", done, out);
@@ -134,7 +138,7 @@ impl ResponseStream {
                 ("response.output_text.delta", json!({"delta": text, "logprobs": scores}))
             }
             Delta::Reasoning { text } => ("response.reasoning_text.delta", json!({"delta": text})),
-            Delta::ToolCall { .. } | Delta::ToolCallEnd { .. } => return,
+            Delta::ToolCall { .. } | Delta::ToolCallEnd { .. } | Delta::Sealed(_) => return,
             Delta::Arguments { text, .. } => {
                 ("response.function_call_arguments.delta", json!({"delta": text}))
             }

@@ -20,19 +20,28 @@ pub(crate) fn read(
     ignored: &mut Vec<String>,
 ) -> Result<Vec<Tool>, FieldError> {
     let mut tools: Vec<Tool> = Vec::new();
+    // Where each of them is from.
+    let mut homes: Vec<Option<String>> = Vec::new();
     let mut offered = Vec::new();
     for (index, value) in fields.array("tools")?.into_iter().flatten().enumerate() {
         let tool = Fields::of(value, format!("tools[{index}]"))?;
         match tool.required_str("type")? {
-            "function" => tools.push(function(&tool, None)?),
+            "function" => {
+                tools.push(function(&tool, None)?);
+                homes.push(None);
+            }
             "namespace" => {
+                let home = Some(tool.required_str("name")?.to_owned());
+                tool.str("description")?;
                 for (index, value) in tool.array("tools")?.into_iter().flatten().enumerate() {
                     let inner = Fields::of(value, format!("{}[{index}]", tool.path("tools")))?;
                     match inner.required_str("type")? {
                         "function" => {
                             let tool = function(&inner, Some(&tool))?;
-                            unlike_others(&tools, &tool, &inner)?;
+                            let others = tools.iter().zip(&homes);
+                            unlike_others(others, &tool, home.as_ref(), &inner)?;
                             tools.push(tool);
+                            homes.push(home.clone());
                         }
                         kind => return Err(refused(&inner, kind)),
                     }
@@ -51,9 +60,14 @@ pub(crate) fn read(
     Ok(tools)
 }
 
-/// A call is of one tool.
-fn unlike_others(tools: &[Tool], tool: &Tool, fields: &Fields<'_>) -> Result<(), FieldError> {
-    if tools.iter().all(|other| other.name != tool.name) {
+/// A call is of one tool. One that stands twice in its namespace is one, as with functions.
+fn unlike_others<'a>(
+    mut others: impl Iterator<Item = (&'a Tool, &'a Option<String>)>,
+    tool: &Tool,
+    home: Option<&String>,
+    fields: &Fields<'_>,
+) -> Result<(), FieldError> {
+    if others.all(|(other, theirs)| other.name != tool.name || theirs.as_ref() == home) {
         return Ok(());
     }
     let param = fields.path("name");
