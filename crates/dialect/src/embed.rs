@@ -1,7 +1,7 @@
 //! What endpoints that embed decode alike.
 
 use serde_json::{Value, json};
-use serve::{Embed, EmbedText, Input, Overlong, Request};
+use serve::{Embed, Input, Overlong, Plain, Request};
 
 use crate::base64;
 use crate::endpoint::VectorForm;
@@ -16,11 +16,11 @@ pub(crate) const TEXTS: Shape = Shape::Either(&[Shape::Text, TOKENS, list(&ONE_T
 pub(crate) const CUT: Shape = Shape::Either(&[Shape::Integer(-1, -1), POSITIVE]);
 
 /// Texts as strings or lists of token ids: one of either, or a list of either.
-pub(crate) fn texts(fields: &Fields<'_>, name: &str) -> Result<Vec<EmbedText>, FieldError> {
+pub(crate) fn texts(fields: &Fields<'_>, name: &str) -> Result<Vec<Plain>, FieldError> {
     let value = fields.get(name).ok_or_else(|| fields.missing(name))?;
     let one = |value: &Value| match value {
-        Value::String(text) => Some(EmbedText::Text(text.clone())),
-        Value::Array(_) => token_ids(value).map(EmbedText::Tokens),
+        Value::String(text) => Some(Plain::Text(text.clone())),
+        Value::Array(_) => token_ids(value).map(Plain::Tokens),
         _ => None,
     };
     let all = match value {

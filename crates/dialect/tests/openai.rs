@@ -11,8 +11,8 @@ use dialect::openai::{
 use dialect::{ApiError, CallMeta, StreamEncoder, Treatment};
 use serde_json::{Value, json};
 use serve::{
-    Alternative, Chat, Delta, Dry, Error, Event, FinishReason, Input, LastN, Message, Part, Reply,
-    ResponseFormat, Role, ScoredToken, Timings, ToolCall, ToolChoice, ToolResult, Usage,
+    Alternative, Chat, Delta, Dry, Error, Event, FinishReason, Input, LastN, Message, Part, Plain,
+    Reply, ResponseFormat, Role, ScoredToken, Timings, ToolCall, ToolChoice, ToolResult, Usage,
 };
 
 fn chat(body: &Value) -> Result<dialect::Decoded, ApiError> {
@@ -252,7 +252,22 @@ fn completions_have_their_own_defaults() {
     let scored = completion(&scored).unwrap().request;
     assert_eq!(scored.input, Input::Tokens(vec![1, 2]));
     assert_eq!((scored.logprobs, scored.prompt_logprobs, scored.echo), (Some(1), Some(1), true));
-    for prompt in [json!(null), json!(1), json!([]), json!([[]]), json!([-1]), json!({"a": 1})] {
+    let listed = completion(&json!({"model": "m", "prompt": ["a", [1, 2], "b"]})).unwrap();
+    let texts = [Plain::Text("a".into()), Plain::Tokens(vec![1, 2]), Plain::Text("b".into())];
+    assert_eq!(listed.request.input, Input::Several(texts.into()));
+    let too_many = vec!["a"; 1025];
+    for prompt in [
+        json!(null),
+        json!(1),
+        json!([]),
+        json!([[]]),
+        json!([-1]),
+        json!({"a": 1}),
+        json!(["a", 1]),
+        json!([["a"], "b"]),
+        json!([[1], null]),
+        json!(too_many),
+    ] {
         let decoded = completion(&json!({"model": "m", "prompt": prompt}));
         let is_empty = decoded.as_ref().is_ok_and(|d| d.request.input == Input::Tokens(Vec::new()));
         assert!(
@@ -283,7 +298,10 @@ fn events() -> Vec<Event> {
     };
     vec![
         Event::Started { prompt_tokens: 2, seed: 3 },
-        Event::Prompt { tokens: vec![scored("P", None), scored("q", Some(f32::NEG_INFINITY))] },
+        Event::Prompt {
+            choice: 0,
+            tokens: vec![scored("P", None), scored("q", Some(f32::NEG_INFINITY))],
+        },
         delta(Delta::Reasoning { text: "hm".into() }),
         delta(Delta::Reasoning { text: "!".into() }),
         text("Hé"),
@@ -312,6 +330,30 @@ fn events() -> Vec<Event> {
             },
         },
     ]
+}
+
+/// Of a list of prompts, each answer comes with the tokens of its own.
+#[test]
+fn the_answers_to_a_list_have_their_prompts_before_them() {
+    let delta = |choice, text: &str| {
+        let tokens = vec![scored(text, Some(-0.25))];
+        Event::Delta { choice, delta: Delta::Text { text: text.into(), tokens } }
+    };
+    let prompt = |choice, text| Event::Prompt { choice, tokens: vec![scored(text, None)] };
+    let end = |choice| Event::Finished { choice, reason: FinishReason::MaxTokens };
+    let mut events = vec![Event::Started { prompt_tokens: 2, seed: 3 }];
+    // Two answers to each of two prompts, of which the second is read first.
+    events.extend([prompt(2, "Q"), delta(2, "c"), prompt(0, "P"), delta(0, "a"), delta(3, "d")]);
+    events.extend([delta(1, "b"), end(0), end(1), end(2), end(3)]);
+    events.push(Event::Done { usage: Usage::default(), timings: Timings::default() });
+    let whole = encode_completion(&meta(), &Reply::fold(events.clone()).unwrap(), true);
+    let tokens = |choice: &Value| choice["logprobs"]["tokens"].clone();
+    let all: Vec<Value> = whole["choices"].as_array().unwrap().iter().map(tokens).collect();
+    assert_eq!(json!(all), json!([["P", "a"], ["P", "b"], ["Q", "c"], ["Q", "d"]]));
+    let told = frames(CompletionStream::new(meta(), false, true), &events);
+    let of_third = told.iter().filter(|frame| frame["choices"][0]["index"] == 2);
+    let of_third: Vec<Value> = of_third.map(|frame| tokens(&frame["choices"][0])).collect();
+    assert_eq!(json!(of_third), json!([["Q"], ["c"], null]));
 }
 
 fn frames(mut encoder: impl StreamEncoder, events: &[Event]) -> Vec<Value> {

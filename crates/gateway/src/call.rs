@@ -106,7 +106,7 @@ impl Desk {
         let is_plain = match &request.input {
             Input::Chat(chat) => chat.tools.is_empty(),
             Input::Text(_) | Input::Tokens(_) => true,
-            Input::Embed(_) | Input::Rerank(_) => false,
+            Input::Several(_) | Input::Embed(_) | Input::Rerank(_) => false,
         };
         let is_free = request.response_format == ResponseFormat::Text;
         is_plain && is_free && !decoded.loads_only && self.generate.is_at_hand(&request.model)

@@ -17,12 +17,14 @@ use crate::watch::Watched;
 pub(crate) struct Plan {
     pub(crate) sender: EventSender,
     pub(crate) wording: Wording,
-    /// Text that comes before the answer.
-    pub(crate) echo: Option<String>,
+    /// Texts that come before the answers, one for each prompt; none where that is not asked for.
+    pub(crate) echoes: Vec<String>,
+    /// Of all prompts together.
     pub(crate) prompt_tokens: usize,
     pub(crate) seed: u64,
-    /// Number of answers.
+    /// Number of answers in all, and to each prompt.
     pub(crate) choices: usize,
+    pub(crate) choices_each: usize,
     /// Nanoseconds spent on masks.
     pub(crate) masks: Arc<AtomicU64>,
     /// Place in the queue, given back when the engine begins.
@@ -53,6 +55,8 @@ pub(crate) struct Answer {
     has_started: bool,
     /// Choices that are not over.
     n_left: usize,
+    /// Cached tokens of each prompt.
+    cached: Vec<usize>,
     usage: Usage,
     timings: Timings,
 }
@@ -67,6 +71,7 @@ impl Answer {
                 .collect(),
             has_started: false,
             n_left: plan.choices,
+            cached: vec![0; plan.choices / plan.choices_each],
             usage,
             timings,
             plan,
@@ -92,18 +97,13 @@ impl Answer {
                 Next::Continue
             }
             engine::Event::Prefilled { cached_tokens, .. } => {
-                // The other choices find the prompt that the first has computed.
-                if choice == 0 {
-                    self.usage.cached_tokens = cached_tokens;
-                    self.plan.watched.cached(cached_tokens);
-                    self.timings.prefill_tokens = self.usage.prompt_tokens - cached_tokens;
-                }
+                self.prefilled(choice, cached_tokens);
                 Next::Continue
             }
             engine::Event::Prompt { logprobs, .. } => {
                 let wording = &self.plan.wording;
                 let tokens = logprobs.into_iter().map(|entry| wording.scored(entry)).collect();
-                self.plan.sender.send(Event::Prompt { tokens });
+                self.plan.sender.send(Event::Prompt { choice, tokens });
                 Next::Continue
             }
             engine::Event::Token { token, logprobs, .. } => {
@@ -145,11 +145,25 @@ impl Answer {
         let Plan { prompt_tokens, seed, .. } = self.plan;
         self.plan.watched.began(prompt_tokens, seed, since);
         self.plan.sender.send(Event::Started { prompt_tokens, seed });
-        if let Some(text) = self.plan.echo.take() {
-            for choice in 0..self.plan.choices as u32 {
-                self.send(choice, vec![Delta::Text { text: text.clone(), tokens: Vec::new() }]);
-            }
+        let echoes = std::mem::take(&mut self.plan.echoes);
+        let choices_each = self.plan.choices_each;
+        let echoed = echoes.iter().flat_map(|text| std::iter::repeat_n(text, choices_each));
+        for (choice, text) in (0..).zip(echoed) {
+            self.send(choice, vec![Delta::Text { text: text.clone(), tokens: Vec::new() }]);
         }
+    }
+
+    fn prefilled(&mut self, choice: u32, cached_tokens: usize) {
+        let (choice, choices_each) = (choice as usize, self.plan.choices_each);
+        // The other choices find the prompt that the first has computed.
+        if !choice.is_multiple_of(choices_each) {
+            return;
+        }
+        self.cached[choice / choices_each] = cached_tokens;
+        let cached_tokens = self.cached.iter().sum();
+        self.usage.cached_tokens = cached_tokens;
+        self.plan.watched.cached(cached_tokens);
+        self.timings.prefill_tokens = self.usage.prompt_tokens - cached_tokens;
     }
 
     fn count(&mut self, choice: u32, since: Duration) {

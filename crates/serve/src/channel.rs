@@ -209,7 +209,11 @@ pub struct TimedOut;
 /// Adds `event` to `last` where both say the same kind of thing; gives it back otherwise.
 fn merge(last: &mut Event, event: Event) -> Option<Event> {
     match (last, event) {
-        (Event::Prompt { tokens }, Event::Prompt { tokens: more }) => tokens.extend(more),
+        (Event::Prompt { choice: a, tokens }, Event::Prompt { choice: b, tokens: more })
+            if *a == b =>
+        {
+            tokens.extend(more);
+        }
         (
             Event::Delta { choice: a, delta: Delta::Text { text, tokens } },
             Event::Delta { choice: b, delta: Delta::Text { text: more, tokens: more_tokens } },

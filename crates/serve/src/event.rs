@@ -27,8 +27,10 @@ pub enum Event {
         /// The seed in use, drawn or given.
         seed: u64,
     },
-    /// The next tokens of the prompt with their log-probabilities.
+    /// The next tokens of a prompt with their log-probabilities.
     Prompt {
+        /// The first answer to this prompt.
+        choice: u32,
         /// In order.
         tokens: Vec<ScoredToken>,
     },

@@ -47,7 +47,7 @@ pub use message::{Message, Part, Role, Sealed, Tool, ToolCall, ToolChoice, ToolR
 pub use prefix_store::{AdapterDigests, PrefixStore, PrefixStoreOptions};
 pub use prompt::prompt_tokens;
 pub use reply::{Choice, Reply, Span};
-pub use request::{Chat, Embed, EmbedText, Input, Overlong, Request, Rerank, ResponseFormat, Stop};
+pub use request::{Chat, Embed, Input, Overlong, Plain, Request, Rerank, ResponseFormat, Stop};
 pub use sampling::{Dry, LastN, LastNError, Sampling};
 pub use status::{EngineGauges, EngineStatus, MemoryStatus, ModelStatus, Status};
 pub use text_model::{Around, ChatPrompt, ChatTokens, Detokenize, TextFault, TextModel};

@@ -18,16 +18,17 @@ use crate::clock::Clock;
 use crate::details::{Description, ModelDetails, Task, WeightDetails};
 use crate::error::Error;
 use crate::generate::{Admit, Admitted, Generate, Listed, ModelCard};
-use crate::prompt::{generates_only, prompt_tokens};
-use crate::request::{Input, Request};
+use crate::prompt::{generates_only, prompts};
+use crate::request::{Input, Plain, Request};
 use crate::rules::{Compiler, Held};
 use crate::sampling::{Breakers, Sampling};
 use crate::status::{EngineGauges, ModelStatus, Status};
 use crate::text_model::{ChatTokens, TextModel};
 use crate::worker::{Accepted, Command, Worker};
 
-/// Most answers to one request.
+/// Most answers to one prompt, and to all prompts of a request.
 const CHOICES_MAX: u32 = 128;
+const ANSWERS_MAX: usize = 1024;
 /// Most alternatives reported for a token.
 const TOP_LOGPROBS_MAX: usize = 20;
 
@@ -179,25 +180,28 @@ impl Local {
         let ticket = self.enqueue(request.priority)?;
         let stops = StopMatcher::new(&request.stop.strings)
             .map_err(|error| Error::invalid("stop", error.to_string()))?;
-        let ChatTokens { tokens: prompt, opens_reasoning } =
-            prompt_tokens(self.text.as_ref(), &request.input)?;
-        let echo = if request.echo { Some(self.echo(&request.input, &prompt)?) } else { None };
-        let seed = request.sampling.seed.unwrap_or_else(draw_seed);
-        let prompt_tokens = prompt.len();
         let text = self.text.as_ref();
-        let rules = self.compiler.rules(&request, text, opens_reasoning, id_seed(seed, &prompt))?;
+        let prompts = prompts(text, &request.input)?;
+        check_count(prompts.len(), request.choices)?;
+        let echoes = if request.echo { self.echoes(&request.input, &prompts)? } else { Vec::new() };
+        let seed = request.sampling.seed.unwrap_or_else(draw_seed);
+        let prompt_tokens = prompts.iter().map(|prompt| prompt.tokens.len()).sum();
+        let (first, opens_reasoning) = (&prompts[0].tokens, prompts[0].opens_reasoning);
+        let rules = self.compiler.rules(&request, text, opens_reasoning, id_seed(seed, first))?;
         let masks = Arc::new(AtomicU64::new(0));
         let held = |matcher| Held::new(matcher, Arc::clone(&self.clock), Arc::clone(&masks));
         let asked = engine::Request {
             constraint: rules.matcher.map(|matcher| engine::Constrained(Box::new(held(matcher)))),
-            ..self.engine_request(&request, prompt, seed)?
+            ..self.engine_request(&request, seed)?
         };
-        self.limits.check(&asked)?;
+        let asked = sequences(&asked, prompts, request.choices);
+        asked.iter().try_for_each(|asked| self.limits.check(asked))?;
         // Last, because it may have to be loaded.
         let adapter = adapted.map(|adapted| adapted.adapter.get()).transpose();
         let adapter =
             adapter.map_err(|reason| Error::LoadFailed { model: request.model.clone(), reason })?;
-        let asked = engine::Request { adapter, ..asked };
+        let asked = asked.into_iter().map(|asked| engine::Request { adapter, ..asked });
+        let sequences: Vec<engine::Request> = asked.collect();
         let wording = Wording {
             text: Arc::clone(&self.text),
             stops,
@@ -206,23 +210,23 @@ impl Local {
             reading: rules.reading,
         };
         let (commands, gauges) = (self.commands.clone(), Arc::clone(&self.gauges));
-        let (count, watched) = (request.choices, request.watched);
-        let (choices, ticket) = (count as usize, Some(ticket));
+        let (choices_each, watched) = (request.choices as usize, request.watched);
+        let (choices, ticket) = (sequences.len(), Some(ticket));
         Ok(Admitted::new(move |sender| {
             let plan = Plan {
                 sender,
                 wording,
                 masks,
-                echo,
+                echoes,
                 prompt_tokens,
                 seed,
                 choices,
+                choices_each,
                 ticket,
                 arrived,
                 watched,
             };
             let answer = Answer::new(plan);
-            let sequences = sequences(asked, count);
             gauges.sent(sequences.len());
             begin(&commands, Accepted { sequences, answer })
         }))
@@ -258,29 +262,32 @@ impl Local {
         if waiting >= limit { Err(Error::QueueFull { waiting, limit }) } else { Ok(ticket) }
     }
 
-    fn echo(&self, input: &Input, prompt: &[u32]) -> Result<String, Error> {
+    /// The texts of prompts: as they came where they came as texts.
+    fn echoes(&self, input: &Input, prompts: &[ChatTokens]) -> Result<Vec<String>, Error> {
+        let decoded = |prompt: &ChatTokens| {
+            let text = self.text.decode(&prompt.tokens);
+            text.map_err(|fault| Error::invalid("prompt", fault.to_string()))
+        };
+        let echoed = |(plain, prompt): (&Plain, &ChatTokens)| match plain {
+            Plain::Text(text) => Ok(text.clone()),
+            Plain::Tokens(_) => decoded(prompt),
+        };
         match input {
-            Input::Text(text) => Ok(text.clone()),
+            Input::Text(text) => Ok(vec![text.clone()]),
+            Input::Several(several) => several.iter().zip(prompts).map(echoed).collect(),
             Input::Embed(_) | Input::Rerank(_) => Err(generates_only()),
-            Input::Tokens(_) | Input::Chat(_) => self
-                .text
-                .decode(prompt)
-                .map_err(|fault| Error::invalid("prompt", fault.to_string())),
+            Input::Tokens(_) | Input::Chat(_) => prompts.iter().map(decoded).collect(),
         }
     }
 
-    fn engine_request(
-        &self,
-        request: &Request,
-        prompt: Vec<u32>,
-        seed: u64,
-    ) -> Result<engine::Request, Error> {
+    /// What all sequences of a request have alike; without a prompt.
+    fn engine_request(&self, request: &Request, seed: u64) -> Result<engine::Request, Error> {
         let mut stop_tokens = request.stop.tokens.clone();
         if !request.stop.ignore_eos {
             stop_tokens.extend_from_slice(self.text.end_tokens());
         }
         Ok(engine::Request {
-            prompt,
+            prompt: Vec::new(),
             max_tokens: request.max_tokens.unwrap_or(usize::MAX),
             stop_tokens,
             min_tokens: request.stop.min_tokens,
@@ -418,6 +425,16 @@ fn check_supported(request: &Request) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses more answers than one request may ask for.
+fn check_count(prompts: usize, choices_each: u32) -> Result<(), Error> {
+    let answers = prompts.saturating_mul(choices_each as usize);
+    if answers <= ANSWERS_MAX {
+        return Ok(());
+    }
+    let message = format!("{prompts} prompts make {answers} answers, the limit is {ANSWERS_MAX}");
+    Err(Error::invalid("prompt", message))
+}
+
 /// Hands a request to the engine's thread.
 fn begin(commands: &Sender<Command>, accepted: Accepted) -> Result<(), Error> {
     let sent = commands.send(Command::Submit(Box::new(accepted)));
@@ -429,12 +446,23 @@ fn begin(commands: &Sender<Command>, accepted: Accepted) -> Result<(), Error> {
     })
 }
 
-/// One sequence for each answer: they share the prompt's blocks, and the first alone reports
-/// on it.
-fn sequences(first: engine::Request, count: u32) -> Vec<engine::Request> {
-    let other = |choice| engine::Request { choice, prompt_logprobs: None, ..first.clone() };
-    let others: Vec<_> = (1..count).map(other).collect();
-    std::iter::once(first).chain(others).collect()
+/// One sequence for each answer: those to one prompt share its blocks, and the first of them alone
+/// reports on it. No two draw alike, so that a text that stands in a list twice has two answers.
+fn sequences(
+    shared: &engine::Request,
+    prompts: Vec<ChatTokens>,
+    choices_each: u32,
+) -> Vec<engine::Request> {
+    let mut sequences: Vec<engine::Request> = Vec::new();
+    for ChatTokens { tokens, .. } in prompts {
+        for nth in 0..choices_each {
+            let prompt_logprobs = shared.prompt_logprobs.filter(|_| nth == 0);
+            let (prompt, choice) = (tokens.clone(), sequences.len() as u32);
+            let others = shared.clone();
+            sequences.push(engine::Request { prompt, choice, prompt_logprobs, ..others });
+        }
+    }
+    sequences
 }
 
 /// What ids of tool calls are made from: each turn of a conversation has other ones, whatever

@@ -2,7 +2,7 @@
 
 use crate::chat::template_input;
 use crate::error::Error;
-use crate::request::Input;
+use crate::request::{Input, Plain};
 use crate::text_model::{ChatPrompt, ChatTokens, TextFault, TextModel};
 
 /// The tokens of a request's input, exactly those that the model would be given.
@@ -14,6 +14,7 @@ pub fn prompt_tokens(text: &dyn TextModel, input: &Input) -> Result<ChatTokens, 
     let prompt = match input {
         Input::Tokens(tokens) => Ok(plain(tokens.clone())),
         Input::Text(words) => text.encode(words).map(plain),
+        Input::Several(_) => return Err(Error::not_supported("prompt", "several texts at once")),
         Input::Embed(_) | Input::Rerank(_) => return Err(generates_only()),
         Input::Chat(chat) => {
             let input = template_input(chat)?;
@@ -30,6 +31,23 @@ pub fn prompt_tokens(text: &dyn TextModel, input: &Input) -> Result<ChatTokens, 
         }
     };
     prompt.map_err(refusal)
+}
+
+/// The tokens of each text that is to be continued.
+///
+/// # Errors
+/// As [`prompt_tokens`], or there is no text.
+pub(crate) fn prompts(text: &dyn TextModel, input: &Input) -> Result<Vec<ChatTokens>, Error> {
+    let Input::Several(several) = input else { return Ok(vec![prompt_tokens(text, input)?]) };
+    if several.is_empty() {
+        return Err(Error::invalid("prompt", "prompt: an empty list, expected a text"));
+    }
+    let tokens = |plain: &Plain| match plain {
+        Plain::Text(words) => text.encode(words).map_err(refusal),
+        Plain::Tokens(tokens) => Ok(tokens.clone()),
+    };
+    let plain = |tokens| ChatTokens { tokens, opens_reasoning: false };
+    several.iter().map(|one| tokens(one).map(plain)).collect()
 }
 
 /// What generates does not embed.

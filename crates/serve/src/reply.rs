@@ -1,5 +1,6 @@
 //! A whole answer: the fold of its events, and nothing else.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::error::Error;
@@ -52,8 +53,8 @@ pub struct Reply {
     pub scores: Vec<f32>,
     /// Texts or documents that were cut, with the number of tokens that were left out of each.
     pub cuts: Vec<(usize, usize)>,
-    /// The prompt's tokens, where log-probabilities were asked for.
-    pub prompt: Vec<ScoredToken>,
+    /// The tokens of prompts, where log-probabilities were asked for, by the first answer to each.
+    pub prompts: BTreeMap<u32, Vec<ScoredToken>>,
     /// Tokens in and out.
     pub usage: Usage,
     /// When things happened.
@@ -87,7 +88,9 @@ impl Reply {
                 self.seed = seed;
                 self.usage = Usage { prompt_tokens, ..self.usage };
             }
-            Event::Prompt { tokens } => self.prompt.extend(tokens),
+            Event::Prompt { choice, tokens } => {
+                self.prompts.entry(choice).or_default().extend(tokens);
+            }
             Event::Delta { choice, delta } => self.choice(choice).push(delta),
             Event::Finished { choice, reason } => self.choice(choice).finish = Some(reason),
             Event::Embedding { index, values, cut_tokens } => {
@@ -106,6 +109,12 @@ impl Reply {
             Event::Failed(error) => return Err(error),
         }
         Ok(false)
+    }
+
+    /// The scored tokens of the prompt that a choice answers; none where they were not asked for.
+    #[must_use]
+    pub fn prompt_of(&self, choice: u32) -> &[ScoredToken] {
+        self.prompts.range(..=choice).next_back().map_or(&[], |(_, tokens)| tokens)
     }
 
     fn choice(&mut self, choice: u32) -> &mut Choice {

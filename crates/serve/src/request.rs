@@ -23,7 +23,7 @@ pub struct Request {
     pub stop: Stop,
     /// Most tokens of the answer; `None` is what the context leaves.
     pub max_tokens: Option<usize>,
-    /// Number of answers.
+    /// Number of answers to each text.
     pub choices: u32,
     /// The form that the answer must have.
     pub response_format: ResponseFormat,
@@ -73,6 +73,9 @@ pub enum Input {
     Text(String),
     /// Tokens to continue, exactly these.
     Tokens(Vec<u32>),
+    /// Texts to continue, each by itself. The answers to the first come first: with `n` answers to
+    /// each, answer `i` is one to text `i / n`.
+    Several(Vec<Plain>),
     /// Texts that become vectors.
     Embed(Embed),
     /// Documents that are scored against a query.
@@ -83,7 +86,7 @@ pub enum Input {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Embed {
     /// Each becomes one vector.
-    pub texts: Vec<EmbedText>,
+    pub texts: Vec<Plain>,
     /// What becomes of one that is too long.
     pub overlong: Overlong,
     /// Values of a vector; `None` is as many as the model gives. Fewer are the first ones.
@@ -94,11 +97,20 @@ pub struct Embed {
 
 /// One text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EmbedText {
+pub enum Plain {
     /// Words; the tokenizer adds what belongs around them.
     Text(String),
     /// Tokens, exactly these.
     Tokens(Vec<u32>),
+}
+
+impl From<Plain> for Input {
+    fn from(plain: Plain) -> Self {
+        match plain {
+            Plain::Text(text) => Self::Text(text),
+            Plain::Tokens(tokens) => Self::Tokens(tokens),
+        }
+    }
 }
 
 /// What becomes of a text that is longer than may be.

@@ -57,9 +57,13 @@ pub(super) fn run(context: &Context) -> Result<Findings> {
         mean(&reference.facts, "acc"),
         mean(&reference.echo, "exact_match"),
     );
-    for (name, flags) in [("activations and KV cache in f32", EXACT), ("as by default", DEFAULT)] {
+    for (name, flags, batch) in [
+        ("activations and KV cache in f32", EXACT, "1"),
+        ("activations and KV cache in f32, 8 prompts a request", EXACT, "8"),
+        ("as by default", DEFAULT, "1"),
+    ] {
         let server = serve(context, &file, flags)?;
-        let ours = harness.completions(server.address())?;
+        let ours = harness.completions(server.address(), batch)?;
         let chat = harness.chat(server.address())?;
         drop(server);
         let compared = Compared::of(&ours, &reference)?;
@@ -127,9 +131,9 @@ impl Harness {
         Samples::of_chat(&self.evaluate("chat-reference", &model, ECHO)?)
     }
 
-    fn completions(&self, address: &str) -> Result<Samples> {
+    fn completions(&self, address: &str, batch: &str) -> Result<Samples> {
         let model = format!("base_url=http://{address}/v1/completions,model={}", server::NAME);
-        let model = ["local-completions", "--model_args", &model];
+        let model = ["local-completions", "--model_args", &model, "--batch_size", batch];
         Samples::read(&self.evaluate("completions", &model, &both())?)
     }
 

@@ -1,7 +1,7 @@
 //! OpenAI's completions as a client speaks them: text or tokens that a model goes on from.
 
 use serde_json::{Map, Value, json};
-use serve::{Error, Input, Request, ResponseFormat};
+use serve::{Error, Input, Plain, Request, ResponseFormat};
 
 use crate::client::chat::{ChunkDecoder, Place, format, open, sampling, whole};
 use crate::client::{Client, Options, Outgoing, RemoteError, added, put, refuse, scored};
@@ -51,10 +51,18 @@ fn encode(request: &Request, options: Options) -> Result<Outgoing, Error> {
     Ok(Outgoing { body: Value::Object(body), ignored: Vec::new() })
 }
 
+fn plain(one: &Plain) -> Value {
+    match one {
+        Plain::Text(text) => json!(text),
+        Plain::Tokens(tokens) => json!(tokens),
+    }
+}
+
 fn prompt(input: &Input) -> Result<Value, Error> {
     match input {
         Input::Text(text) => Ok(json!(text)),
         Input::Tokens(tokens) => Ok(json!(tokens)),
+        Input::Several(several) => Ok(several.iter().map(plain).collect()),
         Input::Chat(_) => {
             Err(Error::not_supported("messages", "this provider is sent text to go on from"))
         }

@@ -35,7 +35,9 @@ fn encode(request: &Request, options: Options) -> Result<Outgoing, Error> {
             put(&mut body, "images", (!images.is_empty()).then_some(images));
             put(&mut body, "think", think(chat.thinking));
         }
-        Input::Tokens(_) => return Err(Error::not_supported("prompt", "only text is taken there")),
+        Input::Tokens(_) | Input::Several(_) => {
+            return Err(Error::not_supported("prompt", "one text is taken there"));
+        }
         Input::Embed(_) | Input::Rerank(_) => {
             return Err(Error::not_supported("input", "this provider is sent prompts"));
         }

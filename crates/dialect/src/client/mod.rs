@@ -167,7 +167,7 @@ fn put(body: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>
 fn conversation(request: &Request) -> Result<&Chat, Error> {
     match &request.input {
         Input::Chat(chat) => Ok(chat),
-        Input::Text(_) | Input::Tokens(_) => {
+        Input::Text(_) | Input::Tokens(_) | Input::Several(_) => {
             Err(Error::not_supported("prompt", "this provider is sent conversations"))
         }
         Input::Embed(_) | Input::Rerank(_) => {

@@ -1,7 +1,7 @@
 //! `POST /api/embed` and the older `POST /api/embeddings`: body to request, vectors to response.
 
 use serde_json::{Value, json};
-use serve::{Embed, EmbedText, Overlong, Reply};
+use serve::{Embed, Overlong, Plain, Reply};
 
 use crate::body::parse_body;
 use crate::embed;
@@ -71,8 +71,8 @@ pub fn decode_embed(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
         None => Vec::new(),
         // Ollama takes it for no text.
         Some(Value::String(text)) if text.is_empty() => Vec::new(),
-        Some(Value::String(text)) => vec![EmbedText::Text(text.clone())],
-        Some(_) => fields.strings("input")?.into_iter().map(EmbedText::Text).collect(),
+        Some(Value::String(text)) => vec![Plain::Text(text.clone())],
+        Some(_) => fields.strings("input")?.into_iter().map(Plain::Text).collect(),
     };
     let embed = Embed {
         texts,
@@ -93,7 +93,7 @@ pub fn decode_embeddings(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
     let fields = Fields::root(&object);
     let ignored = survey(fields.object, EMBEDDINGS_PARAMETERS)?;
     let prompt = fields.str("prompt")?.filter(|prompt| !prompt.is_empty());
-    let texts = prompt.map(|prompt| EmbedText::Text(prompt.to_owned())).into_iter().collect();
+    let texts = prompt.map(|prompt| Plain::Text(prompt.to_owned())).into_iter().collect();
     let embed = Embed { texts, overlong: Overlong::Cut, ..Embed::default() };
     decoded(id, &fields, embed, ignored)
 }

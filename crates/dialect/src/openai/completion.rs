@@ -1,13 +1,14 @@
 //! `POST /v1/completions`: body to request.
 
 use serde_json::Value;
-use serve::Input;
+use serve::{Input, Plain};
 
 use crate::body::parse_body;
 use crate::endpoint::{Decoded, Form};
 use crate::error::ApiError;
 use crate::fields::{FieldError, Fields, token_ids};
 use crate::openai::common::{decode_shared, ignored_parameters, stream_options};
+use crate::openai::shapes::PROMPTS_MAX;
 use crate::openai::table::COMPLETION_PARAMETERS;
 
 /// What OpenAI's interface generates where nothing is said.
@@ -37,25 +38,28 @@ pub fn decode_completion(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
     Ok(Decoded { form, ignored, ..Decoded::new(request, stream) })
 }
 
-/// A string, a list of token ids, or a list of one of these.
+/// A string, a list of token ids, or a list of such.
 fn prompt(fields: &Fields<'_>) -> Result<Input, FieldError> {
     let value = fields.get("prompt").ok_or_else(|| fields.missing("prompt"))?;
-    let single = match value {
-        Value::Array(list) if list.first().is_some_and(|item| !item.is_number()) => {
-            if list.len() > 1 {
-                let message = format!(
-                    "prompt: {} prompts in one request are not supported; send them one by one",
-                    list.len()
-                );
-                return Err(FieldError::new("prompt", message));
-            }
-            &list[0]
-        }
-        other => other,
+    let list = match value {
+        Value::Array(list) if list.first().is_some_and(|item| !item.is_number()) => list,
+        single => return one(single).map(Input::from),
     };
-    match single {
-        Value::String(text) => Ok(Input::Text(text.clone())),
-        other => token_ids(other).map(Input::Tokens).ok_or_else(|| {
+    if list.len() > PROMPTS_MAX {
+        let message = format!("prompt: {} prompts, the limit is {PROMPTS_MAX}", list.len());
+        return Err(FieldError::new("prompt", message));
+    }
+    let mut several = list.iter().map(one).collect::<Result<Vec<Plain>, _>>()?;
+    Ok(match several.len() {
+        1 => several.swap_remove(0).into(),
+        _ => Input::Several(several),
+    })
+}
+
+fn one(value: &Value) -> Result<Plain, FieldError> {
+    match value {
+        Value::String(text) => Ok(Plain::Text(text.clone())),
+        other => token_ids(other).map(Plain::Tokens).ok_or_else(|| {
             FieldError::new("prompt", "prompt: expected a string or a list of token ids")
         }),
     }

@@ -216,7 +216,7 @@ impl StreamEncoder for CompletionStream {
         match event {
             // What embeds does not stream.
             Event::Started { .. } | Event::Embedding { .. } | Event::Score { .. } => {}
-            Event::Prompt { tokens } => self.text(0, "", tokens, out),
+            Event::Prompt { choice, tokens } => self.text(*choice, "", tokens, out),
             Event::Delta { choice, delta: Delta::Text { text, tokens } } => {
                 self.text(*choice, text, tokens, out);
             }
@@ -255,10 +255,10 @@ pub fn encode_chat(meta: &CallMeta, reply: &Reply, has_logprobs: bool) -> Value 
 /// The body of a whole completion.
 #[must_use]
 pub fn encode_completion(meta: &CallMeta, reply: &Reply, has_logprobs: bool) -> Value {
-    let choices = reply.choices.iter().enumerate().map(|(index, choice)| {
+    let choices = (0..).zip(&reply.choices).map(|(index, choice)| {
         let logprobs = if has_logprobs {
             let tokens: Vec<ScoredToken> =
-                reply.prompt.iter().chain(&choice.tokens).cloned().collect();
+                reply.prompt_of(index).iter().chain(&choice.tokens).cloned().collect();
             completion_logprobs(&tokens, &mut 0)
         } else {
             Value::Null

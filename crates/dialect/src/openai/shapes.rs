@@ -120,11 +120,14 @@ pub(crate) const STRUCTURED: Shape = Either(&[
     Shape::Record(&one_form("StructuredGrammar", &[optional("grammar", Text)])),
 ]);
 
-/// The prompt of a completion: one text, or the tokens of one.
+/// Most prompts of one completion.
+pub(crate) const PROMPTS_MAX: usize = 1024;
+
+/// The prompt of a completion: a text, its tokens, or a list of such.
 pub(crate) const PROMPT: Shape = Either(&[
     Text,
     crate::shape::TOKENS,
-    Shape::List { of: &Either(&[Text, crate::shape::TOKENS]), min: 1, max: 1 },
+    Shape::List { of: &Either(&[Text, crate::shape::TOKENS]), min: 1, max: PROMPTS_MAX },
 ]);
 
 // Responses.

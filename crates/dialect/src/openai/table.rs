@@ -101,7 +101,12 @@ const COMPLETION_ALONE: &[Parameter] = &[
     honoured("max_tokens").takes(COUNT, "Most tokens of the answer; 16 where nothing is said."),
     honoured("logprobs")
         .takes(LOGPROBS_COUNT, "How many alternatives are reported for each token."),
-    honoured("prompt").takes(PROMPT, "The text to go on from.").needed(),
+    honoured("prompt")
+        .takes(
+            PROMPT,
+            "The text to go on from, its tokens, or a list of such, each with answers of its own.",
+        )
+        .needed(),
     honoured("echo").takes(Bool, "Whether the prompt stands before the answer."),
     refused("best_of", &["1"], "only one answer is generated"),
     refused("suffix", &[r#""""#], "text cannot be filled in before a suffix yet"),

@@ -8,7 +8,7 @@ use dialect::client::{
 use dialect::{CallMeta, ENDPOINTS, Endpoint, Form};
 use serde_json::{Value, json};
 use serve::{
-    Chat, Delta, Effort, Event, FinishReason, Input, LastN, Message, Part, Reply, Request,
+    Chat, Delta, Effort, Event, FinishReason, Input, LastN, Message, Part, Plain, Reply, Request,
     ResponseFormat, Role, Sealed, Span, Thinking, Timings, Tool, ToolCall, ToolChoice, ToolResult,
     Usage,
 };
@@ -137,7 +137,10 @@ fn request(draws: &mut Draws, client: &Client) -> Request {
     let chat = chat(draws, client);
     let has_prefill = chat.prefill.is_some();
     let input = match client.path {
-        "/v1/completions" if draws.below(2) == 0 => Input::Tokens(vec![1, 0, u32::MAX]),
+        "/v1/completions" if draws.below(3) == 0 => Input::Tokens(vec![1, 0, u32::MAX]),
+        "/v1/completions" if draws.below(2) == 0 => {
+            Input::Several(vec![Plain::Text("a".into()), Plain::Tokens(vec![7])])
+        }
         "/v1/completions" => Input::Text("Once\n".into()),
         "/api/generate" if draws.below(2) == 0 => Input::Text("[INST] é".into()),
         _ => Input::Chat(chat),
@@ -306,7 +309,7 @@ fn reasoning_and_conversations_that_have_no_place_are_told() {
 fn carried(client: &Client, reply: &Reply, in_order: bool) -> Reply {
     let mut reply = reply.clone();
     (reply.seed, reply.timings) = (0, Timings::default());
-    reply.prompt.clear();
+    reply.prompts.clear();
     if is_ollama(client) {
         let Usage { prompt_tokens, completion_tokens, .. } = reply.usage;
         reply.usage = Usage { prompt_tokens, completion_tokens, ..Usage::default() };

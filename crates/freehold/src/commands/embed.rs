@@ -12,7 +12,7 @@ use crate::prefixes::PrefixUse;
 use crate::wiring::How;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
-use serve::{EmbedText, Event, Generate, Input, Overlong, Request};
+use serve::{Event, Generate, Input, Overlong, Plain, Request};
 use std::io::Write as _;
 use std::path::Path;
 
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Embed, locator: &Locator) -> Result<()> {
     let model = embedder.names().pop().context("a model has a name")?;
     for (number, texts) in texts.chunks(TEXTS_TOGETHER).enumerate() {
         let embed = serve::Embed {
-            texts: texts.iter().cloned().map(EmbedText::Text).collect(),
+            texts: texts.iter().cloned().map(Plain::Text).collect(),
             overlong: if args.truncate { Overlong::Cut } else { Overlong::Refuse },
             dimensions: args.dimensions,
             keeps_length: false,

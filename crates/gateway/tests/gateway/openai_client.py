@@ -80,6 +80,18 @@ assert "".join(done.choices[0].logprobs.tokens) == SAID
 assert done.choices[0].logprobs.text_offset == [0, 10, 12]
 pieces = client.completions.create(model=MODEL, prompt=[1, 2, 3], stream=True)
 assert "".join(piece.choices[0].text for piece in pieces) == "You said: 3 tokens ♥"
+for listed, texts in [
+    (["one", "two", "three"], ["after one", "after two", "after three"]),
+    ([[1], [1, 2]], ["after 1 tokens", "after 2 tokens"]),
+]:
+    several = client.completions.create(model=MODEL, prompt=listed)
+    assert [choice.text for choice in several.choices] == texts, several
+    assert [choice.index for choice in several.choices] == list(range(len(listed))), several
+    told = {}
+    for piece in client.completions.create(model=MODEL, prompt=listed, stream=True):
+        for choice in piece.choices:
+            told[choice.index] = told.get(choice.index, "") + choice.text
+    assert told == dict(enumerate(texts)), told
 
 
 def refused(kind, **arguments):

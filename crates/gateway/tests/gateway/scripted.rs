@@ -14,10 +14,10 @@ use batch::Runner;
 use gateway::{ApiError, Bound, Config, KeepRules, Kept, Pull, PullStep, bind, bind_over};
 use observe::Telemetry;
 use serve::{
-    ChatPrompt, ChatTokens, Delta, Detokenize, EmbedText, Error, Event, EventSender, Events,
-    FinishReason, Generate, Input, ModelCard, ModelDetails, Part, Request, ResponseFormat,
-    ScoredToken, Sealed, Task, TextDetails, TextFault, TextModel, Thinking, Timings, ToolChoice,
-    Usage, WeightDetails, channel,
+    ChatPrompt, ChatTokens, Delta, Detokenize, Error, Event, EventSender, Events, FinishReason,
+    Generate, Input, ModelCard, ModelDetails, Part, Plain, Request, ResponseFormat, ScoredToken,
+    Sealed, Task, TextDetails, TextFault, TextModel, Thinking, Timings, ToolChoice, Usage,
+    WeightDetails, channel,
 };
 use store::Store;
 use tokio::sync::oneshot;
@@ -39,6 +39,7 @@ fn prompt(request: &Request) -> String {
     match &request.input {
         Input::Text(text) => text.clone(),
         Input::Tokens(tokens) => format!("{} tokens", tokens.len()),
+        Input::Several(_) => "several".to_owned(),
         Input::Embed(_) | Input::Rerank(_) => String::new(),
         Input::Chat(chat) => chat
             .messages
@@ -235,6 +236,7 @@ fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &Atom
             let piece = "x".repeat(1 << 16);
             return speak_on(sender, request, &piece, cancelled);
         }
+        "several" => return several(sender, request, usage),
         "call" => return call(sender, request, usage),
         "think" | "sealed" | "recall" => return thoughts(sender, prompt, request, usage),
         "stop" => {
@@ -272,6 +274,27 @@ fn speak(sender: &EventSender, prompt: &str, request: &Request, cancelled: &Atom
         say(sender, text, has_tokens);
     }
     finish(sender, FinishReason::EndOfTurn, usage);
+}
+
+/// Goes on from each text, all of them a piece at a time, the last one first.
+fn several(sender: &EventSender, request: &Request, usage: Usage) {
+    let Input::Several(texts) = &request.input else { return };
+    for piece in 0..2 {
+        for (choice, plain) in texts.iter().enumerate().rev() {
+            let choice = choice as u32;
+            let text = match (plain, piece) {
+                (_, 0) => "after ".to_owned(),
+                (Plain::Text(text), _) => text.clone(),
+                (Plain::Tokens(tokens), _) => format!("{} tokens", tokens.len()),
+            };
+            let delta = Delta::Text { text, tokens: Vec::new() };
+            sender.send(Event::Delta { choice, delta });
+        }
+    }
+    for (choice, _) in (0..).zip(texts) {
+        sender.send(Event::Finished { choice, reason: FinishReason::EndOfTurn });
+    }
+    sender.send(Event::Done { usage, timings: Timings::default() });
 }
 
 fn reason(sender: &EventSender) {
@@ -348,8 +371,8 @@ fn embed(sender: &EventSender, input: &Input) {
         Input::Embed(embed) => {
             for (index, text) in embed.texts.iter().enumerate() {
                 let (length, cut_tokens) = match text {
-                    EmbedText::Text(text) => (text.len(), 5 * usize::from(text.contains("long"))),
-                    EmbedText::Tokens(tokens) => (tokens.len(), 0),
+                    Plain::Text(text) => (text.len(), 5 * usize::from(text.contains("long"))),
+                    Plain::Tokens(tokens) => (tokens.len(), 0),
                 };
                 let mut values = vec![length as f32, 0.5, -2.0];
                 values.truncate(embed.dimensions.unwrap_or(3));

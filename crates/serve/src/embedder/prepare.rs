@@ -4,7 +4,7 @@
 use super::EmbedLimits;
 use crate::details::Task;
 use crate::error::Error;
-use crate::request::{Embed, EmbedText, Input, Overlong, Request, Rerank};
+use crate::request::{Embed, Input, Overlong, Plain, Request, Rerank};
 use crate::text_model::{Around, TextFault, TextModel};
 
 /// Most texts or documents of one request, as OpenAI's own service takes them.
@@ -55,12 +55,8 @@ pub(super) fn prepare(
         }
         (Input::Embed(_), _) => Err(does_not("embed", "it scores documents: see /v1/rerank")),
         (Input::Rerank(_), _) => Err(does_not("rerank", "it makes vectors: see /v1/embeddings")),
-        (Input::Chat(_) | Input::Text(_) | Input::Tokens(_), Task::Rerank) => {
-            Err(does_not("generate", "it scores documents: see /v1/rerank"))
-        }
-        (Input::Chat(_) | Input::Text(_) | Input::Tokens(_), _) => {
-            Err(does_not("generate", "it makes vectors: see /v1/embeddings"))
-        }
+        (_, Task::Rerank) => Err(does_not("generate", "it scores documents: see /v1/rerank")),
+        (_, _) => Err(does_not("generate", "it makes vectors: see /v1/embeddings")),
     }
 }
 
@@ -82,15 +78,15 @@ fn vectors(
     }
     let around = text.around();
     let limit = limit(embed.overlong, limits)?;
-    let one = |(index, one): (usize, &EmbedText)| {
+    let one = |(index, one): (usize, &Plain)| {
         let sequence = match one {
-            EmbedText::Text(words) => {
+            Plain::Text(words) => {
                 let tokens = text.encode_plain(words).map_err(|fault| refusal("input", &fault))?;
                 let room = Room { limit, used: around.before.len() + around.after.len() };
                 let (tokens, cut_tokens) = room.fit(tokens, embed.overlong)?;
                 Sequence::new([&around.before, &tokens, &around.after], cut_tokens)
             }
-            EmbedText::Tokens(tokens) => {
+            Plain::Tokens(tokens) => {
                 check_tokens(index, tokens, limits)?;
                 let room = Room { limit, used: 0 };
                 let (tokens, cut_tokens) = room.fit(tokens.clone(), embed.overlong)?;

@@ -21,7 +21,7 @@ use crate::details::{Description, ModelDetails};
 use crate::error::Error;
 use crate::event::Event;
 use crate::generate::{Admit, Generate, Listed, ModelCard, Residence};
-use crate::request::{Input, Request};
+use crate::request::{Input, Plain, Request};
 use crate::status::{MemoryStatus, Status};
 use crate::text_model::TextModel;
 
@@ -629,15 +629,21 @@ impl Drop for Lease {
 /// Refuses a prompt of tokens that is longer than the model's context before anything is loaded
 /// for it; of a text that is not known yet.
 fn check_length(request: &Request, plan: &Reservation) -> Result<(), Error> {
-    match &request.input {
-        Input::Tokens(tokens)
-            if tokens.len() + request.max_tokens.unwrap_or(1).min(1) > plan.context_length =>
-        {
-            let (prompt_tokens, context_length) = (tokens.len(), plan.context_length);
-            Err(Error::ContextOverflow { prompt_tokens, context_length })
+    let longest = match &request.input {
+        Input::Tokens(tokens) => tokens.len(),
+        Input::Several(several) => {
+            let length = |plain: &Plain| match plain {
+                Plain::Tokens(tokens) => tokens.len(),
+                Plain::Text(_) => 0,
+            };
+            several.iter().map(length).max().unwrap_or(0)
         }
-        _ => Ok(()),
+        _ => return Ok(()),
+    };
+    if longest + request.max_tokens.unwrap_or(1).min(1) <= plan.context_length {
+        return Ok(());
     }
+    Err(Error::ContextOverflow { prompt_tokens: longest, context_length: plan.context_length })
 }
 
 /// A panic is one more reason.

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use serve::{
-    Embed, EmbedLimits, EmbedModel, EmbedSequence, EmbedText, Embedder, EmbedderOptions, Error,
-    Event, Events, Generate, Input, Overlong, Priority, Reply, Request, Rerank, SystemClock, Task,
+    Embed, EmbedLimits, EmbedModel, EmbedSequence, Embedder, EmbedderOptions, Error, Event, Events,
+    Generate, Input, Overlong, Plain, Priority, Reply, Request, Rerank, SystemClock, Task,
     WeightDetails,
 };
 
@@ -93,7 +93,7 @@ fn request(input: Input) -> Request {
 }
 
 pub(crate) fn embed(tokens: &[Vec<u32>]) -> Request {
-    let texts = tokens.iter().cloned().map(EmbedText::Tokens).collect();
+    let texts = tokens.iter().cloned().map(Plain::Tokens).collect();
     request(Input::Embed(Embed { texts, keeps_length: true, ..Embed::default() }))
 }
 
@@ -130,7 +130,7 @@ fn many_requests_at_once_get_what_each_would_alone() {
 fn what_belongs_around_texts_is_there_and_is_never_cut() {
     let World { embedder, .. } = world(EMBED, false, 4);
     let ask = |text: &str, overlong| {
-        let texts = vec![EmbedText::Text(text.to_owned())];
+        let texts = vec![Plain::Text(text.to_owned())];
         let embed = Embed { texts, overlong, keeps_length: true, ..Embed::default() };
         reply(embedder.submit(request(Input::Embed(embed))))
     };
@@ -154,7 +154,7 @@ fn what_belongs_around_texts_is_there_and_is_never_cut() {
 fn vectors_have_length_one_and_as_many_values_as_asked() {
     let World { embedder, .. } = world(EMBED, false, 4);
     let ask = |dimensions| {
-        let texts = vec![EmbedText::Tokens(vec![9, 9, 9, 9])];
+        let texts = vec![Plain::Tokens(vec![9, 9, 9, 9])];
         let embed = Embed { texts, dimensions, ..Embed::default() };
         reply(embedder.submit(request(Input::Embed(embed))))
     };
@@ -197,7 +197,7 @@ fn documents_stand_behind_the_query() {
 #[test]
 fn what_a_model_does_not_do_is_refused_by_name() {
     let (vectors, scores) = (world(EMBED, false, 4), world(Task::Rerank, false, 4));
-    let texts = vec![EmbedText::Text("a".into())];
+    let texts = vec![Plain::Text("a".into())];
     let embed = Input::Embed(Embed { texts, ..Embed::default() });
     let rerank = Input::Rerank(Rerank { documents: vec!["b".into()], ..Rerank::default() });
     for (world, input) in [
@@ -211,9 +211,9 @@ fn what_a_model_does_not_do_is_refused_by_name() {
     }
     for (texts, named) in [
         (vec![], "input"),
-        (vec![EmbedText::Tokens(vec![])], "input[0]"),
-        (vec![EmbedText::Tokens(vec![9]), EmbedText::Tokens(vec![257])], "input[1]"),
-        (vec![EmbedText::Tokens(vec![9]); 2049], "input"),
+        (vec![Plain::Tokens(vec![])], "input[0]"),
+        (vec![Plain::Tokens(vec![9]), Plain::Tokens(vec![257])], "input[1]"),
+        (vec![Plain::Tokens(vec![9]); 2049], "input"),
     ] {
         let embed = Input::Embed(Embed { texts, ..Embed::default() });
         let refused = reply(vectors.embedder.submit(request(embed)));
@@ -232,7 +232,7 @@ fn a_failure_is_told_to_those_whose_it_is() {
     let failed = reply(embedder.submit(embed(&[vec![NOT_A_NUMBER], vec![9]])));
     assert!(matches!(failed, Err(Error::Generation(reason)) if reason.contains("not a number")));
     // A tokenizer's panic is one request's.
-    let texts = vec![EmbedText::Text("\u{1}".into())];
+    let texts = vec![Plain::Text("\u{1}".into())];
     let input = Input::Embed(Embed { texts, ..Embed::default() });
     assert!(matches!(reply(embedder.submit(request(input))), Err(Error::Internal(_))));
     assert!(reply(embedder.submit(embed(&[vec![9]]))).is_ok());

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::scripted::{CONTEXT, END, Scripted, SlowClock, local, local_guessing, local_with};
 use serve::{
-    Chat, Delta, Dry, Error, Event, FinishReason, Generate, Input, Message, Part, Reply, Request,
-    Role, Sampling, Span, Timings, Usage,
+    Chat, Delta, Dry, Error, Event, FinishReason, Generate, Input, Message, Part, Plain, Reply,
+    Request, Role, Sampling, Span, Timings, Usage,
 };
 
 fn ask(prompt: &str) -> Request {
@@ -252,12 +252,88 @@ fn logprobs_and_echo_cover_prompt_and_answer() {
     (request.logprobs, request.prompt_logprobs, request.echo) = (Some(2), Some(2), true);
     let whole = reply(&local, request).unwrap();
     assert_eq!(whole.choices[0].text, "Pqaé");
-    let prompt: Vec<&[u8]> = whole.prompt.iter().map(|t| t.bytes.as_slice()).collect();
+    let prompt: Vec<&[u8]> = whole.prompt_of(0).iter().map(|t| t.bytes.as_slice()).collect();
     assert_eq!(prompt, [b"P", b"q"]);
-    assert!(whole.prompt[0].logprob.is_none() && whole.prompt[1].logprob.is_some());
+    let scores: Vec<_> = whole.prompt_of(0).iter().map(|t| t.logprob.is_some()).collect();
+    assert_eq!(scores, [false, true]);
     let answer: Vec<u8> = whole.choices[0].tokens.iter().flat_map(|t| t.bytes.clone()).collect();
     assert_eq!(answer, "aé".as_bytes());
     assert!(whole.choices[0].tokens.iter().all(|t| t.top.len() == 2 && t.top[0].token == t.token));
+}
+
+/// Each answer to a list is the answer to its text alone, with its own prompt before it.
+#[test]
+fn a_list_of_texts_is_continued_as_each_alone() {
+    let script = Scripted { script: String::new(), noise: true, ..Default::default() };
+    let local = local_with(script, 64);
+    let set = |request: Request, choices: u32| Request {
+        choices,
+        max_tokens: Some(9),
+        logprobs: Some(2),
+        prompt_logprobs: Some(2),
+        echo: true,
+        ..request
+    };
+    let texts = ["Pq", "é", "Pqr", "a longer text", "Pq"];
+    let several = texts.iter().map(|text| match *text {
+        "Pqr" => Plain::Tokens(text.bytes().map(u32::from).collect()),
+        text => Plain::Text(text.to_owned()),
+    });
+    let list = Request { input: Input::Several(several.collect()), ..ask("") };
+    for choices in [1, 3] {
+        let events: Vec<Event> = local.submit(set(list.clone(), choices)).unwrap().collect();
+        let starts = events.iter().filter(|event| matches!(event, Event::Started { .. }));
+        assert_eq!(starts.count(), 1);
+        let whole = Reply::fold(events).unwrap();
+        assert_eq!(whole.choices.len(), texts.len() * choices as usize);
+        let mut used = (0, 0);
+        for (at, text) in texts.iter().enumerate() {
+            let alone = reply(&local, set(ask(text), choices)).unwrap();
+            let first = at * choices as usize;
+            assert_eq!(whole.choices[first..first + choices as usize], alone.choices[..]);
+            for nth in 0..choices {
+                assert_eq!(whole.prompt_of(first as u32 + nth), alone.prompt_of(nth), "{text}");
+            }
+            assert!(!alone.prompt_of(0).is_empty() && alone.choices[0].text.starts_with(text));
+            used.0 += alone.usage.prompt_tokens;
+            used.1 += alone.usage.completion_tokens;
+        }
+        assert_eq!((whole.usage.prompt_tokens, whole.usage.completion_tokens), used);
+    }
+}
+
+#[test]
+fn the_same_text_twice_in_a_list_is_drawn_twice() {
+    let script = Scripted { script: String::new(), noise: true, ..Default::default() };
+    let local = local_with(script, 64);
+    let sampling = Sampling { temperature: Some(1.0), seed: Some(7), ..Default::default() };
+    let input = Input::Several(vec![Plain::Text("Q".into()); 4]);
+    let asked = Request { input, sampling, max_tokens: Some(20), ..ask("") };
+    let texts = |asked: Request| -> Vec<String> {
+        reply(&local, asked).unwrap().choices.into_iter().map(|choice| choice.text).collect()
+    };
+    let drawn = texts(asked.clone());
+    let mut different = drawn.clone();
+    different.sort();
+    different.dedup();
+    assert_eq!((different.len(), texts(asked.clone())), (4, drawn), "a seed repeats the whole");
+    let endless = Request { choices: 128, ..asked.clone() };
+    let many = Request { input: Input::Several(vec![Plain::Text("Q".into()); 9]), ..endless };
+    for (refused, word) in [
+        (many, "1152 answers"),
+        (Request { input: Input::Several(Vec::new()), ..asked.clone() }, "empty list"),
+    ] {
+        let error = local.submit(refused).unwrap_err();
+        assert!(matches!(&error, Error::Invalid { param, .. } if param == "prompt"), "{error:?}");
+        assert!(error.to_string().contains(word), "{error}");
+    }
+    // One that does not fit fails the list, with its own length.
+    let long = Plain::Tokens(vec![65; CONTEXT + 1]);
+    let input = Input::Several(vec![Plain::Text("Q".into()), long]);
+    let error = local.submit(Request { input, ..asked }).unwrap_err();
+    assert!(
+        matches!(error, Error::ContextOverflow { prompt_tokens, .. } if prompt_tokens > CONTEXT)
+    );
 }
 
 #[test]
