@@ -152,7 +152,10 @@ fn completions_take_text_and_tokens() {
     assert_eq!(ask(json!([1, 2, 3]))["choices"][0]["text"], "You said: 3 tokens ♥");
     assert_eq!(ask(json!([[1, 2]]))["choices"][0]["text"], "You said: 2 tokens ♥");
     assert_eq!(ask(json!(["one"]))["choices"][0]["text"], "You said: one ♥");
-    assert_eq!(ask(json!(["one", "two"]))["error"]["param"], "prompt");
+    let several = ask(json!(["one", "two"]));
+    assert_eq!(several["choices"][0]["text"], "after one");
+    assert_eq!(several["choices"][1]["text"], "after two");
+    assert_eq!(ask(json!(["one", 2]))["error"]["param"], "prompt");
 }
 
 #[test]
