@@ -125,7 +125,7 @@ fn generated(
     request.priority = Priority::Batch;
     request.tenant = task.tenant;
     let meta = CallMeta { id, created: now, model: request.model.clone() };
-    let reply = fold(generate.submit(request)?, task)?;
+    let reply = fold(generate.submit(request)?.unhurried(), task)?;
     Ok(((endpoint.whole)(&meta, &reply, &form), ignored))
 }
 

@@ -58,7 +58,7 @@ pub(crate) async fn answer(
     let mut response = if let Some(body) = queued.filter(|_| !stream) {
         respond::json(StatusCode::OK, &body)
     } else if loads_only {
-        fold(&mut events).await?;
+        fold(events).await?;
         respond::json(StatusCode::OK, &(endpoint.whole)(&meta, &Reply::default(), &form))
     } else if let Some(encode) = endpoint.stream.filter(|_| stream) {
         let encoder = encode(meta, form);
@@ -67,7 +67,7 @@ pub(crate) async fn answer(
         let body = EventBody::new(first.as_ref(), events, encoder, config.heartbeat);
         streamed(endpoint.dialect(), Body::new(body))
     } else {
-        let mut reply = fold(&mut events).await?;
+        let mut reply = fold(events).await?;
         cuts = std::mem::take(&mut reply.cuts);
         respond::json(StatusCode::OK, &(endpoint.whole)(&meta, &reply, &form))
     };
@@ -183,9 +183,10 @@ async fn first(
     }
 }
 
-async fn fold(events: &mut Events) -> Result<Reply, ApiError> {
+async fn fold(events: Events) -> Result<Reply, ApiError> {
+    let mut events = events.unhurried();
     let mut reply = Reply::default();
-    while let Some(event) = next(events).await {
+    while let Some(event) = next(&mut events).await {
         if reply.push(event)? {
             return Ok(reply);
         }

@@ -16,11 +16,15 @@ use crate::watch::Watched;
 
 /// Events that wait for the reader before they are merged.
 pub const EVENTS_MAX: usize = 64;
+/// Events for which a reader is woken that does not pass them on.
+const UNHURRIED: usize = EVENTS_MAX / 2;
 
 #[derive(Debug, Default)]
 struct Queue {
     events: VecDeque<Event>,
     waker: Option<Waker>,
+    /// Events for which the reader is woken; for the last one it always is.
+    wake_at: usize,
     /// Readers that block; there is at most one.
     n_blocked: usize,
     is_ended: bool,
@@ -57,7 +61,7 @@ impl Shared {
 pub fn channel() -> (EventSender, Events) {
     let shared = Arc::new(Shared::default());
     let sender = EventSender { shared: Arc::clone(&shared), held: Held(None) };
-    (sender, Events { shared, watched: Watched::default() })
+    (sender, Events { shared, watched: Watched::default(), wake_at: 1 })
 }
 
 /// The engine's end; dropping it ends the stream.
@@ -92,13 +96,16 @@ impl EventSender {
             return;
         }
         let mut queue = self.shared.lock();
+        let is_last = matches!(event, Event::Done { .. } | Event::Failed(_));
         let is_full = queue.events.len() >= EVENTS_MAX;
         let unmerged = match queue.events.back_mut() {
             Some(last) if is_full => merge(last, event),
             _ => Some(event),
         };
         queue.events.extend(unmerged);
-        self.shared.notify(queue);
+        if is_last || queue.events.len() >= queue.wake_at {
+            self.shared.notify(queue);
+        }
     }
 
     /// Whether the reader is gone, so that the request should be cancelled.
@@ -122,9 +129,18 @@ pub struct Events {
     shared: Arc<Shared>,
     /// Hears of what is read.
     watched: Watched,
+    wake_at: usize,
 }
 
 impl Events {
+    /// The same events for a reader who wants the whole answer: it is woken for many at once and
+    /// for the last, since each time takes a core from the model.
+    #[must_use]
+    pub fn unhurried(mut self) -> Self {
+        self.wake_at = UNHURRIED;
+        self
+    }
+
     /// The same events, of which `watched` hears as they are read.
     pub(crate) fn watched_by(mut self, watched: Watched) -> Self {
         self.watched = watched;
@@ -138,7 +154,7 @@ impl Events {
             if let Some(next) = pop(&mut queue, &self.watched) {
                 return next;
             }
-            queue.n_blocked += 1;
+            (queue.wake_at, queue.n_blocked) = (self.wake_at, queue.n_blocked + 1);
             queue = self.shared.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
             queue.n_blocked -= 1;
         }
@@ -159,7 +175,7 @@ impl Events {
             if left.is_zero() {
                 return Err(TimedOut);
             }
-            queue.n_blocked += 1;
+            (queue.wake_at, queue.n_blocked) = (self.wake_at, queue.n_blocked + 1);
             let waited = self.shared.ready.wait_timeout(queue, left);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
             queue.n_blocked -= 1;
@@ -172,7 +188,7 @@ impl Events {
         if let Some(next) = pop(&mut queue, &self.watched) {
             return Poll::Ready(next);
         }
-        queue.waker = Some(context.waker().clone());
+        (queue.wake_at, queue.waker) = (self.wake_at, Some(context.waker().clone()));
         Poll::Pending
     }
 }
@@ -236,6 +252,10 @@ fn merge(last: &mut Event, event: Event) -> Option<Event> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Context;
+
     use super::{EVENTS_MAX, channel};
     use crate::event::{Delta, Event};
 
@@ -287,6 +307,40 @@ mod tests {
         drop(sender);
         assert_eq!(std::sync::Arc::strong_count(&held), 1);
         assert!(events.recv().is_some() && events.recv().is_none());
+    }
+
+    #[test]
+    fn who_wants_the_whole_is_woken_seldom_and_for_the_last() {
+        struct Woken(AtomicUsize);
+        impl std::task::Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        for (is_unhurried, n_events, n_woken) in [(false, 5, 1), (true, 31, 0), (true, 33, 1)] {
+            let (sender, events) = channel();
+            let mut events = if is_unhurried { events.unhurried() } else { events };
+            let woken = Arc::new(Woken(AtomicUsize::new(0)));
+            let waker = Arc::clone(&woken).into();
+            let mut context = Context::from_waker(&waker);
+            assert!(events.poll_recv(&mut context).is_pending());
+            (0..n_events).for_each(|_| sender.send(text("a")));
+            assert_eq!(woken.0.load(Ordering::Relaxed), n_woken, "{n_events}");
+            while events.poll_recv(&mut context).is_ready() {}
+            let woken_before = woken.0.load(Ordering::Relaxed);
+            sender.send(Event::Failed(crate::Error::Stopping));
+            assert_eq!(woken.0.load(Ordering::Relaxed), woken_before + 1, "for the last");
+            assert!(events.poll_recv(&mut context).is_ready());
+            assert!(events.poll_recv(&mut context).is_pending());
+            drop(sender);
+            assert_eq!(woken.0.load(Ordering::Relaxed), woken_before + 2, "for the end");
+        }
+        // A thread that blocks, too.
+        let (sender, events) = channel();
+        let reader = std::thread::spawn(move || events.unhurried().count());
+        (0..100).for_each(|_| sender.send(text("a")));
+        drop(sender);
+        assert!((1..=100).contains(&reader.join().unwrap()));
     }
 
     #[test]
