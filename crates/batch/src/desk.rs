@@ -412,7 +412,7 @@ fn by_owners_load(jobs: &[Job]) -> Vec<usize> {
         own.map(|job| job.n_under_way).sum()
     };
     let mut places: Vec<usize> = (0..jobs.len()).collect();
-    places.sort_by_key(load);
+    places.sort_by_cached_key(load);
     places
 }
 

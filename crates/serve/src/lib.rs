@@ -42,7 +42,7 @@ pub use error::{Error, Fault};
 pub use event::{Alternative, Delta, Event, FinishReason, ScoredToken, Timings, Usage};
 pub use fleet::{Discover, Entry, Fleet, Loader, Name, NameTaken, Reservation, Rules};
 pub use generate::{Admit, Admitted, Generate, Listed, ModelCard, Residence};
-pub use local::{AdaptedModel, LazyAdapter, Local, LocalOptions};
+pub use local::{ANSWERS_MAX, AdaptedModel, LazyAdapter, Local, LocalOptions};
 pub use message::{Message, Part, Role, Sealed, Tool, ToolCall, ToolChoice, ToolResult};
 pub use prefix_store::{AdapterDigests, PrefixStore, PrefixStoreOptions};
 pub use prompt::prompt_tokens;

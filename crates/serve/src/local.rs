@@ -26,9 +26,10 @@ use crate::status::{EngineGauges, ModelStatus, Status};
 use crate::text_model::{ChatTokens, TextModel};
 use crate::worker::{Accepted, Command, Worker};
 
-/// Most answers to one prompt, and to all prompts of a request.
+/// Most answers to one prompt.
 const CHOICES_MAX: u32 = 128;
-const ANSWERS_MAX: usize = 1024;
+/// Most answers to all prompts of a request.
+pub const ANSWERS_MAX: usize = 1024;
 /// Most alternatives reported for a token.
 const TOP_LOGPROBS_MAX: usize = 20;
 
@@ -194,14 +195,14 @@ impl Local {
             constraint: rules.matcher.map(|matcher| engine::Constrained(Box::new(held(matcher)))),
             ..self.engine_request(&request, seed)?
         };
-        let asked = sequences(&asked, prompts, request.choices);
+        let asked = to_each(asked, prompts);
         asked.iter().try_for_each(|asked| self.limits.check(asked))?;
+        check_tokens(prompt_tokens, request.choices, self.limits.context_length)?;
         // Last, because it may have to be loaded.
         let adapter = adapted.map(|adapted| adapted.adapter.get()).transpose();
         let adapter =
             adapter.map_err(|reason| Error::LoadFailed { model: request.model.clone(), reason })?;
-        let asked = asked.into_iter().map(|asked| engine::Request { adapter, ..asked });
-        let sequences: Vec<engine::Request> = asked.collect();
+        let sequences = sequences(asked, request.choices, adapter);
         let wording = Wording {
             text: Arc::clone(&self.text),
             stops,
@@ -435,6 +436,20 @@ fn check_count(prompts: usize, choices_each: u32) -> Result<(), Error> {
     Err(Error::invalid("prompt", message))
 }
 
+/// Refuses answers that would hold more tokens of prompts than one longest prompt with the most
+/// answers: each has them for itself.
+fn check_tokens(prompts: usize, choices_each: u32, context: usize) -> Result<(), Error> {
+    let tokens = prompts.saturating_mul(choices_each as usize);
+    let limit = context.saturating_mul(CHOICES_MAX as usize);
+    if tokens <= limit {
+        return Ok(());
+    }
+    let message = format!(
+        "the prompts have {tokens} tokens for {choices_each} answers to each, the limit is {limit}"
+    );
+    Err(Error::invalid("prompt", message))
+}
+
 /// Hands a request to the engine's thread.
 fn begin(commands: &Sender<Command>, accepted: Accepted) -> Result<(), Error> {
     let sent = commands.send(Command::Submit(Box::new(accepted)));
@@ -446,23 +461,31 @@ fn begin(commands: &Sender<Command>, accepted: Accepted) -> Result<(), Error> {
     })
 }
 
+/// The same question about each prompt.
+fn to_each(asked: engine::Request, prompts: Vec<ChatTokens>) -> Vec<engine::Request> {
+    let copies = std::iter::repeat_n(asked, prompts.len());
+    let with = |(asked, prompt): (engine::Request, ChatTokens)| engine::Request {
+        prompt: prompt.tokens,
+        ..asked
+    };
+    copies.zip(prompts).map(with).collect()
+}
+
 /// One sequence for each answer: those to one prompt share its blocks, and the first of them alone
 /// reports on it. No two draw alike, so that a text that stands in a list twice has two answers.
 fn sequences(
-    shared: &engine::Request,
-    prompts: Vec<ChatTokens>,
+    asked: Vec<engine::Request>,
     choices_each: u32,
+    adapter: Option<AdapterId>,
 ) -> Vec<engine::Request> {
-    let mut sequences: Vec<engine::Request> = Vec::new();
-    for ChatTokens { tokens, .. } in prompts {
-        for nth in 0..choices_each {
-            let prompt_logprobs = shared.prompt_logprobs.filter(|_| nth == 0);
-            let (prompt, choice) = (tokens.clone(), sequences.len() as u32);
-            let others = shared.clone();
-            sequences.push(engine::Request { prompt, choice, prompt_logprobs, ..others });
-        }
-    }
-    sequences
+    let copies = |first| (0..choices_each).zip(std::iter::repeat_n(first, choices_each as usize));
+    let nth = |(choice, (nth, asked)): (u32, (u32, engine::Request))| engine::Request {
+        choice,
+        prompt_logprobs: asked.prompt_logprobs.filter(|_| nth == 0),
+        adapter,
+        ..asked
+    };
+    (0..).zip(asked.into_iter().flat_map(copies)).map(nth).collect()
 }
 
 /// What ids of tool calls are made from: each turn of a conversation has other ones, whatever

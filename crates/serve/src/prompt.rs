@@ -10,7 +10,6 @@ use crate::text_model::{ChatPrompt, ChatTokens, TextFault, TextModel};
 /// # Errors
 /// There is no template, or it or the tokenizer refuses.
 pub fn prompt_tokens(text: &dyn TextModel, input: &Input) -> Result<ChatTokens, Error> {
-    let plain = |tokens| ChatTokens { tokens, opens_reasoning: false };
     let prompt = match input {
         Input::Tokens(tokens) => Ok(plain(tokens.clone())),
         Input::Text(words) => text.encode(words).map(plain),
@@ -42,12 +41,16 @@ pub(crate) fn prompts(text: &dyn TextModel, input: &Input) -> Result<Vec<ChatTok
     if several.is_empty() {
         return Err(Error::invalid("prompt", "prompt: an empty list, expected a text"));
     }
-    let tokens = |plain: &Plain| match plain {
-        Plain::Text(words) => text.encode(words).map_err(refusal),
-        Plain::Tokens(tokens) => Ok(tokens.clone()),
+    let tokens = |one: &Plain| match one {
+        Plain::Text(words) => text.encode(words).map(plain).map_err(refusal),
+        Plain::Tokens(tokens) => Ok(plain(tokens.clone())),
     };
-    let plain = |tokens| ChatTokens { tokens, opens_reasoning: false };
-    several.iter().map(|one| tokens(one).map(plain)).collect()
+    several.iter().map(tokens).collect()
+}
+
+/// Tokens that no template has made.
+fn plain(tokens: Vec<u32>) -> ChatTokens {
+    ChatTokens { tokens, opens_reasoning: false }
 }
 
 /// What generates does not embed.

@@ -58,23 +58,30 @@ impl RemoteError {
     /// else the text.
     pub(crate) fn read(status: u16, retry_after: Option<&str>, body: &[u8]) -> Self {
         let value: Value = serde_json::from_slice(body).unwrap_or_default();
-        let error = &value["error"];
-        let text = |name: &str| error[name].as_str().map(str::to_owned);
-        let said = error.as_str().map(str::to_owned).or_else(|| text("message"));
-        let message = said.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
-        Self {
-            status,
-            kind: text("code").or_else(|| text("type")),
-            param: text("param"),
-            message: message.chars().take(MESSAGE_CHARS_MAX).collect(),
-            retry_after: retry_after.and_then(seconds),
-        }
+        let as_text = || String::from_utf8_lossy(body).into_owned();
+        let retry_after = retry_after.and_then(seconds);
+        Self { status, retry_after, ..Self::told(&value["error"], as_text) }
     }
 
     /// An error that stands in an answer, under `error`.
     pub(crate) fn within(value: &Value) -> Self {
-        let error = json!({"error": value["error"]});
-        Self::read(STATUS_WITHIN, None, error.to_string().as_bytes())
+        let error = &value["error"];
+        Self::told(error, || json!({"error": error}).to_string())
+    }
+
+    /// What an error object or text says, or else `as_text`; within an answer until a status is
+    /// known.
+    fn told(error: &Value, as_text: impl FnOnce() -> String) -> Self {
+        let text = |name: &str| error[name].as_str().map(str::to_owned);
+        let said = error.as_str().map(str::to_owned).or_else(|| text("message"));
+        let message = said.unwrap_or_else(as_text);
+        Self {
+            status: STATUS_WITHIN,
+            kind: text("code").or_else(|| text("type")),
+            param: text("param"),
+            message: message.chars().take(MESSAGE_CHARS_MAX).collect(),
+            retry_after: None,
+        }
     }
 
     /// What it is a failure of; `None` where the request is at fault.

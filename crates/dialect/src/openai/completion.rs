@@ -1,14 +1,13 @@
 //! `POST /v1/completions`: body to request.
 
 use serde_json::Value;
-use serve::{Input, Plain};
+use serve::{ANSWERS_MAX, Input, Plain};
 
 use crate::body::parse_body;
 use crate::endpoint::{Decoded, Form};
 use crate::error::ApiError;
 use crate::fields::{FieldError, Fields, token_ids};
 use crate::openai::common::{decode_shared, ignored_parameters, stream_options};
-use crate::openai::shapes::PROMPTS_MAX;
 use crate::openai::table::COMPLETION_PARAMETERS;
 
 /// What OpenAI's interface generates where nothing is said.
@@ -45,8 +44,8 @@ fn prompt(fields: &Fields<'_>) -> Result<Input, FieldError> {
         Value::Array(list) if list.first().is_some_and(|item| !item.is_number()) => list,
         single => return one(single).map(Input::from),
     };
-    if list.len() > PROMPTS_MAX {
-        let message = format!("prompt: {} prompts, the limit is {PROMPTS_MAX}", list.len());
+    if list.len() > ANSWERS_MAX {
+        let message = format!("prompt: {} prompts, the limit is {ANSWERS_MAX}", list.len());
         return Err(FieldError::new("prompt", message));
     }
     let mut several = list.iter().map(one).collect::<Result<Vec<Plain>, _>>()?;

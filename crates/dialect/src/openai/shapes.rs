@@ -120,14 +120,11 @@ pub(crate) const STRUCTURED: Shape = Either(&[
     Shape::Record(&one_form("StructuredGrammar", &[optional("grammar", Text)])),
 ]);
 
-/// Most prompts of one completion.
-pub(crate) const PROMPTS_MAX: usize = 1024;
-
 /// The prompt of a completion: a text, its tokens, or a list of such.
 pub(crate) const PROMPT: Shape = Either(&[
     Text,
     crate::shape::TOKENS,
-    Shape::List { of: &Either(&[Text, crate::shape::TOKENS]), min: 1, max: PROMPTS_MAX },
+    Shape::List { of: &Either(&[Text, crate::shape::TOKENS]), min: 1, max: serve::ANSWERS_MAX },
 ]);
 
 // Responses.

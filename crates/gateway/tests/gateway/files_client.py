@@ -7,18 +7,11 @@ import sys
 import time
 
 import openai
+from refusals import refused
 
 client = openai.OpenAI(base_url=sys.argv[1], api_key="none", max_retries=0, timeout=30)
 MODEL = "own/script"
 SAID = "You said: hi ♥"
-
-
-def refused(kind, call, *arguments, **named):
-    try:
-        call(*arguments, **named)
-    except kind as error:
-        return error
-    raise AssertionError(f"{arguments} {named} was not refused")
 
 
 def until(status, read):

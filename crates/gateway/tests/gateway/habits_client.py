@@ -11,6 +11,7 @@ import time
 import anthropic
 import openai
 from pydantic import BaseModel
+from refusals import refused
 
 URL, MODEL, SAID = sys.argv[1], "own/script", "You said: hi ♥"
 patient = {"api_key": "none", "max_retries": 0, "timeout": 30}
@@ -31,14 +32,6 @@ class weather(BaseModel):
 
 def user(text):
     return [{"role": "user", "content": text}]
-
-
-def refused(kind, call, *arguments, **named):
-    try:
-        call(*arguments, **named)
-    except kind as error:
-        return error
-    raise AssertionError(f"{arguments} {named} was not refused")
 
 
 def helpers_parse():

@@ -319,8 +319,12 @@ fn the_same_text_twice_in_a_list_is_drawn_twice() {
     assert_eq!((different.len(), texts(asked.clone())), (4, drawn), "a seed repeats the whole");
     let endless = Request { choices: 128, ..asked.clone() };
     let many = Request { input: Input::Several(vec![Plain::Text("Q".into()); 9]), ..endless };
+    let wide = Plain::Tokens(vec![65; CONTEXT / 8 + 1]);
+    let endless_wide = Request { choices: 128, ..asked.clone() };
+    let wide = Request { input: Input::Several(vec![wide; 8]), ..endless_wide };
     for (refused, word) in [
         (many, "1152 answers"),
+        (wide, "tokens for 128 answers to each"),
         (Request { input: Input::Several(Vec::new()), ..asked.clone() }, "empty list"),
     ] {
         let error = local.submit(refused).unwrap_err();
