@@ -220,8 +220,11 @@ impl Shape {
                 "a list of token ids".to_owned()
             }
             Self::List { of: Self::Text, .. } => "a list of strings".to_owned(),
-            Self::List { min: 0, .. } => "a list".to_owned(),
-            Self::List { min, .. } => format!("a list of at least {min}"),
+            Self::List { min: 0, max: usize::MAX, .. } => "a list".to_owned(),
+            Self::List { min, max: usize::MAX, .. } => format!("a list of at least {min}"),
+            Self::List { of, min, max } => {
+                format!("a list of {min} to {max}, each {}", of.described())
+            }
             Self::ByToken(of) => format!("token ids with {} each", of.described()),
             Self::Map(Self::Text) => "an object with strings".to_owned(),
             Self::Map(_) | Self::Record(_) | Self::Table(_) => "an object".to_owned(),

@@ -256,6 +256,8 @@ fn completions_have_their_own_defaults() {
     let texts = [Plain::Text("a".into()), Plain::Tokens(vec![1, 2]), Plain::Text("b".into())];
     assert_eq!(listed.request.input, Input::Several(texts.into()));
     let too_many = vec!["a"; 1025];
+    let refused = completion(&json!({"model": "m", "prompt": too_many})).unwrap_err();
+    assert!(refused.message.contains("a list of 1 to 1024, each a string"), "{}", refused.message);
     for prompt in [
         json!(null),
         json!(1),

@@ -96,8 +96,9 @@ fn convert(index: usize, message: &Message, out: &mut Vec<Value>) -> Result<(), 
     }
     let mut object = Map::new();
     object.insert("role".into(), json!(message.role.template_name()));
-    // A turn of tool calls alone has no content, which templates tell from an empty one.
-    let is_silent = texts.is_empty() && message.role == Role::Assistant;
+    // A turn of tool calls alone has no content, which templates tell from an empty one; of any
+    // other turn, one that was cut in its reasoning too, they may add something to the text.
+    let is_silent = texts.is_empty() && !calls.is_empty();
     let content = if is_silent { Value::Null } else { Value::String(texts.join("\n")) };
     object.insert("content".into(), content);
     if let Some(name) = &message.name {
@@ -188,6 +189,17 @@ mod tests {
         assert_eq!(got.tools, Some(json!([definition, filled])));
         let hidden = Chat { tool_choice: ToolChoice::None, ..chat };
         assert_eq!(template_input(&hidden).unwrap().tools, None);
+    }
+
+    /// Many templates add something to what a turn says, which they cannot where it is null.
+    #[test]
+    fn a_turn_that_was_cut_in_its_reasoning_says_nothing_and_is_one() {
+        let content = vec![Part::Reasoning("hm".into())];
+        let turn = Message { role: Role::Assistant, content, name: None };
+        let chat = Chat { messages: vec![turn], ..Default::default() };
+        let input = template_input(&chat).expect("it is converted");
+        let expect = json!([{"role": "assistant", "content": "", "reasoning_content": "hm"}]);
+        assert_eq!(input.messages, expect);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `POST /v1/completions`: body to request.
 
 use serde_json::Value;
-use serve::{ANSWERS_MAX, Input, Plain};
+use serve::{Input, Plain};
 
 use crate::body::parse_body;
 use crate::endpoint::{Decoded, Form};
@@ -44,10 +44,6 @@ fn prompt(fields: &Fields<'_>) -> Result<Input, FieldError> {
         Value::Array(list) if list.first().is_some_and(|item| !item.is_number()) => list,
         single => return one(single).map(Input::from),
     };
-    if list.len() > ANSWERS_MAX {
-        let message = format!("prompt: {} prompts, the limit is {ANSWERS_MAX}", list.len());
-        return Err(FieldError::new("prompt", message));
-    }
     let mut several = list.iter().map(one).collect::<Result<Vec<Plain>, _>>()?;
     Ok(match several.len() {
         1 => several.swap_remove(0).into(),
