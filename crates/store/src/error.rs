@@ -51,6 +51,12 @@ pub enum StoreError {
         /// What was asked for.
         id: String,
     },
+    /// There is such an item in the conversation already.
+    #[error("there is `{id}` already")]
+    Exists {
+        /// The id that is taken.
+        id: String,
+    },
     /// A file is longer than a file may be.
     #[error("the file is longer than the limit of {limit} bytes")]
     TooLong {

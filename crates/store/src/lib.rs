@@ -10,6 +10,7 @@
 
 mod batches;
 mod calls;
+mod conversations;
 mod error;
 mod files;
 mod keyring;
@@ -24,6 +25,7 @@ mod writer;
 
 pub use batches::{BatchEnd, BatchRow, BatchStatus, LineRow, NewBatch};
 pub use calls::{CallRow, CallSum, CallTokens};
+pub use conversations::{ConversationRow, ItemRow};
 pub use error::StoreError;
 pub use files::{FileRow, NewFile, Upload};
 pub use keyring::Keyring;

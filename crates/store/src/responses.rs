@@ -141,7 +141,7 @@ impl Store {
                 ],
             )?;
             use_chain(transaction, &new.id, &new.owner, new.created_at)?;
-            make_room(transaction, &new.id, &new.owner, quota)
+            make_room(transaction, &new.id, bytes, &new.owner, quota)
         })
     }
 
@@ -153,8 +153,12 @@ impl Store {
     pub fn check_response(&self, owner: &str, asked: u64, quota: u64) -> Result<(), StoreError> {
         self.read(|connection| {
             let Taken { limit, .. } = taken(connection, TABLE, owner, quota)?;
+            // Neither what is worked on nor a conversation goes to make room.
             let sql = format!(
-                "SELECT coalesce(sum(bytes), 0) FROM responses WHERE owner = ?1 AND {ACTIVE}"
+                "SELECT (SELECT coalesce(sum(bytes), 0) FROM responses \
+                         WHERE owner = ?1 AND {ACTIVE}) \
+                     + (SELECT coalesce(sum(bytes), 0) FROM conversations WHERE owner = ?1) \
+                     + (SELECT coalesce(sum(bytes), 0) FROM conversation_items WHERE owner = ?1)"
             );
             let used: u64 =
                 connection.prepare_cached(&sql)?.query_row([owner], |row| row.get(0))?;
@@ -182,17 +186,19 @@ impl Store {
             let sql = format!(
                 "UPDATE responses SET status = ?2, body = ?3, \
                  bytes = octet_length(input) + octet_length(?3) WHERE id = ?1 AND {ACTIVE} \
-                 RETURNING owner"
+                 RETURNING owner, bytes"
             );
             let mut statement = transaction.prepare_cached(&sql)?;
-            let owner = statement.query_row(params![id, status, body], |row| row.get(0)).optional();
-            let owner: Option<String> = owner?;
+            let moved = statement.query_row(params![id, status, body], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?))
+            });
+            let moved = moved.optional()?;
             // An end without an answer is small, and is told whatever there is room for.
             let has_answer = !matches!(status, "failed" | "cancelled");
-            if let Some(owner) = owner.as_ref().filter(|_| has_answer) {
-                make_room(transaction, &id, owner, quota)?;
+            if let Some((owner, bytes)) = moved.as_ref().filter(|_| has_answer) {
+                make_room(transaction, &id, *bytes, owner, quota)?;
             }
-            Ok(owner.is_some())
+            Ok(moved.is_some())
         })
     }
 
@@ -306,10 +312,12 @@ fn use_chain(
     Ok(())
 }
 
-/// Deletes what its owner used longest ago until the rest fits beside the response `id`.
-fn make_room(
+/// Deletes responses that their owner used longest ago, but not the response `id`, until the rest
+/// fits; `asked` bytes are what came last.
+pub(crate) fn make_room(
     transaction: &Transaction<'_>,
     id: &str,
+    asked: u64,
     owner: &str,
     quota: u64,
 ) -> Result<(), StoreError> {
@@ -323,8 +331,6 @@ fn make_room(
         let mut statement = transaction.prepare_cached(&oldest)?;
         let freed = statement.query_row([owner, id], |row| row.get::<_, u64>(0)).optional()?;
         let Some(freed) = freed else {
-            let bytes = "SELECT bytes FROM responses WHERE id = ?1";
-            let asked: u64 = transaction.query_row(bytes, [id], |row| row.get(0))?;
             let used = used.saturating_sub(asked);
             // The caller's savepoint goes back to where nothing was deleted.
             return Err(StoreError::Quota { what: TABLE, used, asked, limit });

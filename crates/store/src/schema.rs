@@ -19,6 +19,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/batches.sql"),
     include_str!("schema/responses.sql"),
     include_str!("schema/shares.sql"),
+    include_str!("schema/conversations.sql"),
 ];
 
 /// Brings the file to today's form.

@@ -196,6 +196,7 @@ pub(crate) fn refused(error: StoreError) -> ApiError {
         StoreError::Unknown { .. } => with(404, "not_found"),
         StoreError::TooLong { .. } => with(413, "file_too_large"),
         StoreError::Quota { .. } => with(413, "storage_quota_exceeded"),
+        StoreError::Exists { .. } => with(409, "item_exists"),
         StoreError::InUse { .. } => with(400, "file_in_use"),
         StoreError::TooManyBatches { .. } => with(429, "too_many_batches"),
         StoreError::TooLongAgo { .. } => with(400, "conversation_too_long"),
