@@ -7,9 +7,15 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use crate::error::StoreError;
-use crate::page::{Listed, Page};
+use crate::page::{Listed, Listing, Page};
 use crate::responses::{CONVERSATION_BYTES_MAX, make_room};
 use crate::store::Store;
+
+/// Most items of a conversation that are read.
+pub const ITEMS_MAX: usize = 10_000;
+/// What a row counts beside its JSON, so that many small ones are not free: about what its ids,
+/// its numbers and its places in the indices take.
+const ROW_BYTES: u64 = 256;
 
 /// A conversation without its items.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +37,15 @@ pub struct ItemRow {
     pub item: String,
 }
 
+/// Items for the end of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewItems {
+    /// The conversation's id.
+    pub conversation: String,
+    /// In their order.
+    pub items: Vec<ItemRow>,
+}
+
 impl Store {
     /// Makes a conversation that begins with `items`.
     ///
@@ -47,13 +62,14 @@ impl Store {
     ) -> Result<(), StoreError> {
         let owner = owner.to_owned();
         self.write(move |transaction| {
-            let bytes = new.metadata.len() as u64;
+            let ConversationRow { id, created_at, metadata } = new;
+            let bytes = ROW_BYTES + metadata.len() as u64;
             transaction.execute(
                 "INSERT INTO conversations (id, owner, created_at, bytes, metadata) \
                  VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![new.id, owner, new.created_at, bytes, new.metadata],
+                params![id, owner, created_at, bytes, metadata],
             )?;
-            let added = append(transaction, &owner, &new.id, &items)?;
+            let added = append(transaction, &owner, &NewItems { conversation: id, items })?;
             make_room(transaction, "", bytes.saturating_add(added), &owner, quota)
         })
     }
@@ -80,11 +96,12 @@ impl Store {
     ) -> Result<ConversationRow, StoreError> {
         let (owner, id) = (owner.to_owned(), id.to_owned());
         self.write(move |transaction| {
-            let sql = "UPDATE conversations SET metadata = ?3, bytes = octet_length(?3) \
+            let bytes = ROW_BYTES + metadata.len() as u64;
+            let sql = "UPDATE conversations SET metadata = ?3, bytes = ?4 \
                        WHERE owner = ?1 AND id = ?2";
-            transaction.execute(sql, [&owner, &id, &metadata])?;
+            transaction.execute(sql, params![owner, id, metadata, bytes])?;
             let row = by_id(transaction, &owner, &id)?;
-            make_room(transaction, "", metadata.len() as u64, &owner, quota)?;
+            make_room(transaction, "", bytes, &owner, quota)?;
             Ok(row)
         })
     }
@@ -108,26 +125,32 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::add_conversation`], or there is no such conversation.
-    pub fn add_items(
-        &self,
-        owner: &str,
-        conversation: &str,
-        items: Vec<ItemRow>,
-        quota: u64,
-    ) -> Result<(), StoreError> {
-        let (owner, conversation) = (owner.to_owned(), conversation.to_owned());
+    pub fn add_items(&self, owner: &str, new: NewItems, quota: u64) -> Result<(), StoreError> {
+        let owner = owner.to_owned();
         self.write(move |transaction| {
-            by_id(transaction, &owner, &conversation)?;
-            let added = append(transaction, &owner, &conversation, &items)?;
+            let added = append(transaction, &owner, &new)?;
             make_room(transaction, "", added, &owner, quota)
         })
+    }
+
+    /// A part of an owner's conversations.
+    ///
+    /// # Errors
+    /// There is none that `page.after` names, or the store cannot be read.
+    pub fn conversations(
+        &self,
+        owner: &str,
+        page: &Page,
+    ) -> Result<Listed<ConversationRow>, StoreError> {
+        let listing = Listing { table: "conversations", columns: COLUMNS, owner, filter: None };
+        self.read(|connection| listing.read(connection, page, conversation_row))
     }
 
     /// All items of a conversation, the first first.
     ///
     /// # Errors
-    /// There is no such conversation, it is longer than [`CONVERSATION_BYTES_MAX`], or the store
-    /// cannot be read.
+    /// There is no such conversation, it is longer than [`ITEMS_MAX`] or
+    /// [`CONVERSATION_BYTES_MAX`], or the store cannot be read.
     pub fn all_items(&self, owner: &str, conversation: &str) -> Result<Vec<ItemRow>, StoreError> {
         self.read(|connection| {
             by_id(connection, owner, conversation)?;
@@ -138,6 +161,9 @@ impl Store {
             for row in statement.query_map([conversation], item_row)? {
                 let row = row?;
                 n_bytes = n_bytes.saturating_add(row.item.len());
+                if items.len() == ITEMS_MAX {
+                    return Err(StoreError::TooLongAgo { limit: ITEMS_MAX, what: "items" });
+                }
                 if n_bytes > CONVERSATION_BYTES_MAX {
                     let limit = CONVERSATION_BYTES_MAX;
                     return Err(StoreError::TooLongAgo { limit, what: "bytes" });
@@ -161,24 +187,10 @@ impl Store {
     ) -> Result<Listed<ItemRow>, StoreError> {
         self.read(|connection| {
             by_id(connection, owner, conversation)?;
-            let place = |id: &str| {
-                let sql = "SELECT seq FROM conversation_items WHERE conversation = ?1 AND id = ?2";
-                let seq = connection.query_row(sql, [conversation, id], |row| row.get(0));
-                seq.optional()?.ok_or_else(|| StoreError::Unknown { id: id.to_owned() })
-            };
-            let after: Option<i64> = page.after.as_deref().map(place).transpose()?;
-            let (beyond, order) = if page.newest_first { ("<", "DESC") } else { (">", "ASC") };
-            let sql = format!(
-                "SELECT id, item FROM conversation_items WHERE conversation = ?1 \
-                 AND (?2 IS NULL OR seq {beyond} ?2) ORDER BY seq {order} LIMIT ?3"
-            );
-            let one_more = i64::try_from(page.limit.saturating_add(1)).unwrap_or(i64::MAX);
-            let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map(params![conversation, after, one_more], item_row)?;
-            let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
-            let has_more = rows.len() > page.limit;
-            rows.truncate(page.limit);
-            Ok(Listed { rows, has_more })
+            let filter = Some(("conversation", conversation));
+            let listing =
+                Listing { table: "conversation_items", columns: "id, item", owner, filter };
+            listing.read(connection, page, item_row)
         })
     }
 
@@ -218,20 +230,20 @@ impl Store {
     }
 }
 
-/// Adds items to the end of a conversation; says how many bytes they take.
-fn append(
+/// Adds items to the end of a conversation of an owner; says how many bytes they count.
+pub(crate) fn append(
     transaction: &Transaction<'_>,
     owner: &str,
-    conversation: &str,
-    items: &[ItemRow],
+    new: &NewItems,
 ) -> Result<u64, StoreError> {
+    by_id(transaction, owner, &new.conversation)?;
     let sql = "INSERT INTO conversation_items (conversation, id, owner, bytes, item) \
                VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
     let mut statement = transaction.prepare_cached(sql)?;
     let mut added = 0u64;
-    for ItemRow { id, item } in items {
-        let bytes = item.len() as u64;
-        if statement.execute(params![conversation, id, owner, bytes, item])? == 0 {
+    for ItemRow { id, item } in &new.items {
+        let bytes = ROW_BYTES + item.len() as u64;
+        if statement.execute(params![new.conversation, id, owner, bytes, item])? == 0 {
             return Err(StoreError::Exists { id: id.clone() });
         }
         added = added.saturating_add(bytes);
@@ -239,13 +251,17 @@ fn append(
     Ok(added)
 }
 
+const COLUMNS: &str = "id, created_at, metadata";
+
 fn by_id(connection: &Connection, owner: &str, id: &str) -> Result<ConversationRow, StoreError> {
-    let sql = "SELECT id, created_at, metadata FROM conversations WHERE owner = ?1 AND id = ?2";
-    let mut statement = connection.prepare_cached(sql)?;
-    let row = statement.query_row([owner, id], |row| {
-        Ok(ConversationRow { id: row.get(0)?, created_at: row.get(1)?, metadata: row.get(2)? })
-    });
-    row.optional()?.ok_or_else(|| StoreError::Unknown { id: id.to_owned() })
+    let sql = format!("SELECT {COLUMNS} FROM conversations WHERE owner = ?1 AND id = ?2");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let row = statement.query_row([owner, id], conversation_row).optional()?;
+    row.ok_or_else(|| StoreError::Unknown { id: id.to_owned() })
+}
+
+fn conversation_row(row: &Row<'_>) -> rusqlite::Result<ConversationRow> {
+    Ok(ConversationRow { id: row.get(0)?, created_at: row.get(1)?, metadata: row.get(2)? })
 }
 
 fn item_row(row: &Row<'_>) -> rusqlite::Result<ItemRow> {

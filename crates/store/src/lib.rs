@@ -25,7 +25,7 @@ mod writer;
 
 pub use batches::{BatchEnd, BatchRow, BatchStatus, LineRow, NewBatch};
 pub use calls::{CallRow, CallSum, CallTokens};
-pub use conversations::{ConversationRow, ItemRow};
+pub use conversations::{ConversationRow, ITEMS_MAX, ItemRow, NewItems};
 pub use error::StoreError;
 pub use files::{FileRow, NewFile, Upload};
 pub use keyring::Keyring;

@@ -44,10 +44,10 @@ impl Listing<'_> {
         page: &Page,
         row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Listed<T>, StoreError> {
-        let Self { table, columns, owner, filter } = *self;
+        let Self { table, columns, owner, .. } = *self;
         let after = page.after.as_deref().map(|id| self.place(connection, id)).transpose()?;
         let (beyond, order) = if page.newest_first { ("<", "DESC") } else { (">", "ASC") };
-        let (column, wanted) = filter.unwrap_or(("owner", owner));
+        let (column, wanted) = self.only();
         let sql = format!(
             "SELECT {columns} FROM {table} WHERE owner = ?1 AND {column} = ?2 \
              AND (?3 IS NULL OR seq {beyond} ?3) ORDER BY seq {order} LIMIT ?4"
@@ -61,9 +61,16 @@ impl Listing<'_> {
         Ok(Listed { rows, has_more })
     }
 
+    /// The column that all rows have alike, and what it is.
+    fn only(&self) -> (&str, &str) {
+        self.filter.unwrap_or(("owner", self.owner))
+    }
+
     fn place(&self, connection: &Connection, id: &str) -> Result<i64, StoreError> {
-        let sql = format!("SELECT seq FROM {} WHERE owner = ?1 AND id = ?2", self.table);
-        let found = connection.query_row(&sql, [self.owner, id], |row| row.get(0)).optional()?;
+        let (table, (column, wanted)) = (self.table, self.only());
+        let sql = format!("SELECT seq FROM {table} WHERE owner = ?1 AND {column} = ?2 AND id = ?3");
+        let values = [self.owner, wanted, id];
+        let found = connection.query_row(&sql, values, |row| row.get(0)).optional()?;
         found.ok_or_else(|| StoreError::Unknown { id: id.to_owned() })
     }
 }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
+use crate::conversations::{NewItems, append};
 use crate::error::StoreError;
 use crate::share::{Taken, taken};
 use crate::store::Store;
@@ -116,13 +117,19 @@ impl Store {
         is_alive
     }
 
-    /// Keeps a response. Where its owner's would take more than its share ([`crate::share()`]) of
-    /// `quota` bytes, those that were used longest ago are deleted, but none that is worked on.
+    /// Keeps a response, and adds what was said in it to its conversation, both or nothing. Where
+    /// its owner's would take more than its share ([`crate::share()`]) of `quota` bytes, those
+    /// that were used longest ago are deleted, but none that is worked on.
     ///
     /// # Errors
-    /// [`StoreError::Quota`] where it does not fit into the share, and nothing is deleted; or the
-    /// store cannot be written.
-    pub fn add_response(&self, new: NewResponse, quota: u64) -> Result<(), StoreError> {
+    /// [`StoreError::Quota`] where it does not fit into the share, and nothing is deleted; those
+    /// of [`Store::add_items`]; or the store cannot be written.
+    pub fn add_response(
+        &self,
+        new: NewResponse,
+        said: Option<NewItems>,
+        quota: u64,
+    ) -> Result<(), StoreError> {
         self.write(move |transaction| {
             let bytes = (new.input.len() + new.body.len()) as u64;
             transaction.execute(
@@ -141,7 +148,8 @@ impl Store {
                 ],
             )?;
             use_chain(transaction, &new.id, &new.owner, new.created_at)?;
-            make_room(transaction, &new.id, bytes, &new.owner, quota)
+            let added = said.map_or(Ok(0), |said| append(transaction, &new.owner, &said))?;
+            make_room(transaction, &new.id, bytes.saturating_add(added), &new.owner, quota)
         })
     }
 
@@ -169,8 +177,8 @@ impl Store {
         })
     }
 
-    /// Says how far a response is that is worked on; false where it has an end already, or is
-    /// deleted.
+    /// Says how far a response is that is worked on, and adds what was said in it to its
+    /// conversation; false and nothing is done where it has an end already, or is deleted.
     ///
     /// # Errors
     /// As [`Store::add_response`]; it stays as it was.
@@ -179,6 +187,7 @@ impl Store {
         id: &str,
         status: &'static str,
         body: String,
+        said: Option<NewItems>,
         quota: u64,
     ) -> Result<bool, StoreError> {
         let id = id.to_owned();
@@ -192,13 +201,13 @@ impl Store {
             let moved = statement.query_row(params![id, status, body], |row| {
                 Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?))
             });
-            let moved = moved.optional()?;
+            let Some((owner, bytes)) = moved.optional()? else { return Ok(false) };
+            let added = said.map_or(Ok(0), |said| append(transaction, &owner, &said))?;
             // An end without an answer is small, and is told whatever there is room for.
-            let has_answer = !matches!(status, "failed" | "cancelled");
-            if let Some((owner, bytes)) = moved.as_ref().filter(|_| has_answer) {
-                make_room(transaction, &id, *bytes, owner, quota)?;
+            if !matches!(status, "failed" | "cancelled") {
+                make_room(transaction, &id, bytes.saturating_add(added), &owner, quota)?;
             }
-            Ok(moved.is_some())
+            Ok(true)
         })
     }
 
