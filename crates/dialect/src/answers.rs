@@ -249,6 +249,7 @@ pub(crate) const RESPONSE: Shape = record(&Record::new(
         MODEL,
         always("output", list(&ITEM)),
         always("previous_response_id", Either(&[Text, Null])),
+        nullable("conversation", record(&Record::new("ConversationOf", &[ID]))),
         always("service_tier", Text),
         always("store", Bool),
         nullable("usage", RESPONSE_USAGE),

@@ -47,6 +47,11 @@ impl<'a> Fields<'a> {
         Self { object, path: String::new() }
     }
 
+    /// An object that was found at `path`.
+    pub(crate) fn within(object: &'a Map<String, Value>, path: &str) -> Self {
+        Self { object, path: path.to_owned() }
+    }
+
     /// The object that `value`, found at `path`, must be.
     pub(crate) fn of(value: &'a Value, path: String) -> Result<Self, FieldError> {
         match value {

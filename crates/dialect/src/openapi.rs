@@ -11,7 +11,7 @@ use crate::answers::{self, kept, vectors};
 use crate::endpoint::{Dialect, ENDPOINTS, OTHERS, QUERIES};
 use crate::openai::shapes::{FILE_PURPOSES, LASTS_MAX, LASTS_MIN};
 use crate::parameters::Parameter;
-use crate::shape::{Field, Shape, optional, reference, table_schema};
+use crate::shape::{Field, OBJECT, Shape, optional, reference, table_schema};
 
 /// What the document says of one route. A new route is one row here.
 #[derive(Debug, Clone, Copy)]
@@ -99,6 +99,10 @@ const PART_OF_FILES: &[Field] =
 
 const UPLOAD: &str = "/v1/files";
 const RESPONSE_TOKENS: &str = "/v1/responses/input_tokens";
+const TALKS: &str = "/v1/conversations";
+const TALK: &str = "/v1/conversations/{id}";
+const TALK_ITEMS: &str = "/v1/conversations/{id}/items";
+const TALK_ITEM: &str = "/v1/conversations/{id}/items/{item}";
 const MESSAGE_TOKENS: &str = "/v1/messages/count_tokens";
 const SCORES: &str = "Scores documents against a query.";
 
@@ -107,7 +111,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/", Text, "Says that the server runs.").open(),
     route("GET", "/health", Json(answers::HEALTH), "Says that the server is ready.").open(),
     route("GET", "/metrics", Text, "What the server did, for Prometheus."),
-    route("GET", "/openapi.json", Json(crate::shape::OBJECT), "This document."),
+    route("GET", "/openapi.json", Json(OBJECT), "This document."),
     route("GET", "/v1/models", Json(answers::MODELS), "The models."),
     route("GET", "/v1/models/{id}", Json(answers::MODEL_CARD), "One model."),
     route("GET", "/v1/capabilities", Json(answers::CAPABILITIES), "What the server can do."),
@@ -122,6 +126,15 @@ pub const ROUTES: &[Route] = &[
         .kept()
         .asks(PART),
     route("POST", "/v1/responses/{id}/cancel", Json(answers::RESPONSE), "Stops a response.").kept(),
+    route("POST", TALKS, Json(kept::CONVERSATION), "Begins a conversation that is kept.").kept(),
+    route("GET", TALKS, Json(kept::CONVERSATIONS), "The conversations.").kept().asks(PART),
+    route("GET", TALK, Json(kept::CONVERSATION), "One conversation.").kept(),
+    route("POST", TALK, Json(kept::CONVERSATION), "Gives it other metadata.").kept(),
+    route("DELETE", TALK, Json(kept::DELETED), "Deletes a conversation with its items.").kept(),
+    route("GET", TALK_ITEMS, Json(kept::ITEMS), "What is in a conversation.").kept().asks(PART),
+    route("POST", TALK_ITEMS, Json(kept::ITEMS), "Adds to a conversation.").kept(),
+    route("GET", TALK_ITEM, Json(OBJECT), "One item of a conversation.").kept(),
+    route("DELETE", TALK_ITEM, Json(kept::CONVERSATION), "Takes an item out of it.").kept(),
     route("POST", "/v1/embeddings", Json(vectors::EMBEDDINGS), "Embeds texts."),
     route("POST", "/rerank", Json(vectors::RANKING), SCORES).without(&["documents"]),
     route("POST", "/v1/rerank", Json(vectors::RANKING), SCORES).without(&["documents"]),
@@ -219,14 +232,14 @@ impl Route {
 
     /// The parameters of its path and its query string.
     fn outside_body(&self) -> Vec<Value> {
-        let of_path = path_parameter(self.path).map(|name| {
+        let of_path = path_parameters(self.path).map(|name| {
             let schema = json!({"type": "string", "minLength": 1});
             json!({"name": name, "in": "path", "required": true, "schema": schema})
         });
         let of_query = self.query.iter().map(
             |field| json!({"name": field.name, "in": "query", "schema": field.shape.schema()}),
         );
-        of_path.into_iter().chain(of_query).collect()
+        of_path.chain(of_query).collect()
     }
 
     fn responses(&self) -> Value {
@@ -322,9 +335,9 @@ fn operation_id(method: &str, path: &str) -> String {
     id
 }
 
-/// The name of the path's parameter.
-fn path_parameter(path: &str) -> Option<&str> {
-    Some(path.split_once('{')?.1.split_once('}')?.0)
+/// The names of the path's parameters.
+fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
+    path.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0))
 }
 
 /// The form of an upload.

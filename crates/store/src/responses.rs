@@ -165,8 +165,8 @@ impl Store {
             let sql = format!(
                 "SELECT (SELECT coalesce(sum(bytes), 0) FROM responses \
                          WHERE owner = ?1 AND {ACTIVE}) \
-                     + (SELECT coalesce(sum(bytes), 0) FROM conversations WHERE owner = ?1) \
-                     + (SELECT coalesce(sum(bytes), 0) FROM conversation_items WHERE owner = ?1)"
+                     + coalesce((SELECT bytes FROM taken \
+                                 WHERE what = 'conversations' AND owner = ?1), 0)"
             );
             let used: u64 =
                 connection.prepare_cached(&sql)?.query_row([owner], |row| row.get(0))?;

@@ -31,9 +31,21 @@ pub(crate) const FILES: Shape = record(&Record::new(
     "Files",
     &[object(&["list"]), FIRST, LAST, MORE, always("data", list(&FILE))],
 ));
-/// `DELETE` of a file or a response.
-pub(crate) const DELETED: Shape =
-    record(&Record::new("Deleted", &[ID, object(&["file", "response"]), always("deleted", Bool)]));
+/// `DELETE` of a file, a response or a conversation.
+pub(crate) const DELETED: Shape = record(&Record::new(
+    "Deleted",
+    &[ID, object(&["file", "response", "conversation.deleted"]), always("deleted", Bool)],
+));
+/// A conversation, without its items.
+pub(crate) const CONVERSATION: Shape = record(&Record::new(
+    "Conversation",
+    &[ID, object(&["conversation"]), CREATED_AT, always("metadata", Map(&Text))],
+));
+/// `GET /v1/conversations`.
+pub(crate) const CONVERSATIONS: Shape = record(&Record::new(
+    "Conversations",
+    &[object(&["list"]), FIRST, LAST, MORE, always("data", list(&CONVERSATION))],
+));
 
 const FAULTS: Shape = record(&Record::new(
     "BatchFaults",
@@ -98,7 +110,7 @@ pub(crate) const BATCHES: Shape = record(&Record::new(
     "Batches",
     &[object(&["list"]), FIRST, LAST, MORE, always("data", list(&BATCH))],
 ));
-/// `GET /v1/responses/{id}/input_items`. Items are as they came.
+/// Items of a response or a conversation, as they came.
 pub(crate) const ITEMS: Shape = record(&Record::new(
     "ResponseItems",
     &[object(&["list"]), FIRST, LAST, MORE, always("data", list(&OBJECT))],

@@ -5,14 +5,10 @@ use serde_json::{Map, Value};
 use crate::body::parse_body;
 use crate::error::ApiError;
 use crate::fields::{FieldError, Fields};
-use crate::openai::common::ignored_parameters;
+use crate::openai::common::{ignored_parameters, metadata};
 use crate::openai::shapes::{LASTS_MAX, LASTS_MIN};
 use crate::openai::table::BATCH_PARAMETERS;
 
-/// Most pairs of `metadata`, and the lengths of their sides in characters, as OpenAI's.
-const METADATA_PAIRS_MAX: usize = 16;
-const METADATA_KEY_MAX: usize = 64;
-const METADATA_VALUE_MAX: usize = 512;
 /// The longest completion window, in seconds.
 const WINDOW_MAX: u64 = 30 * 24 * 3600;
 
@@ -73,30 +69,6 @@ fn window(text: &str) -> Result<u64, FieldError> {
     let number: u64 = number.parse().map_err(|_| bad())?;
     let seconds = number.checked_mul(factor).ok_or_else(bad)?;
     if (1..=WINDOW_MAX).contains(&seconds) { Ok(seconds) } else { Err(bad()) }
-}
-
-fn metadata(fields: &Fields<'_>) -> Result<Map<String, Value>, FieldError> {
-    let Some(metadata) = fields.object("metadata")? else { return Ok(Map::new()) };
-    if metadata.object.len() > METADATA_PAIRS_MAX {
-        let message = format!(
-            "metadata has {} pairs, the limit is {METADATA_PAIRS_MAX}",
-            metadata.object.len()
-        );
-        return Err(FieldError::new("metadata", message));
-    }
-    for (key, value) in metadata.object {
-        let is_short = |text: &str, limit| text.chars().count() <= limit;
-        let fits = is_short(key, METADATA_KEY_MAX)
-            && value.as_str().is_some_and(|text| is_short(text, METADATA_VALUE_MAX));
-        if !fits {
-            let message = format!(
-                "metadata: expected keys of at most {METADATA_KEY_MAX} characters and strings of \
-                 at most {METADATA_VALUE_MAX}"
-            );
-            return Err(FieldError::new("metadata", message));
-        }
-    }
-    Ok(metadata.object.clone())
 }
 
 fn lasts(policy: &Fields<'_>) -> Result<u64, FieldError> {

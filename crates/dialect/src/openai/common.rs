@@ -1,6 +1,6 @@
-//! What chat completions and completions decode alike.
+//! What several endpoints decode alike.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use serve::{Effort, Input, Request, ResponseFormat, Stop, Thinking};
 
 use crate::error::ApiError;
@@ -9,6 +9,10 @@ use crate::openai::shapes::SCHEMA_OR_TEXT;
 use crate::parameters::{Parameter, survey};
 use crate::sampling::sampling;
 
+/// Most pairs of `metadata`, and the lengths of their sides in characters, as OpenAI's.
+const METADATA_PAIRS_MAX: usize = 16;
+const METADATA_KEY_MAX: usize = 64;
+const METADATA_VALUE_MAX: usize = 512;
 /// Most answers to one prompt that OpenAI's own service gives.
 const CHOICES_MAX: usize = 128;
 
@@ -166,4 +170,29 @@ pub(crate) fn effort(word: &str, param: &str) -> Result<Thinking, FieldError> {
             return Err(FieldError::new(param, message));
         }
     })
+}
+
+/// Pairs of short texts that are given back.
+pub(crate) fn metadata(fields: &Fields<'_>) -> Result<Map<String, Value>, FieldError> {
+    let Some(metadata) = fields.object("metadata")? else { return Ok(Map::new()) };
+    if metadata.object.len() > METADATA_PAIRS_MAX {
+        let message = format!(
+            "metadata has {} pairs, the limit is {METADATA_PAIRS_MAX}",
+            metadata.object.len()
+        );
+        return Err(FieldError::new("metadata", message));
+    }
+    for (key, value) in metadata.object {
+        let is_short = |text: &str, limit| text.chars().count() <= limit;
+        let fits = is_short(key, METADATA_KEY_MAX)
+            && value.as_str().is_some_and(|text| is_short(text, METADATA_VALUE_MAX));
+        if !fits {
+            let message = format!(
+                "metadata: expected keys of at most {METADATA_KEY_MAX} characters and strings of \
+                 at most {METADATA_VALUE_MAX}"
+            );
+            return Err(FieldError::new("metadata", message));
+        }
+    }
+    Ok(metadata.object.clone())
 }

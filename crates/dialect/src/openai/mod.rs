@@ -4,6 +4,7 @@ mod batch;
 mod chat;
 mod common;
 mod completion;
+mod conversations;
 mod embeddings;
 mod encode;
 mod error;
@@ -19,6 +20,9 @@ pub use crate::error::ApiError;
 pub use batch::{BatchRequest, decode_batch};
 pub use chat::decode_chat;
 pub use completion::decode_completion;
+pub use conversations::{
+    ConversationRequest, decode_conversation, decode_conversation_items, decode_conversation_update,
+};
 pub(crate) use embeddings::EMBEDDINGS;
 pub use embeddings::{EMBEDDINGS_PARAMETERS, decode_embeddings, encode_embeddings};
 pub use encode::{
@@ -29,11 +33,14 @@ pub use list::{ListRequest, encode_list, read_list};
 pub(crate) use logprobs::chat_scores;
 pub(crate) use responses::QUERIES;
 pub use responses::{
-    ResponseBody, ResponseStream, cancelled, count_response, decode_response, encode_failed,
-    encode_in_progress, encode_queued, encode_response, failed,
+    Before, ResponseBody, ResponseStream, cancelled, count_response, decode_response,
+    encode_failed, encode_in_progress, encode_queued, encode_response, failed,
 };
 pub use shapes::{FILE_PURPOSES, LASTS_MAX, LASTS_MIN};
-pub use table::{BATCH_PARAMETERS, CHAT_PARAMETERS, COMPLETION_PARAMETERS, RESPONSES_PARAMETERS};
+pub use table::{
+    BATCH_PARAMETERS, CHAT_PARAMETERS, COMPLETION_PARAMETERS, CONVERSATION_PARAMETERS,
+    CONVERSATION_UPDATE_PARAMETERS, ITEMS_PARAMETERS, RESPONSES_PARAMETERS,
+};
 
 /// `POST /v1/chat/completions`.
 pub(crate) const CHAT: Endpoint = Endpoint {

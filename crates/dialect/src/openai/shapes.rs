@@ -1,5 +1,6 @@
 //! What the parameters of OpenAI's interfaces hold that have parts of their own.
 
+use crate::openai::conversations::ITEMS_MAX;
 use crate::sampling::TOP_LOGPROBS_MAX;
 use crate::shape::{Field, OBJECT, Record, SCHEMA, STRINGS, Shape, always, filled, list, optional};
 use Shape::{Any, Bool, Either, Map, Text, Word};
@@ -182,9 +183,16 @@ const ITEM_OUTPUT: Shape = Shape::Record(&Record::new(
         always("output", Either(&[Text, list(&Either(&[INPUT_TEXT, INPUT_REFUSAL]))])),
     ],
 ));
+const ITEM: Shape = Either(&[ITEM_MESSAGE, ITEM_REASONING, ITEM_CALL, ITEM_OUTPUT]);
 /// A text, or the items of a conversation.
-pub(crate) const INPUT: Shape =
-    Either(&[Text, filled(&Either(&[ITEM_MESSAGE, ITEM_REASONING, ITEM_CALL, ITEM_OUTPUT]))]);
+pub(crate) const INPUT: Shape = Either(&[Text, filled(&ITEM)]);
+/// Items to add to a conversation.
+pub(crate) const ITEMS: Shape = Shape::List { of: &ITEM, min: 1, max: ITEMS_MAX };
+/// Items of a new conversation.
+pub(crate) const FIRST_ITEMS: Shape = Shape::List { of: &ITEM, min: 0, max: ITEMS_MAX };
+/// The conversation of a response.
+pub(crate) const CONVERSATION: Shape =
+    Either(&[Text, Shape::Record(&Record::new("ResponseConversation", &[always("id", Text)]))]);
 
 const RESPONSE_SCHEMA: Shape = Shape::Record(&Record::new(
     "ResponseSchemaFormat",
@@ -233,6 +241,8 @@ const RESPONSE_NAMED: Shape = Shape::Record(&Record::new(
 pub(crate) const RESPONSE_TOOL_CHOICE: Shape = Either(&[CHOICE_WORDS, RESPONSE_NAMED]);
 /// Pairs that the answer repeats.
 pub(crate) const METADATA: Shape = Map(&Text);
+/// The same where they replace others.
+pub(crate) const METADATA_OR_NONE: Shape = Either(&[METADATA, Shape::Null]);
 /// What files may be for. `batch_output` is for the server's own.
 pub const FILE_PURPOSES: &[&str] =
     &["batch", "user_data", "assistants", "fine-tune", "vision", "evals"];

@@ -1,9 +1,9 @@
 //! The parameters of the OpenAI dialect and what happens to each.
 
 use crate::openai::shapes::{
-    EFFORT, EXPIRY, FORMAT, INPUT, LOGPROBS_COUNT, MESSAGES, METADATA, PROMPT, REASONING_CONFIG,
-    RESPONSE_TOOL_CHOICE, RESPONSE_TOOLS, SCHEMA_OR_TEXT, STREAM_OPTIONS, STRUCTURED, TEXT_CONFIG,
-    TOOL_CHOICE, TOOLS,
+    CONVERSATION, EFFORT, EXPIRY, FIRST_ITEMS, FORMAT, INPUT, ITEMS, LOGPROBS_COUNT, MESSAGES,
+    METADATA, METADATA_OR_NONE, PROMPT, REASONING_CONFIG, RESPONSE_TOOL_CHOICE, RESPONSE_TOOLS,
+    SCHEMA_OR_TEXT, STREAM_OPTIONS, STRUCTURED, TEXT_CONFIG, TOOL_CHOICE, TOOLS,
 };
 use crate::parameters::{Parameter, honoured, joined, refused, without_effect};
 use crate::sampling::{BIASES, FACTOR, PENALTY, REPETITION, TEMPERATURE};
@@ -120,8 +120,6 @@ pub const CHAT_PARAMETERS: &[Parameter] =
 pub const COMPLETION_PARAMETERS: &[Parameter] =
     &joined::<{ SHARED.len() + COMPLETION_ALONE.len() }>(SHARED, COMPLETION_ALONE);
 
-const CONVERSATIONS: &str = "go on from a response by `previous_response_id`";
-
 /// `POST /v1/responses`.
 pub const RESPONSES_PARAMETERS: &[Parameter] = &[
     honoured("model").takes(Text, "Which model answers.").needed(),
@@ -154,7 +152,8 @@ pub const RESPONSES_PARAMETERS: &[Parameter] = &[
     honoured("store").takes(Bool, "Whether the answer is kept, as it is where nothing is said."),
     honoured("previous_response_id").takes(Text, "The response that this one goes on from."),
     honoured("background").takes(Bool, "Whether the answer is made while nobody waits for it."),
-    refused("conversation", &[], CONVERSATIONS),
+    honoured("conversation")
+        .takes(CONVERSATION, "What this goes on with; question and answer are added to it."),
     refused("prompt", &[], "there are no stored prompts"),
 ];
 
@@ -168,3 +167,18 @@ pub const BATCH_PARAMETERS: &[Parameter] = &[
     honoured("metadata").takes(METADATA, "Pairs that the answer repeats."),
     honoured("output_expires_after").takes(EXPIRY, "When the files of answers are deleted."),
 ];
+
+/// `POST /v1/conversations`.
+pub const CONVERSATION_PARAMETERS: &[Parameter] = &[
+    honoured("items").takes(FIRST_ITEMS, "What the conversation begins with."),
+    honoured("metadata").takes(METADATA, "Pairs that the answer repeats."),
+];
+
+/// `POST /v1/conversations/{id}`.
+pub const CONVERSATION_UPDATE_PARAMETERS: &[Parameter] = &[honoured("metadata")
+    .takes(METADATA_OR_NONE, "Pairs in place of those that it has.")
+    .needed()];
+
+/// `POST /v1/conversations/{id}/items`.
+pub const ITEMS_PARAMETERS: &[Parameter] =
+    &[honoured("items").takes(ITEMS, "What comes at its end.").needed()];

@@ -16,9 +16,17 @@ use crate::respond;
 /// # Errors
 /// The query string is none, or a value is out of range.
 pub(crate) fn asked(uri: &Uri, limit: usize, limit_max: usize) -> Result<ListRequest, ApiError> {
-    let pairs: Query<Vec<(String, String)>> = Query::try_from_uri(uri)
-        .map_err(|error| ApiError::new(400, format!("the query string: {error}")))?;
-    read_list(pairs.0, limit, limit_max)
+    read_list(pairs(uri)?, limit, limit_max)
+}
+
+/// The pairs of a query string.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, ApiError> {
+    let pairs = Query::try_from_uri(uri);
+    let bad = |error| ApiError::new(400, format!("the query string: {error}"));
+    pairs.map(|Query(pairs)| pairs).map_err(bad)
 }
 
 /// The same as the store reads it.

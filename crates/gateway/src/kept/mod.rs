@@ -1,7 +1,8 @@
-//! What outlives a request: files, batches, responses. Routes and shapes here; what is kept is in
+//! What outlives a request: files, batches, responses, conversations. Routes and shapes here; what is kept is in
 //! [`store`], what is done with it in [`batch`].
 
 mod batches;
+mod conversations;
 mod files;
 mod lines;
 mod list;
@@ -60,8 +61,8 @@ pub struct KeepRules {
     pub files_bytes_max: u64,
     /// Longest time for an upload.
     pub upload_timeout: Duration,
-    /// Most bytes of all responses; where an owner's exceed its share ([`store::share`]), its own
-    /// that were used longest ago go.
+    /// Most bytes of all responses and conversations; where an owner's exceed its share
+    /// ([`store::share`]), its own responses that were used longest ago go.
     pub responses_bytes_max: u64,
     /// How long a response is kept that is not used; `None` is until there is no room.
     pub responses_kept: Option<Duration>,
@@ -101,7 +102,7 @@ impl Keeper {
     pub(crate) fn kept(&self) -> Result<&Kept, ApiError> {
         self.kept.as_ref().ok_or_else(|| {
             let message =
-                "this server stores nothing, so there are no files, batches and responses";
+                "this server stores nothing, so there are no files, batches, responses and conversations";
             ApiError::new(501, message).with_code("not_supported")
         })
     }
@@ -166,6 +167,19 @@ where
         .route("/v1/responses/{id}", get(responses::read).delete(responses::delete))
         .route("/v1/responses/{id}/input_items", get(responses::input_items))
         .route("/v1/responses/{id}/cancel", post(responses::cancel))
+        .route("/v1/conversations", post(conversations::create).get(conversations::list))
+        .route(
+            "/v1/conversations/{id}",
+            get(conversations::read).post(conversations::update).delete(conversations::delete),
+        )
+        .route(
+            "/v1/conversations/{id}/items",
+            get(conversations::items).post(conversations::add_items),
+        )
+        .route(
+            "/v1/conversations/{id}/items/{item}",
+            get(conversations::read_item).delete(conversations::delete_item),
+        )
         .layer(from_fn(of_openai))
 }
 
@@ -196,7 +210,7 @@ pub(crate) fn refused(error: StoreError) -> ApiError {
         StoreError::Unknown { .. } => with(404, "not_found"),
         StoreError::TooLong { .. } => with(413, "file_too_large"),
         StoreError::Quota { .. } => with(413, "storage_quota_exceeded"),
-        StoreError::Exists { .. } => with(409, "item_exists"),
+        StoreError::Exists { .. } => with(400, "item_exists"),
         StoreError::InUse { .. } => with(400, "file_in_use"),
         StoreError::TooManyBatches { .. } => with(429, "too_many_batches"),
         StoreError::TooLongAgo { .. } => with(400, "conversation_too_long"),

@@ -4,8 +4,12 @@
 //! fetch it. A client that goes away before the end cancels its answer, and nothing is kept of it.
 //! An answer in the background goes on without its client; where the process ends before it, the
 //! next one says that it failed.
+//!
+//! What was asked and answered in a conversation is added to it with the answer, in one change, so
+//! two answers at once stand one behind the other, in the order in which they ended; neither knew
+//! of the other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,16 +19,17 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use dialect::openai::{
-    ResponseBody, cancelled, count_response, encode_failed, encode_in_progress, encode_list,
-    encode_queued, failed,
+    Before, ResponseBody, cancelled, count_response, encode_failed, encode_in_progress,
+    encode_list, encode_queued, failed,
 };
 use dialect::{Answer, ApiError, CallMeta, Decoded, Endpoint, Form};
 use serde_json::{Value, json};
 use serve::{Event, EventSender, Events, Generate, Reply};
-use store::{Member, NewResponse, ResponseRow, Store, StoreError};
+use store::{Member, NewItems, NewResponse, ResponseRow, Store, StoreError};
 
+use crate::kept::conversations::{refused_items, rows};
 use crate::kept::files::{answered, names};
-use crate::kept::{Keeper, Kept, list, now, refused};
+use crate::kept::{Keeper, Kept, conversations, list, now, refused};
 use crate::keys::Caller;
 use crate::respond;
 use crate::routes::Asker;
@@ -67,7 +72,7 @@ impl Running {
     pub(crate) fn fail_abandoned(&self, store: &Store, quota: u64) -> Result<(), StoreError> {
         let fail = |(id, body): (String, String), why: &str| {
             let body = serde_json::from_str(&body).unwrap_or_else(|_| json!({"id": id}));
-            store.move_response(&id, "failed", failed(body, why).to_string(), quota).map(drop)
+            store.move_response(&id, "failed", failed(body, why).to_string(), None, quota).map(drop)
         };
         for gone in store.abandoned_responses(self.id())? {
             fail(gone, "the server ended before the answer was complete")?;
@@ -95,9 +100,11 @@ pub(crate) struct Keeping {
 pub(crate) struct Turn {
     keeping: Keeping,
     endpoint: &'static Endpoint,
-    previous: Option<String>,
-    /// JSON list.
-    input: String,
+    before: Option<Before>,
+    /// Items, each with an id.
+    input: Vec<Value>,
+    /// Whether the answer can be fetched, and not only found in its conversation.
+    is_stored: bool,
     is_background: bool,
 }
 
@@ -114,13 +121,19 @@ impl Keeping {
         id: &str,
     ) -> Result<(Decoded, Option<Turn>), ApiError> {
         let body = ResponseBody::parse(body)?;
-        let earlier = match &body.previous {
-            Some(previous) => self.earlier(previous)?,
+        let earlier = match &body.before {
+            Some(before) => self.earlier(before)?,
             None => Vec::new(),
         };
         let decoded = body.decode(id, &earlier)?;
-        if body.store == Some(false) {
+        let is_stored = body.store.unwrap_or(true);
+        let in_conversation = matches!(body.before, Some(Before::Conversation(_)));
+        if !is_stored && !in_conversation {
             return Ok((decoded, None));
+        }
+        let input = body.input_items(id)?;
+        if in_conversation {
+            check_new(&earlier, &input)?;
         }
         let mut keeping = self.clone();
         if !body.background {
@@ -130,8 +143,9 @@ impl Keeping {
         let turn = Turn {
             keeping,
             endpoint,
-            previous: body.previous.clone(),
-            input: Value::Array(body.input_items(id)?).to_string(),
+            before: body.before,
+            input,
+            is_stored,
             is_background: body.background,
         };
         Ok((decoded, Some(turn)))
@@ -142,11 +156,26 @@ impl Keeping {
     /// # Errors
     /// The decoder's, or there is no such conversation or model.
     pub(crate) fn count(&self, body: &[u8], generate: &dyn Generate) -> Result<Answer, ApiError> {
-        count_response(body, generate, |id| self.earlier(id))
+        count_response(body, generate, |before| self.earlier(before))
     }
 
-    /// The items of a conversation to the answer with this id.
-    fn earlier(&self, id: &str) -> Result<Vec<Value>, ApiError> {
+    /// What comes before.
+    fn earlier(&self, before: &Before) -> Result<Vec<Value>, ApiError> {
+        match before {
+            Before::Response(id) => self.turns_to(id),
+            Before::Conversation(id) => {
+                let items = self.kept.store.all_items(&self.caller.owner(), id);
+                let items = items.map_err(|error| match error {
+                    StoreError::Unknown { id } => unknown_conversation(&id),
+                    other => refused(other).with_param("conversation"),
+                })?;
+                Ok(items.iter().map(conversations::item).collect())
+            }
+        }
+    }
+
+    /// The items of the turns to the answer with this id.
+    fn turns_to(&self, id: &str) -> Result<Vec<Value>, ApiError> {
         let about = |error: ApiError| error.with_param("previous_response_id");
         let turns = self.kept.store.conversation(&self.caller.owner(), id);
         let turns = turns.map_err(|error| match error {
@@ -162,8 +191,36 @@ impl Keeping {
             let error = ApiError::new(400, message).with_code("previous_response_not_complete");
             return Err(about(error));
         }
+        if let Some(conversation) = turns.last().and_then(conversation_of) {
+            let message = format!(
+                "the previous response `{id}` is one of the conversation `{conversation}`: go on \
+                 with that"
+            );
+            return Err(about(ApiError::new(400, message).with_code("response_in_conversation")));
+        }
         Ok(turns.iter().flat_map(|turn| items(turn).chain(output(turn))).collect())
     }
+}
+
+fn unknown_conversation(id: &str) -> ApiError {
+    let message = format!("the conversation `{id}` is not here");
+    ApiError::new(404, message).with_code("conversation_not_found").with_param("conversation")
+}
+
+/// Whether items can be added to those of a conversation.
+fn check_new(earlier: &[Value], input: &[Value]) -> Result<(), ApiError> {
+    let taken: HashSet<&str> = earlier.iter().filter_map(|item| item["id"].as_str()).collect();
+    let ids = input.iter().filter_map(|item| item["id"].as_str());
+    match ids.into_iter().find(|id| taken.contains(id)) {
+        Some(id) => Err(refused_items(StoreError::Exists { id: id.to_owned() }, "input")),
+        None => Ok(()),
+    }
+}
+
+/// The conversation that a turn was added to: what came before it is there, and not in turns.
+fn conversation_of(turn: &ResponseRow) -> Option<String> {
+    let body: Value = serde_json::from_str(&turn.body).ok()?;
+    body["conversation"]["id"].as_str().map(str::to_owned)
 }
 
 /// What was given in a turn.
@@ -198,7 +255,7 @@ impl Turn {
                 let flags = || self.keeping.running.lock();
                 // First, so that the row is never one that nobody works on.
                 flags().insert(meta.id.clone(), Arc::clone(&flag));
-                self.add(&meta, "queued", body).map_err(|error| {
+                self.add(&meta, "queued", body, None).map_err(|error| {
                     flags().remove(&meta.id);
                     refused(error)
                 })?;
@@ -214,23 +271,46 @@ impl Turn {
 
     fn check_share(&self) -> Result<(), StoreError> {
         let Keeping { kept: Kept { store, rules, .. }, caller, .. } = &self.keeping;
-        let n_bytes = self.input.len() as u64;
+        let n_bytes = self.input.iter().map(|item| item.to_string().len() as u64).sum();
         store.check_response(&caller.owner(), n_bytes, rules.responses_bytes_max)
     }
 
-    fn add(&self, meta: &CallMeta, status: &str, body: &Value) -> Result<(), StoreError> {
+    /// What an answer adds to its conversation.
+    fn said(&self, body: &Value) -> Option<NewItems> {
+        let Some(Before::Conversation(conversation)) = &self.before else { return None };
+        let mut items = rows(&self.input);
+        items.extend(rows(body["output"].as_array().map_or(&[], Vec::as_slice)));
+        Some(NewItems { conversation: conversation.clone(), items })
+    }
+
+    fn add(
+        &self,
+        meta: &CallMeta,
+        status: &str,
+        body: &Value,
+        said: Option<NewItems>,
+    ) -> Result<(), StoreError> {
         let Keeping { kept, running, caller } = &self.keeping;
+        let quota = kept.rules.responses_bytes_max;
+        if !self.is_stored {
+            let add = |said| kept.store.add_items(&caller.owner(), said, quota);
+            return said.map_or(Ok(()), add);
+        }
+        let previous = match &self.before {
+            Some(Before::Response(id)) => Some(id.clone()),
+            _ => None,
+        };
         let new = NewResponse {
             id: meta.id.clone(),
             owner: caller.owner(),
-            previous: self.previous.clone(),
+            previous,
             status: status.to_owned(),
             runner: running.id().to_owned(),
             created_at: now(),
-            input: self.input.clone(),
+            input: Value::Array(self.input.clone()).to_string(),
             body: body.to_string(),
         };
-        kept.store.add_response(new, kept.rules.responses_bytes_max)
+        kept.store.add_response(new, said, quota)
     }
 }
 
@@ -304,21 +384,29 @@ impl Follow {
             }
             _ => return Ok(true),
         };
+        let is_end = matches!(event, Event::Done { .. });
+        let said = is_end.then(|| self.turn.said(&body)).flatten();
         if is_background {
-            return self.note(status, body).await;
+            return self.note(status, body, said).await;
         }
         let this = Arc::clone(self);
-        let kept = tokio::task::spawn_blocking(move || this.turn.add(&this.meta, status, &body));
+        let kept =
+            tokio::task::spawn_blocking(move || this.turn.add(&this.meta, status, &body, said));
         kept.await.unwrap_or(Err(StoreError::Closed)).map(|()| true)
     }
 
     /// Says how far an answer in the background is.
-    async fn note(self: &Arc<Self>, status: &'static str, body: Value) -> Result<bool, StoreError> {
+    async fn note(
+        self: &Arc<Self>,
+        status: &'static str,
+        body: Value,
+        said: Option<NewItems>,
+    ) -> Result<bool, StoreError> {
         let this = Arc::clone(self);
         let noted = tokio::task::spawn_blocking(move || {
             let Kept { store, rules, .. } = &this.turn.keeping.kept;
             let (id, quota) = (&this.meta.id, rules.responses_bytes_max);
-            store.move_response(id, status, body.to_string(), quota)
+            store.move_response(id, status, body.to_string(), said, quota)
         });
         noted.await.unwrap_or(Err(StoreError::Closed))
     }
@@ -328,7 +416,7 @@ impl Follow {
     async fn note_failure(self: &Arc<Self>, error: &serve::Error) {
         if self.turn.is_background {
             let body = encode_failed(&self.meta, &self.form, &error.to_string());
-            if let Err(error) = self.note("failed", body).await {
+            if let Err(error) = self.note("failed", body, None).await {
                 tracing::error!(%error, "the end of a response could not be kept");
             }
         }
@@ -337,11 +425,16 @@ impl Follow {
 
 /// Why an answer ends that cannot be kept.
 fn unkept(error: StoreError) -> serve::Error {
-    let is_full = matches!(error, StoreError::Quota { .. });
+    let param = match error {
+        StoreError::Quota { .. } => Some("store"),
+        // Deleted, or added to by somebody who chose the same id, while it was computed.
+        StoreError::Unknown { .. } | StoreError::Exists { .. } => Some("conversation"),
+        _ => None,
+    };
     let message = format!("the answer was not kept: {}", refused(error).message);
-    match is_full {
-        true => serve::Error::invalid("store", message),
-        false => serve::Error::Internal(message),
+    match param {
+        Some(param) => serve::Error::invalid(param, message),
+        None => serve::Error::Internal(message),
     }
 }
 
@@ -450,7 +543,7 @@ pub(crate) async fn cancel(
             }
             let quota = kept.rules.responses_bytes_max;
             let body = cancelled(body).to_string();
-            kept.store.move_response(&response, "cancelled", body, quota).map_err(refused)?;
+            kept.store.move_response(&response, "cancelled", body, None, quota).map_err(refused)?;
             // What stands now: where it had ended before, that.
             body_of(&kept.store.response(&owner, &response).map_err(refused)?)
         });

@@ -62,7 +62,9 @@ fn the_openai_client_works_unmodified_with_files_and_batches_and_kept_responses(
     let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();
     let server = start_keeping(config(), folder.path());
-    drive(python, "files_client.py", &format!("http://{}/v1", server.address));
+    let address = format!("http://{}/v1", server.address);
+    drive(python.clone(), "files_client.py", &address);
+    drive(python, "conversations_client.py", &address);
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn the_server_says_what_it_can() {
     };
     assert!(has("/v1/messages", "thinking", "honoured"));
     assert!(has("/v1/messages", "metadata", "without_effect"));
-    assert!(has("/v1/responses", "conversation", "refused"));
+    assert!(has("/v1/responses", "prompt", "refused"));
     // Every endpoint that is told of is there.
     for endpoint in can["endpoints"].as_array().unwrap() {
         let (method, path) = (endpoint["method"].as_str().unwrap(), &endpoint["path"]);

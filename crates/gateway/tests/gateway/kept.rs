@@ -167,6 +167,9 @@ fn what_one_key_keeps_is_not_there_for_another() {
     let response = json!({"model": "own/script", "input": "hi"});
     let response = ask(&server, &mine, "POST", "/v1/responses", &response).json();
     let response = response["id"].as_str().unwrap().to_owned();
+    let item = |id: &str| json!({"id": id, "role": "user", "content": "hi"});
+    let talk = ask(&server, &mine, "POST", "/v1/conversations", &json!({"items": [item("m1")]}));
+    let talk = talk.json()["id"].as_str().unwrap().to_owned();
     let paths = [
         ("GET", format!("/v1/files/{kept}")),
         ("GET", format!("/v1/files/{kept}/content")),
@@ -175,18 +178,31 @@ fn what_one_key_keeps_is_not_there_for_another() {
         ("GET", format!("/v1/responses/{response}/input_items")),
         ("POST", format!("/v1/batches/{batch}/cancel")),
         ("POST", format!("/v1/responses/{response}/cancel")),
+        ("GET", format!("/v1/conversations/{talk}")),
+        ("POST", format!("/v1/conversations/{talk}")),
+        ("GET", format!("/v1/conversations/{talk}/items")),
+        ("POST", format!("/v1/conversations/{talk}/items")),
+        ("GET", format!("/v1/conversations/{talk}/items/m1")),
+        ("DELETE", format!("/v1/conversations/{talk}/items/m1")),
+        ("DELETE", format!("/v1/conversations/{talk}")),
         ("DELETE", format!("/v1/files/{kept}")),
         ("DELETE", format!("/v1/responses/{response}")),
     ];
     for (method, path) in &paths {
-        let refused = ask(&server, &other, method, path, &Value::Null);
+        let body = json!({"items": [item("m2")], "metadata": {}});
+        let body = if *method == "POST" { &body } else { &Value::Null };
+        let refused = ask(&server, &other, method, path, body);
         assert_eq!(refused.status, 404, "{method} {path}: {refused:?}");
     }
     let refused = ask(&server, &other, "POST", "/v1/batches", &asked);
     assert_eq!((refused.status, &refused.error()["param"]), (404, &json!("input_file_id")));
     let next = json!({"model": "own/script", "input": "hi", "previous_response_id": response});
     assert_eq!(ask(&server, &other, "POST", "/v1/responses", &next).status, 404);
-    for path in ["/v1/files", "/v1/batches"] {
+    let within = json!({"model": "own/script", "input": "hi", "conversation": talk});
+    assert_eq!(ask(&server, &other, "POST", "/v1/responses", &within).status, 404);
+    let count = ask(&server, &other, "POST", "/v1/responses/input_tokens", &within);
+    assert_eq!((count.status, &count.error()["param"]), (404, &json!("conversation")));
+    for path in ["/v1/files", "/v1/batches", "/v1/conversations"] {
         let listed = ask(&server, &other, "GET", path, &Value::Null).json();
         assert_eq!(listed["data"], json!([]), "{path}");
         let listed = ask(&server, &mine, "GET", path, &Value::Null).json();
@@ -252,6 +268,17 @@ fn keys_do_not_take_each_others_room() {
         let now = ask(&server, &greedy, "GET", &path, &Value::Null).json();
         now["status"] == "failed" && now["error"].to_string().contains("not kept")
     });
+    // Conversations are never pushed out, and so take room that answers do not get back.
+    let talk = |content: &str| {
+        let items = json!({"items": [{"role": "user", "content": content}]});
+        ask(&server, &greedy, "POST", "/v1/conversations", &items)
+    };
+    let (kept, refused) = (talk(&"x".repeat(4 << 10)), talk(&"x".repeat(4 << 10)));
+    assert_eq!((kept.status, refused.status), (200, 413), "{refused:?}");
+    assert_eq!(answer(&greedy, &"x".repeat(4 << 10)).status, 413);
+    let path = format!("/v1/conversations/{}", id(&kept));
+    assert_eq!(ask(&server, &greedy, "DELETE", &path, &Value::Null).status, 200);
+    assert_eq!(talk(&"x".repeat(4 << 10)).status, 200);
     let send = |key: &str, n_bytes: usize| {
         let headers = format!("{}x-api-key: {key}\r\n", content_type());
         let parts = [file("in", &"x".repeat(n_bytes)), purpose("user_data")];
@@ -311,6 +338,7 @@ fn lists_say_what_they_were_asked_and_refuse_the_rest() {
         ("/v1/files?limit=x", "limit"),
         ("/v1/batches?limit=101", "limit"),
         ("/v1/batches?order=up", "order"),
+        ("/v1/conversations?limit=101", "limit"),
     ] {
         let refused = get(path);
         assert_eq!((refused.status, &refused.error()["param"]), (400, &json!(param)), "{path}");
@@ -326,10 +354,52 @@ fn lists_say_what_they_were_asked_and_refuse_the_rest() {
 #[test]
 fn a_server_without_a_store_says_so() {
     let server = start(config());
-    for path in ["/v1/files", "/v1/batches", "/v1/responses/resp_1", "/v1/files/f/content"] {
+    let paths = [
+        "/v1/files",
+        "/v1/batches",
+        "/v1/responses/resp_1",
+        "/v1/files/f/content",
+        "/v1/conversations/conv_1",
+    ];
+    for path in paths {
         let refused = raw(server.address, &request("GET", path, b""));
         assert_eq!((refused.status, &refused.error()["code"]), (501, &json!("not_supported")));
     }
     let refused = upload(&server, &[file("a", "x"), purpose("batch")]);
     assert_eq!(refused.status, 501, "{refused:?}");
+    let within = json!({"model": "own/script", "input": "hi", "conversation": "conv_1"});
+    let refused = ask(&server, "", "POST", "/v1/responses", &within);
+    assert_eq!((refused.status, &refused.error()["param"]), (400, &json!("conversation")));
+}
+
+/// A conversation that goes while an answer to it is computed: who waits is told, and nothing is
+/// left of either.
+#[test]
+fn an_answer_outlives_no_conversation() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_keeping(config(), folder.path());
+    let talk = ask(&server, "", "POST", "/v1/conversations", &json!({}));
+    let talk = talk.json()["id"].as_str().unwrap().to_owned();
+    let within = |more: Value| {
+        let mut body = json!({"model": "own/script", "input": "pause", "conversation": talk});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ask(&server, "", "POST", "/v1/responses", &body)
+    };
+    let queued = within(json!({"background": true})).json()["id"].as_str().unwrap().to_owned();
+    let whole = std::thread::scope(|scope| {
+        let whole = scope.spawn(|| within(json!({})));
+        eventually("two answers", || server.n_running.load(Ordering::SeqCst) == 2);
+        let path = format!("/v1/conversations/{talk}");
+        assert_eq!(ask(&server, "", "DELETE", &path, &Value::Null).status, 200);
+        whole.join().unwrap()
+    });
+    assert_eq!((whole.status, &whole.error()["param"]), (400, &json!("conversation")));
+    assert!(whole.body.contains("not kept") && whole.body.contains(&talk), "{whole:?}");
+    eventually("the end of the answer", || {
+        let path = format!("/v1/responses/{queued}");
+        let now = ask(&server, "", "GET", &path, &Value::Null).json();
+        now["status"] == "failed" && now["error"].to_string().contains("not kept")
+    });
+    let store = Store::open(&folder.path().join("store.sqlite")).unwrap();
+    assert!(store.all_items("", &talk).is_err());
 }

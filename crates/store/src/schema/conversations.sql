@@ -21,28 +21,31 @@ CREATE TABLE conversation_items (
 ) STRICT;
 CREATE INDEX conversation_items_in_order ON conversation_items (conversation, seq);
 CREATE INDEX conversations_of_owner ON conversations (owner);
-CREATE INDEX conversation_items_of_owner ON conversation_items (owner, bytes);
 
--- Both count to what the owner's responses take.
+-- Both count to what the owner's responses take, and by themselves too: they do not go to make room.
 CREATE TRIGGER conversations_come AFTER INSERT ON conversations BEGIN
-    INSERT INTO taken VALUES ('responses', NEW.owner, NEW.bytes)
+    INSERT INTO taken VALUES
+        ('responses', NEW.owner, NEW.bytes), ('conversations', NEW.owner, NEW.bytes)
         ON CONFLICT DO UPDATE SET bytes = bytes + NEW.bytes;
 END;
 CREATE TRIGGER conversations_grow AFTER UPDATE OF bytes ON conversations BEGIN
     UPDATE taken SET bytes = bytes + NEW.bytes - OLD.bytes
-        WHERE what = 'responses' AND owner = NEW.owner;
+        WHERE what IN ('responses', 'conversations') AND owner = NEW.owner;
 END;
 CREATE TRIGGER conversations_go AFTER DELETE ON conversations BEGIN
     -- Its items go with it.
     DELETE FROM conversation_items WHERE conversation = OLD.id;
-    UPDATE taken SET bytes = bytes - OLD.bytes WHERE what = 'responses' AND owner = OLD.owner;
-    DELETE FROM taken WHERE what = 'responses' AND owner = OLD.owner AND bytes = 0;
+    UPDATE taken SET bytes = bytes - OLD.bytes
+        WHERE what IN ('responses', 'conversations') AND owner = OLD.owner;
+    DELETE FROM taken
+        WHERE what IN ('responses', 'conversations') AND owner = OLD.owner AND bytes = 0;
 END;
 CREATE TRIGGER conversation_items_come AFTER INSERT ON conversation_items BEGIN
-    INSERT INTO taken VALUES ('responses', NEW.owner, NEW.bytes)
+    INSERT INTO taken VALUES
+        ('responses', NEW.owner, NEW.bytes), ('conversations', NEW.owner, NEW.bytes)
         ON CONFLICT DO UPDATE SET bytes = bytes + NEW.bytes;
 END;
 CREATE TRIGGER conversation_items_go AFTER DELETE ON conversation_items BEGIN
-    UPDATE taken SET bytes = bytes - OLD.bytes WHERE what = 'responses' AND owner = OLD.owner;
-    DELETE FROM taken WHERE what = 'responses' AND owner = OLD.owner AND bytes = 0;
+    UPDATE taken SET bytes = bytes - OLD.bytes
+        WHERE what IN ('responses', 'conversations') AND owner = OLD.owner;
 END;

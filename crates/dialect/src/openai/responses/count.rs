@@ -6,7 +6,7 @@ use serve::Generate;
 use crate::body::parse_body;
 use crate::endpoint::{Answer, Decoded, Query};
 use crate::error::ApiError;
-use crate::openai::responses::{ResponseBody, decode_response};
+use crate::openai::responses::{Before, ResponseBody, decode_response};
 use crate::openai::table::RESPONSES_PARAMETERS;
 
 /// The endpoints that answer at once.
@@ -22,8 +22,8 @@ fn count(body: &[u8], generate: &dyn Generate) -> Result<Answer, ApiError> {
     counted(decode_response(&body, "")?, generate)
 }
 
-/// Counts for a server that keeps answers: `earlier` gives the items of the conversation to the
-/// answer with an id, answers included.
+/// Counts for a server that keeps answers: `earlier` gives the items that come before, answers
+/// included.
 ///
 /// # Errors
 /// The body is not JSON, a parameter has the wrong type or range, or is refused; there is no such
@@ -31,10 +31,10 @@ fn count(body: &[u8], generate: &dyn Generate) -> Result<Answer, ApiError> {
 pub fn count_response(
     body: &[u8],
     generate: &dyn Generate,
-    earlier: impl FnOnce(&str) -> Result<Vec<Value>, ApiError>,
+    earlier: impl FnOnce(&Before) -> Result<Vec<Value>, ApiError>,
 ) -> Result<Answer, ApiError> {
     let body = ResponseBody::parse(&with_model(body, generate)?)?;
-    let earlier = body.previous.as_deref().map(earlier).transpose()?.unwrap_or_default();
+    let earlier = body.before.as_ref().map(earlier).transpose()?.unwrap_or_default();
     counted(body.decode("", &earlier)?, generate)
 }
 

@@ -26,9 +26,9 @@ const INCLUDE_LOGPROBS: &str = "message.output_text.logprobs";
 pub fn decode_response(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
     let body = ResponseBody::parse(body)?;
     let nothing = "nothing is stored here";
-    if body.previous.is_some() {
+    if let Some(before) = &body.before {
         let why = format!("{nothing}; send the whole conversation as `input`");
-        return Err(ApiError::not_supported("previous_response_id", &why));
+        return Err(ApiError::not_supported(before.param(), &why));
     }
     if body.background {
         return Err(ApiError::not_supported("background", nothing));
@@ -40,6 +40,51 @@ pub fn decode_response(body: &[u8], id: &str) -> Result<Decoded, ApiError> {
     Ok(decoded)
 }
 
+/// What a response goes on from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Before {
+    /// The response with this id, and what that one went on from.
+    Response(String),
+    /// What is in the conversation with this id.
+    Conversation(String),
+}
+
+impl Before {
+    /// The parameter that says it.
+    #[must_use]
+    pub fn param(&self) -> &'static str {
+        match self {
+            Self::Response(_) => "previous_response_id",
+            Self::Conversation(_) => "conversation",
+        }
+    }
+
+    fn read(fields: &Fields<'_>) -> Result<Option<Self>, FieldError> {
+        let previous = fields.str("previous_response_id")?;
+        let conversation = match fields.get("conversation") {
+            None => None,
+            Some(Value::String(id)) => Some(id.as_str()),
+            Some(Value::Object(object)) => {
+                Some(Fields::within(object, "conversation").required_str("id")?)
+            }
+            Some(other) => {
+                let expected = "an id, or an object with one";
+                return Err(FieldError::expected("conversation".to_owned(), expected, other));
+            }
+        };
+        match (previous, conversation) {
+            (Some(_), Some(_)) => {
+                let message = "conversation and previous_response_id both say what comes before; \
+                               give one of them";
+                Err(FieldError::new("conversation", message))
+            }
+            (Some(id), None) => Ok(Some(Self::Response(id.to_owned()))),
+            (None, Some(id)) => Ok(Some(Self::Conversation(id.to_owned()))),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
 /// A body, and what it says about keeping the answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResponseBody {
@@ -48,8 +93,8 @@ pub struct ResponseBody {
     pub store: Option<bool>,
     /// Whether the client comes back for the answer.
     pub background: bool,
-    /// The response that this one goes on from.
-    pub previous: Option<String>,
+    /// What this response goes on from.
+    pub before: Option<Before>,
 }
 
 impl ResponseBody {
@@ -62,21 +107,26 @@ impl ResponseBody {
         let fields = Fields::root(&object);
         let store = fields.bool("store")?;
         let background = fields.bool("background")?.unwrap_or(false);
-        let previous = fields.str("previous_response_id")?.map(str::to_owned);
+        let before = Before::read(&fields)?;
         if background && store == Some(false) {
             let message = "background: an answer that is not stored could not be fetched";
             return Err(FieldError::new("background", message).into());
         }
-        Ok(Self { object, store, background, previous })
+        Ok(Self { object, store, background, before })
     }
 
     /// The items of `input` as they are listed later, each with an id; those without one are
     /// given ids that begin with the call's.
     ///
     /// # Errors
-    /// `input` is not there, or of the wrong type.
+    /// `input` is of the wrong type; or it is to be added to a conversation, and an item has an id
+    /// that none can have there, or that another has too.
     pub fn input_items(&self, id: &str) -> Result<Vec<Value>, ApiError> {
-        Ok(items::listed(&Fields::root(&self.object), id)?)
+        let items = items::listed(&Fields::root(&self.object), "input", id)?;
+        if let Some(Before::Conversation(_)) = self.before {
+            items::check_ids(&items, "input")?;
+        }
+        Ok(items)
     }
 
     /// Decodes the rest for a server that keeps the answer, or does not because the client said
@@ -95,23 +145,41 @@ impl ResponseBody {
         is_stored: bool,
     ) -> Result<Decoded, ApiError> {
         let fields = Fields::root(&self.object);
-        let mut decoded = decode(&fields, id, earlier)?;
+        let mut decoded = decode(&fields, id, self.before.as_ref(), earlier)?;
         let repeats = &mut decoded.form.repeats;
         repeats.insert("store".to_owned(), json!(is_stored));
         repeats.insert("background".to_owned(), json!(self.background));
-        repeats.insert("previous_response_id".to_owned(), json!(self.previous));
+        let (mut previous, mut conversation) = (Value::Null, Value::Null);
+        match &self.before {
+            Some(Before::Response(id)) => previous = json!(id),
+            Some(Before::Conversation(id)) => conversation = json!({"id": id}),
+            None => {}
+        }
+        repeats.insert("previous_response_id".to_owned(), previous);
+        repeats.insert("conversation".to_owned(), conversation);
         Ok(decoded)
     }
 }
 
-fn decode(fields: &Fields<'_>, id: &str, earlier: &[Value]) -> Result<Decoded, ApiError> {
+fn decode(
+    fields: &Fields<'_>,
+    id: &str,
+    before: Option<&Before>,
+    earlier: &[Value],
+) -> Result<Decoded, ApiError> {
     let mut ignored = ignored_parameters(fields, RESPONSES_PARAMETERS)?;
     let model = fields.required_str("model")?;
     let instructions = fields.str("instructions")?;
     let mut messages: Vec<Message> =
         instructions.map(|text| Message::text(Role::System, text)).into_iter().collect();
-    items::read_earlier(earlier, &mut messages, &mut ignored)?;
-    items::read(fields, &mut messages, &mut ignored)?;
+    let param = before.map_or("", Before::param);
+    items::read_list(earlier, &format!("{param}.items"), &mut messages, &mut ignored)?;
+    // What the user says may be in the conversation already.
+    let is_said = matches!(before, Some(Before::Conversation(_))) && !earlier.is_empty();
+    let says_more = fields.get("input").is_some_and(|input| *input != json!([]));
+    if says_more || !is_said {
+        items::read(fields, &mut messages, &mut ignored)?;
+    }
     let chat = Chat {
         messages,
         tools: tools::read(fields, &mut ignored)?,

@@ -1,11 +1,16 @@
 //! Input items to turns: items of the model that follow one another are one turn.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 use serve::{Message, Part, Role, Sealed, ToolCall, ToolResult};
 
 use crate::fields::{FieldError, Fields};
 use crate::openai::responses::tools;
 use crate::sent_back;
+
+/// The longest id of an item in a conversation.
+const ID_BYTES_MAX: usize = 256;
 
 /// Reads `input`, a text or a list of items, and appends its turns.
 pub(crate) fn read(
@@ -18,10 +23,8 @@ pub(crate) fn read(
         None => return Err(fields.missing("input")),
         Some(Value::String(text)) => messages.push(Message::text(Role::User, text.clone())),
         Some(_) => {
-            for (index, value) in fields.array("input")?.into_iter().flatten().enumerate() {
-                let item = Fields::of(value, format!("input[{index}]"))?;
-                read_item(&item, messages, ignored)?;
-            }
+            let items = fields.array("input")?.map_or(&[][..], Vec::as_slice);
+            read_list(items, "input", messages, ignored)?;
         }
     }
     if messages.len() == before {
@@ -30,27 +33,43 @@ pub(crate) fn read(
     Ok(())
 }
 
-/// Reads the items of a conversation before.
-pub(crate) fn read_earlier(
+/// Reads items that were found at `path`.
+pub(crate) fn read_list(
     items: &[Value],
+    path: &str,
     messages: &mut Vec<Message>,
     ignored: &mut Vec<String>,
 ) -> Result<(), FieldError> {
     for (index, value) in items.iter().enumerate() {
-        let item = Fields::of(value, format!("previous_response_id.items[{index}]"))?;
+        let item = Fields::of(value, format!("{path}[{index}]"))?;
         read_item(&item, messages, ignored)?;
     }
     Ok(())
 }
 
-/// The items of `input` with what lists of items have: a type, an id, a status, and parts in
-/// place of a text.
-pub(crate) fn listed(fields: &Fields<'_>, call: &str) -> Result<Vec<Value>, FieldError> {
+/// The `items` of a body that can be read, as they are listed, each with an id of its own.
+pub(crate) fn kept(fields: &Fields<'_>, stem: &str) -> Result<Vec<Value>, FieldError> {
+    let asked = fields.array("items")?.map_or(&[][..], Vec::as_slice);
+    // What has no effect now will have none then, and is told then.
+    read_list(asked, "items", &mut Vec::new(), &mut Vec::new())?;
+    let items = listed(fields, "items", stem)?;
+    check_ids(&items, "items")?;
+    Ok(items)
+}
+
+/// The items of a field, or its text, with what lists of items have: a type, an id, a status, and
+/// parts in place of a text.
+pub(crate) fn listed(
+    fields: &Fields<'_>,
+    name: &str,
+    call: &str,
+) -> Result<Vec<Value>, FieldError> {
     let call = call.trim_start_matches("resp_");
-    let items = match fields.get("input") {
-        None => return Err(fields.missing("input")),
-        Some(Value::String(text)) => vec![json!({"role": "user", "content": text})],
-        Some(_) => fields.array("input")?.cloned().unwrap_or_default(),
+    let items = match fields.get(name) {
+        Some(Value::String(text)) if name == "input" => {
+            vec![json!({"role": "user", "content": text})]
+        }
+        _ => fields.array(name)?.cloned().unwrap_or_default(),
     };
     let complete = |(place, mut item): (usize, Value)| {
         if let Value::Object(item) = &mut item {
@@ -59,6 +78,26 @@ pub(crate) fn listed(fields: &Fields<'_>, call: &str) -> Result<Vec<Value>, Fiel
         item
     };
     Ok(items.into_iter().enumerate().map(complete).collect())
+}
+
+/// Whether each has an id by which it can be found in its conversation, and no other has it.
+pub(crate) fn check_ids(items: &[Value], path: &str) -> Result<(), FieldError> {
+    let mut seen = HashSet::new();
+    for (index, item) in items.iter().enumerate() {
+        let item = Fields::of(item, format!("{path}[{index}]"))?;
+        let (id, param) = (item.required_str("id")?, item.path("id"));
+        if !(1..=ID_BYTES_MAX).contains(&id.len()) {
+            let n_bytes = id.len();
+            let message =
+                format!("{param}: expected a text of 1 to {ID_BYTES_MAX} bytes, got {n_bytes}");
+            return Err(FieldError::new(param, message));
+        }
+        if !seen.insert(id) {
+            let message = format!("{param}: another item has the id {id:?} too");
+            return Err(FieldError::new(param, message));
+        }
+    }
+    Ok(())
 }
 
 fn complete(item: &mut Map<String, Value>, call: &str, place: usize) {
@@ -80,7 +119,8 @@ fn complete(item: &mut Map<String, Value>, call: &str, place: usize) {
         item.insert("status".to_owned(), json!("completed"));
     }
     let is_answer = item.get("role").is_some_and(|role| role == "assistant");
-    if let Some(Value::String(text)) = item.get("content") {
+    let text = item.get("content").filter(|_| prefix == "msg");
+    if let Some(Value::String(text)) = text {
         let part = match is_answer {
             true => json!({"type": "output_text", "text": text, "annotations": []}),
             false => json!({"type": "input_text", "text": text}),

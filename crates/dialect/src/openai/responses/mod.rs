@@ -10,8 +10,9 @@ mod tools;
 
 pub(crate) use count::QUERIES;
 pub use count::count_response;
-pub use decode::{ResponseBody, decode_response};
+pub use decode::{Before, ResponseBody, decode_response};
 pub use encode::{
     cancelled, encode_failed, encode_in_progress, encode_queued, encode_response, failed,
 };
+pub(crate) use items::kept as kept_items;
 pub use stream::ResponseStream;
