@@ -142,10 +142,12 @@ const INPUT_IMAGE: Shape = Shape::Record(&Record::new(
     "ResponseImagePart",
     &[kind(&["input_image"]), always("image_url", Text)],
 ));
+const ITEM_ID: Field = optional("id", Text);
 const ITEM_MESSAGE: Shape = Shape::Record(&Record::new(
     "ResponseInputMessage",
     &[
         optional("type", Word(&["message"])),
+        ITEM_ID,
         always("role", Word(&["user", "assistant", "system", "developer"])),
         always(
             "content",
@@ -159,6 +161,7 @@ const ITEM_REASONING: Shape = Shape::Record(&Record::new(
     "ResponseInputReasoning",
     &[
         kind(&["reasoning"]),
+        ITEM_ID,
         optional("content", list(&REASONING_TEXT)),
         // Read where there is no content.
         optional("summary", list(&REASONING_TEXT)),
@@ -169,6 +172,7 @@ const ITEM_CALL: Shape = Shape::Record(&Record::new(
     "ResponseInputCall",
     &[
         kind(&["function_call"]),
+        ITEM_ID,
         always("call_id", Text),
         optional("namespace", Text),
         always("name", Text),
@@ -179,6 +183,7 @@ const ITEM_OUTPUT: Shape = Shape::Record(&Record::new(
     "ResponseInputOutput",
     &[
         kind(&["function_call_output"]),
+        ITEM_ID,
         always("call_id", Text),
         always("output", Either(&[Text, list(&Either(&[INPUT_TEXT, INPUT_REFUSAL]))])),
     ],

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dialect::openai::ResponseBody;
+use dialect::openai::{ITEMS_PARAMETERS, ResponseBody, decode_conversation_items};
 use dialect::openapi::shape_schema;
 use dialect::{ENDPOINTS, Endpoint, Parameter, Presence, Record, Shape, Treatment};
 use serde_json::{Map, Value, json};
@@ -181,6 +181,45 @@ fn decoders_and_schemas_agree() {
             assert!(takes_all || seen.len() == 2, "{}: both kinds are drawn", row.name);
         }
     }
+}
+
+/// Whatever items are drawn, whole or with something else in a place: those that their schema
+/// allows are kept, under ids of their own, and can be gone on with; the others are refused.
+#[test]
+fn what_a_conversation_keeps_can_be_gone_on_with() {
+    let mut draws = Draws(0x2545_f491_4f6c_dd1d);
+    let shape = ITEMS_PARAMETERS[0].shape;
+    let validator = jsonschema::validator_for(&shape_schema(shape)).unwrap();
+    let asked = json!({"model": "m", "conversation": "conv_1"}).to_string();
+    let asked = ResponseBody::parse(asked.as_bytes()).unwrap();
+    let mut seen = BTreeSet::new();
+    for round in 0..10 * DRAWS {
+        let mut items = draws.value(&shape);
+        for _ in 0..round % 3 {
+            draws.broken(&mut items);
+        }
+        let is_valid = validator.is_valid(&items);
+        seen.insert(is_valid);
+        let decode = |items: &Value| {
+            decode_conversation_items(json!({"items": items}).to_string().as_bytes(), "stem")
+        };
+        let kept = match decode(&items) {
+            Ok(kept) => kept.items,
+            Err(error) => {
+                // Which of them are together is no schema's to say.
+                let is_double = error.message.contains("another item has the id");
+                assert!(!is_valid || is_double, "{items}: {}", error.message);
+                assert!(error.param.unwrap().starts_with("items"), "{items}");
+                continue;
+            }
+        };
+        assert!(is_valid, "takes what its schema does not: {items}");
+        let ids: BTreeSet<_> = kept.iter().map(|item| item["id"].as_str().unwrap()).collect();
+        assert_eq!(ids.len(), items.as_array().unwrap().len());
+        asked.decode("resp_1", &kept).unwrap_or_else(|error| panic!("{items}: {}", error.message));
+        assert_eq!(decode(&json!(kept)).unwrap().items, kept, "what is kept is as it is listed");
+    }
+    assert_eq!(seen.len(), 2, "both kinds are drawn");
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn complete(item: &mut Map<String, Value>, call: &str, place: usize) {
         "function_call_output" => "fco",
         _ => "item",
     };
-    if is_null(item, "id") {
+    if is_null(item, "id") || item["id"] == "" {
         item.insert("id".to_owned(), json!(format!("{prefix}_{call}_in{place}")));
     }
     if is_null(item, "status") && prefix != "rs" {
@@ -134,6 +134,7 @@ fn read_item(
     messages: &mut Vec<Message>,
     ignored: &mut Vec<String>,
 ) -> Result<(), FieldError> {
+    item.str("id")?;
     match item.str("type")?.unwrap_or("message") {
         "message" => message(item, messages),
         "reasoning" => read_reasoning(item, messages, ignored),
