@@ -44,6 +44,8 @@ const SUITES: [Suite; 2] = [
             "test_batches.py",
             "test_responses.py",
             "responses",
+            "test_conversations.py",
+            "conversations",
         ],
     },
     Suite {
