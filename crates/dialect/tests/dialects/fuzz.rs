@@ -155,6 +155,8 @@ fn streams_say_what_whole_answers_say() {
             let form = Form { has_logprobs: *has_logprobs, ..Form::default() };
             anthropic::stream_and_whole_agree(&events, &form);
             responses::stream_and_whole_agree(&form, &events);
+            let form = Form { sends_back_reasoning: true, ..form };
+            responses::stream_and_whole_agree(&form, &events);
             ollama::stream_and_whole_agree(Shape::Chat, &form, &events);
             ollama::stream_and_whole_agree(Shape::Generate, &form, &events);
         },

@@ -1,10 +1,10 @@
 //! OpenAI's responses.
 
-use dialect::openai::{ResponseStream, decode_response, encode_response};
+use dialect::openai::{Pieces, ResponseStream, decode_response, encode_response, replay_response};
 use dialect::{ApiError, CallMeta, Decoded, Form};
 use serde_json::{Value, json};
 use serve::{
-    Delta, Effort, Error, Event, FinishReason, Message, Part, ResponseFormat, Role, Sealed,
+    Delta, Effort, Error, Event, FinishReason, Message, Part, Reply, ResponseFormat, Role, Sealed,
     Thinking, ToolCall, ToolChoice, ToolResult,
 };
 
@@ -239,6 +239,30 @@ pub(crate) fn stream_and_whole_agree(form: &Form, events: &[Event]) {
         }
     }
     assert_eq!(whole["output"], Value::Array(items));
+    replay_and_stream_agree(form, events, &stream);
+}
+
+/// What is kept of an answer tells its stream again, from any event of it on; so does the stream
+/// under way.
+fn replay_and_stream_agree(form: &Form, events: &[Event], stream: &str) {
+    let (mut reply, mut pieces) = (Reply::default(), Pieces::default());
+    for event in events {
+        reply.push(event.clone()).unwrap();
+        pieces.push(event, &reply);
+    }
+    let kept = serde_json::to_string(&pieces).unwrap();
+    let pieces: Pieces = serde_json::from_str(&kept).unwrap();
+    let whole = encode_response(&meta(), &reply, form);
+    let frames = frames(stream);
+    assert_eq!(self::frames(&replay_response(&whole, &pieces, None)), frames);
+    let number = frames.len() / 2;
+    let (after, rest) = (Some(number as u64), &frames[number + 1..]);
+    assert_eq!(self::frames(&replay_response(&whole, &pieces, after)), rest);
+    let mut under_way = ResponseStream::new(meta(), form.clone()).after(after);
+    assert_eq!(self::frames(&streamed(&mut under_way, events)), rest);
+    // Where the pieces are not known, each item is told in one.
+    let few = self::frames(&replay_response(&whole, &Pieces::default(), None));
+    assert_eq!(few.last().unwrap().1["response"], whole);
 }
 
 #[test]

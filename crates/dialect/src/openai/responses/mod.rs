@@ -5,6 +5,7 @@ mod count;
 mod decode;
 mod encode;
 mod items;
+mod replay;
 mod stream;
 mod tools;
 
@@ -15,4 +16,5 @@ pub use encode::{
     cancelled, encode_failed, encode_in_progress, encode_queued, encode_response, failed,
 };
 pub(crate) use items::kept as kept_items;
+pub use replay::{Pieces, replay_response};
 pub use stream::ResponseStream;

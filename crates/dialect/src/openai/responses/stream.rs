@@ -10,6 +10,7 @@ use crate::openai::responses::encode::{
     State, begun_item, encode_response, incomplete_reason, item, item_id, part, response, scores,
     text_part,
 };
+use crate::openai::responses::replay::{self, Frames};
 use crate::openai::responses::tools;
 use crate::sse;
 
@@ -23,24 +24,26 @@ pub struct ResponseStream {
     /// Items that were begun, and those that are over.
     n_begun: usize,
     n_over: usize,
-    sequence_number: u64,
+    frames: Frames,
 }
 
 impl ResponseStream {
     /// A stream that says nothing yet.
     #[must_use]
     pub fn new(meta: CallMeta, form: Form) -> Self {
-        Self { meta, form, reply: Reply::default(), n_begun: 0, n_over: 0, sequence_number: 0 }
+        let (reply, frames) = (Reply::default(), Frames::default());
+        Self { meta, form, reply, n_begun: 0, n_over: 0, frames }
     }
 
-    fn event(&mut self, kind: &str, mut value: Value, out: &mut String) {
-        let rest = value.as_object_mut().map(std::mem::take).unwrap_or_default();
-        let mut event = json!({"type": kind, "sequence_number": self.sequence_number});
-        if let Some(object) = event.as_object_mut() {
-            object.extend(rest);
-        }
-        self.sequence_number += 1;
-        sse::typed(&event, out);
+    /// The same stream without the events up to the one with this number, which the client has.
+    #[must_use]
+    pub fn after(mut self, number: Option<u64>) -> Self {
+        self.frames = Frames::after(number);
+        self
+    }
+
+    fn event(&mut self, kind: &str, value: Value, out: &mut String) {
+        self.frames.push(kind, value, out);
     }
 
     fn choice(&self) -> Option<&Choice> {
@@ -131,6 +134,9 @@ impl ResponseStream {
         }
         let Some(place) = self.n_begun.checked_sub(1) else { return };
         let Some(span) = self.span(place) else { return };
+        if self.choice().and_then(|choice| replay::piece(choice, delta)).is_none() {
+            return;
+        }
         let (kind, rest) = match delta {
             Delta::Text { text, tokens } => {
                 let has = self.form.has_logprobs;
@@ -143,11 +149,6 @@ impl ResponseStream {
                 ("response.function_call_arguments.delta", json!({"delta": text}))
             }
         };
-        let is_text = matches!(delta, Delta::Text { .. });
-        // Scores of tokens that made no text, beside an item of another kind.
-        if is_text && !matches!(span, Span::Text(_)) {
-            return;
-        }
         let delta = self.about(&span, place, rest);
         self.event(kind, delta, out);
     }
