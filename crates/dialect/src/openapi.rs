@@ -97,6 +97,9 @@ const PART: &[Field] = &[AFTER, optional("limit", Shape::Integer(1, 100)), ORDER
 const PART_OF_FILES: &[Field] =
     &[AFTER, optional("limit", Shape::Integer(1, 10_000)), ORDER, optional("purpose", Shape::Text)];
 
+const RETRIEVAL: &[Field] =
+    &[optional("stream", Shape::Bool), optional("starting_after", Shape::Integer(0, i64::MAX))];
+
 const UPLOAD: &str = "/v1/files";
 const RESPONSE_TOKENS: &str = "/v1/responses/input_tokens";
 const TALKS: &str = "/v1/conversations";
@@ -120,7 +123,9 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/v1/responses", Streamed(answers::RESPONSE), "Answers a conversation."),
     route("POST", RESPONSE_TOKENS, Json(kept::INPUT_TOKENS), "Counts the tokens of a prompt.")
         .without(&["model"]),
-    route("GET", "/v1/responses/{id}", Json(answers::RESPONSE), "A response that is kept.").kept(),
+    route("GET", "/v1/responses/{id}", Streamed(answers::RESPONSE), "A response that is kept.")
+        .kept()
+        .asks(RETRIEVAL),
     route("DELETE", "/v1/responses/{id}", Json(kept::DELETED), "Deletes a response.").kept(),
     route("GET", "/v1/responses/{id}/input_items", Json(kept::ITEMS), "What it was given.")
         .kept()

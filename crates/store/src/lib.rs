@@ -34,6 +34,8 @@ pub use keys::{
     KeyLimits, KeyRow, NewKey, is_key,
 };
 pub use page::{Listed, Page};
-pub use responses::{CONVERSATION_BYTES_MAX, Member, NewResponse, ResponseRow, TURNS_MAX};
+pub use responses::{
+    CONVERSATION_BYTES_MAX, Member, NewResponse, Progress, ResponseRow, TURNS_MAX,
+};
 pub use share::share;
 pub use store::Store;

@@ -44,6 +44,31 @@ pub struct NewResponse {
     pub input: String,
     /// JSON object of the answer.
     pub body: String,
+    /// JSON of how it was told piece by piece; nothing where that is not known.
+    pub pieces: String,
+    /// What is added to its conversation.
+    pub said: Option<NewItems>,
+}
+
+/// How far a response has come that is worked on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// In OpenAI's words.
+    pub status: &'static str,
+    /// JSON object of the answer.
+    pub body: String,
+    /// As in [`NewResponse`].
+    pub pieces: String,
+    /// As in [`NewResponse`].
+    pub said: Option<NewItems>,
+}
+
+impl Progress {
+    /// One that is no answer.
+    #[must_use]
+    pub fn new(status: &'static str, body: String) -> Self {
+        Self { status, body, pieces: String::new(), said: None }
+    }
 }
 
 /// A response that is kept.
@@ -59,6 +84,8 @@ pub struct ResponseRow {
     pub input: String,
     /// JSON object of the answer.
     pub body: String,
+    /// JSON of how it was told piece by piece; nothing where that is not known.
+    pub pieces: String,
 }
 
 /// A process that uses the store, as long as it lives.
@@ -124,17 +151,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::Quota`] where it does not fit into the share, and nothing is deleted; those
     /// of [`Store::add_items`]; or the store cannot be written.
-    pub fn add_response(
-        &self,
-        new: NewResponse,
-        said: Option<NewItems>,
-        quota: u64,
-    ) -> Result<(), StoreError> {
+    pub fn add_response(&self, new: NewResponse, quota: u64) -> Result<(), StoreError> {
         self.write(move |transaction| {
-            let bytes = (new.input.len() + new.body.len()) as u64;
+            let bytes = (new.input.len() + new.body.len() + new.pieces.len()) as u64;
             transaction.execute(
                 "INSERT INTO responses (id, owner, previous, status, runner, created_at, \
-                 used_at, bytes, input, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9)",
+                 used_at, bytes, input, body, pieces) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10)",
                 params![
                     new.id,
                     new.owner,
@@ -144,11 +167,15 @@ impl Store {
                     new.created_at,
                     bytes,
                     new.input,
-                    new.body
+                    new.body,
+                    new.pieces
                 ],
             )?;
             use_chain(transaction, &new.id, &new.owner, new.created_at)?;
-            let added = said.map_or(Ok(0), |said| append(transaction, &new.owner, &said))?;
+            let added = match &new.said {
+                Some(said) => append(transaction, &new.owner, said)?,
+                None => 0,
+            };
             make_room(transaction, &new.id, bytes.saturating_add(added), &new.owner, quota)
         })
     }
@@ -185,20 +212,20 @@ impl Store {
     pub fn move_response(
         &self,
         id: &str,
-        status: &'static str,
-        body: String,
-        said: Option<NewItems>,
+        progress: Progress,
         quota: u64,
     ) -> Result<bool, StoreError> {
         let id = id.to_owned();
+        let Progress { status, body, pieces, said } = progress;
         self.write(move |transaction| {
             let sql = format!(
-                "UPDATE responses SET status = ?2, body = ?3, \
-                 bytes = octet_length(input) + octet_length(?3) WHERE id = ?1 AND {ACTIVE} \
+                "UPDATE responses SET status = ?2, body = ?3, pieces = ?4, \
+                 bytes = octet_length(input) + octet_length(?3) + octet_length(?4) \
+                 WHERE id = ?1 AND {ACTIVE} \
                  RETURNING owner, bytes"
             );
             let mut statement = transaction.prepare_cached(&sql)?;
-            let moved = statement.query_row(params![id, status, body], |row| {
+            let moved = statement.query_row(params![id, status, body, pieces], |row| {
                 Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?))
             });
             let Some((owner, bytes)) = moved.optional()? else { return Ok(false) };
@@ -229,7 +256,8 @@ impl Store {
             let mut next = Some(id.to_owned());
             while let Some(id) = next {
                 let turn = by_id(connection, owner, &id)?;
-                n_bytes = n_bytes.saturating_add(turn.input.len() + turn.body.len());
+                n_bytes =
+                    n_bytes.saturating_add(turn.input.len() + turn.body.len() + turn.pieces.len());
                 if turns.len() == TURNS_MAX {
                     return Err(StoreError::TooLongAgo { limit: TURNS_MAX, what: "turns" });
                 }
@@ -350,7 +378,7 @@ pub(crate) fn make_room(
 }
 
 fn by_id(connection: &Connection, owner: &str, id: &str) -> Result<ResponseRow, StoreError> {
-    let sql = "SELECT id, previous, status, input, body FROM responses \
+    let sql = "SELECT id, previous, status, input, body, pieces FROM responses \
                WHERE owner = ?1 AND id = ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let found = statement.query_row([owner, id], response_row).optional()?;
@@ -364,5 +392,6 @@ fn response_row(row: &Row<'_>) -> rusqlite::Result<ResponseRow> {
         status: row.get(2)?,
         input: row.get(3)?,
         body: row.get(4)?,
+        pieces: row.get(5)?,
     })
 }

@@ -20,6 +20,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/responses.sql"),
     include_str!("schema/shares.sql"),
     include_str!("schema/conversations.sql"),
+    include_str!("schema/streams.sql"),
 ];
 
 /// Brings the file to today's form.

@@ -1,6 +1,6 @@
 //! Conversations as objects: order, owners, shares, and what goes with what.
 
-use store::{ConversationRow, ItemRow, NewItems, NewResponse, Page, Store, StoreError};
+use store::{ConversationRow, ItemRow, NewItems, NewResponse, Page, Progress, Store, StoreError};
 
 const QUOTA: u64 = 4_000;
 /// What a row counts beside its JSON.
@@ -37,6 +37,8 @@ fn response(id: &str, status: &str) -> NewResponse {
         created_at: 1,
         input: "[]".into(),
         body: "{}".into(),
+        pieces: String::new(),
+        said: None,
     }
 }
 
@@ -111,17 +113,28 @@ fn an_answer_is_kept_with_what_it_adds_to_its_conversation_or_not_at_all() {
     let store = Store::open(&folder.path().join("store.sqlite")).expect("a store");
     store.add_conversation("a", row("c1"), vec![item("1", 10)], QUOTA).expect("new");
     let said = |ids: &[&str]| Some(to("c1", ids.iter().map(|id| item(id, 10)).collect::<Vec<_>>()));
-    store.add_response(response("r1", "completed"), said(&["2", "3"]), QUOTA).expect("kept");
+    store
+        .add_response(NewResponse { said: said(&["2", "3"]), ..response("r1", "completed") }, QUOTA)
+        .expect("kept");
     assert_eq!(all(&store, "c1"), ["1", "2", "3"]);
-    let twice = store.add_response(response("r2", "completed"), said(&["4", "3"]), QUOTA);
+    let twice = store.add_response(
+        NewResponse { said: said(&["4", "3"]), ..response("r2", "completed") },
+        QUOTA,
+    );
     assert_eq!(twice, Err(StoreError::Exists { id: "3".into() }));
-    let unknown = store.add_response(response("r2", "completed"), Some(to("c2", [])), QUOTA);
+    let unknown = store.add_response(
+        NewResponse { said: Some(to("c2", [])), ..response("r2", "completed") },
+        QUOTA,
+    );
     assert_eq!(unknown, Err(StoreError::Unknown { id: "c2".into() }));
     assert!(store.response("a", "r2").is_err(), "neither of them");
     assert_eq!(all(&store, "c1"), ["1", "2", "3"]);
 
-    store.add_response(response("r3", "queued"), None, QUOTA).expect("kept");
-    let end = |said| store.move_response("r3", "completed", "{}".into(), said, QUOTA);
+    store.add_response(response("r3", "queued"), QUOTA).expect("kept");
+    let end = |said| {
+        let end = Progress { said, ..Progress::new("completed", "{}".into()) };
+        store.move_response("r3", end, QUOTA)
+    };
     assert_eq!(end(said(&["1"])), Err(StoreError::Exists { id: "1".into() }));
     assert_eq!(store.response("a", "r3").expect("it is there").status, "queued");
     assert_eq!(end(said(&["4"])), Ok(true));

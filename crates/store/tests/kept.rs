@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use store::{
-    ConversationRow, FileRow, ItemRow, NewBatch, NewFile, NewItems, NewResponse, Page, Store,
-    StoreError,
+    ConversationRow, FileRow, ItemRow, NewBatch, NewFile, NewItems, NewResponse, Page, Progress,
+    Store, StoreError,
 };
 
 fn open(folder: &Path) -> Store {
@@ -120,6 +120,8 @@ fn files_end_in_time_but_not_while_a_batch_reads_them() {
 
 fn response(id: &str, previous: Option<&str>, at: u64) -> NewResponse {
     NewResponse {
+        pieces: String::new(),
+        said: None,
         id: id.into(),
         owner: "o".into(),
         previous: previous.map(str::to_owned),
@@ -139,9 +141,9 @@ fn is_there(store: &Store, id: &str) -> bool {
 fn a_conversation_is_kept_as_long_as_it_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    store.add_response(response("a", None, 10), None, u64::MAX).unwrap();
-    store.add_response(response("lone", None, 11), None, u64::MAX).unwrap();
-    store.add_response(response("b", Some("a"), 20), None, u64::MAX).unwrap();
+    store.add_response(response("a", None, 10), u64::MAX).unwrap();
+    store.add_response(response("lone", None, 11), u64::MAX).unwrap();
+    store.add_response(response("b", Some("a"), 20), u64::MAX).unwrap();
     assert_eq!(store.expire_responses(15).unwrap(), 1);
     assert!(!is_there(&store, "lone"));
     let turns = store.conversation("o", "b").unwrap();
@@ -155,8 +157,8 @@ fn a_conversation_is_kept_as_long_as_it_goes_on() {
         body: "x".repeat(9 << 20),
         ..response(id, previous, 30)
     };
-    store.add_response(large("c", None), None, u64::MAX).unwrap();
-    store.add_response(large("d", Some("c")), None, u64::MAX).unwrap();
+    store.add_response(large("c", None), u64::MAX).unwrap();
+    store.add_response(large("d", Some("c")), u64::MAX).unwrap();
     let long = store.conversation("o", "d");
     assert!(matches!(long, Err(StoreError::TooLongAgo { what: "bytes", .. })));
 }
@@ -168,14 +170,14 @@ fn the_oldest_make_room_and_what_is_worked_on_stays() {
     // An owner's share is half of it.
     let quota = 2 * 4 * 12;
     let queued = NewResponse { status: "queued".into(), ..response("q", None, 1) };
-    store.add_response(queued, None, quota).unwrap();
+    store.add_response(queued, quota).unwrap();
     for (n, id) in ["a", "b", "c", "d"].into_iter().enumerate() {
-        store.add_response(response(id, None, 2 + n as u64), None, quota).unwrap();
+        store.add_response(response(id, None, 2 + n as u64), quota).unwrap();
     }
     let there: Vec<bool> = ["q", "a", "b", "c", "d"].map(|id| is_there(&store, id)).into();
     assert_eq!(there, [true, false, true, true, true]);
-    assert!(store.move_response("q", "cancelled", "{}".into(), None, quota).unwrap());
-    assert!(!store.move_response("q", "completed", "{}".into(), None, quota).unwrap());
+    assert!(store.move_response("q", Progress::new("cancelled", "{}".into()), quota).unwrap());
+    assert!(!store.move_response("q", Progress::new("completed", "{}".into()), quota).unwrap());
     assert_eq!(store.response("o", "q").unwrap().status, "cancelled");
 }
 
@@ -194,45 +196,81 @@ fn no_owner_pushes_out_the_responses_of_another() {
     };
     // Each takes 14 bytes: an owner that is alone has room for 16.
     let quota = 2 * 16 * 14;
-    store.add_response(of("b", "b00", 1), None, quota).unwrap();
+    store.add_response(of("b", "b00", 1), quota).unwrap();
     for n in 0..40 {
-        store.add_response(of("a", &format!("a{n:02}"), 2 + n), None, quota).unwrap();
+        store.add_response(of("a", &format!("a{n:02}"), 2 + n), quota).unwrap();
     }
     assert_eq!((n_kept("a", 0..40), n_kept("b", 0..1)), (15, 1));
     assert_eq!(n_kept("a", 25..40), 15, "the oldest went");
     for n in 1..40 {
-        store.add_response(of("b", &format!("b{n:02}"), 50 + n), None, quota).unwrap();
+        store.add_response(of("b", &format!("b{n:02}"), 50 + n), quota).unwrap();
     }
     assert_eq!((n_kept("a", 0..40), n_kept("b", 0..40)), (15, 8), "half of what the other leaves");
     let large = NewResponse { body: "x".repeat(400), ..of("a", "large", 99) };
-    let refused = store.add_response(large, None, quota);
+    let refused = store.add_response(large, quota);
     let StoreError::Quota { what, used, asked, limit } = refused.unwrap_err() else { panic!() };
     assert_eq!((what, used, asked, limit), ("responses", 0, 402, (quota - 8 * 14) / 2));
     assert!(store.response("a", "large").is_err());
     assert_eq!((n_kept("a", 0..40), n_kept("b", 0..40)), (15, 8), "nothing went for it");
     // An answer that has become too large leaves its response as it was.
-    store
-        .add_response(NewResponse { status: "queued".into(), ..of("a", "q", 99) }, None, quota)
-        .unwrap();
-    let grown = store.move_response("q", "completed", "x".repeat(400), None, quota);
+    store.add_response(NewResponse { status: "queued".into(), ..of("a", "q", 99) }, quota).unwrap();
+    let grown = store.move_response("q", Progress::new("completed", "x".repeat(400)), quota);
     assert!(matches!(grown, Err(StoreError::Quota { .. })), "{grown:?}");
     assert_eq!(store.response("a", "q").unwrap().status, "queued");
-    assert!(store.move_response("q", "failed", "{}".into(), None, quota).unwrap());
+    assert!(store.move_response("q", Progress::new("failed", "{}".into()), quota).unwrap());
     // Where nobody needs a key, there is nobody to leave anything to.
     let folder = tempfile::tempdir().unwrap();
     let alone = open(folder.path());
     for n in 0..40 {
-        alone.add_response(of("", &format!("{n:03}"), n), None, quota).unwrap();
+        alone.add_response(of("", &format!("{n:03}"), n), quota).unwrap();
     }
     assert!(alone.response("", "008").is_ok() && alone.response("", "007").is_err());
+}
+
+/// What all of an owner may take in the property below; a conversation alone takes some of it.
+const SUMS_QUOTA: u64 = 2_400;
+
+/// Keeps, moves or deletes something, as a fuzzer says.
+fn change(
+    store: &Store,
+    n: usize,
+    (what, which, size): &(u8, u8, u8),
+    owner: &str,
+) -> Result<(), StoreError> {
+    let body = "x".repeat(4 * usize::from(*size) + 1);
+    let talk = format!("c{}", which % 3);
+    let item = ItemRow { id: n.to_string(), item: body.clone() };
+    let said = NewItems { conversation: talk.clone(), items: vec![item.clone()] };
+    match what % 8 {
+        0 | 1 => {
+            let status = if what % 16 < 8 { "completed" } else { "queued" };
+            let new = NewResponse {
+                body,
+                status: status.into(),
+                pieces: "[]".into(),
+                said: (what % 32 < 16).then_some(said),
+                ..of(owner, &n.to_string(), n as u64)
+            };
+            store.add_response(new, SUMS_QUOTA)
+        }
+        2 => store
+            .move_response(&which.to_string(), Progress::new("completed", body), SUMS_QUOTA)
+            .map(drop),
+        3 => store.delete_response(owner, &size.to_string()),
+        4 | 5 => {
+            let new = ConversationRow { id: talk, created_at: 1, metadata: "{}".into() };
+            store.add_conversation(owner, new, vec![item], SUMS_QUOTA)
+        }
+        6 => store.add_items(owner, said, SUMS_QUOTA),
+        _ if what % 16 < 8 => store.delete_conversation(owner, &talk),
+        _ => store.delete_item(owner, &talk, &size.to_string()).map(drop),
+    }
 }
 
 /// Whatever is kept, moved and deleted in whatever order: the sums are those of the rows, all stay
 /// within the whole, nothing of another owner goes, and what is refused changes nothing.
 #[test]
 fn sums_are_those_of_the_rows_and_owners_do_not_touch_each_other() {
-    // A conversation alone takes some of it.
-    const QUOTA: u64 = 2_400;
     let check = |steps: &[(u8, u8, u8)]| {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path());
@@ -248,35 +286,11 @@ fn sums_are_those_of_the_rows_and_owners_do_not_touch_each_other() {
                  SELECT owner || ' ' || id || ' in ' || conversation, bytes \
                  FROM conversation_items ORDER BY 1")
         };
-        for (n, (what, which, size)) in steps.iter().take(24).enumerate() {
+        for (n, step) in steps.iter().take(24).enumerate() {
+            let (what, which, _) = step;
             let owner = format!("key_{}", which % 3);
             let before = ids();
-            let body = "x".repeat(4 * usize::from(*size) + 1);
-            let talk = format!("c{}", which % 3);
-            let item = ItemRow { id: n.to_string(), item: body.clone() };
-            let said = NewItems { conversation: talk.clone(), items: vec![item.clone()] };
-            let result = match what % 8 {
-                0 | 1 => {
-                    let status = if what % 16 < 8 { "completed" } else { "queued" };
-                    let new = NewResponse {
-                        body,
-                        status: status.into(),
-                        ..of(&owner, &n.to_string(), n as u64)
-                    };
-                    store.add_response(new, (what % 32 < 16).then_some(said), QUOTA)
-                }
-                2 => store
-                    .move_response(&which.to_string(), "completed", body, None, QUOTA)
-                    .map(drop),
-                3 => store.delete_response(&owner, &size.to_string()),
-                4 | 5 => {
-                    let new = ConversationRow { id: talk, created_at: 1, metadata: "{}".into() };
-                    store.add_conversation(&owner, new, vec![item], QUOTA)
-                }
-                6 => store.add_items(&owner, said, QUOTA),
-                _ if what % 16 < 8 => store.delete_conversation(&owner, &talk),
-                _ => store.delete_item(&owner, &talk, &size.to_string()).map(drop),
-            };
+            let result = change(&store, n, step, &owner);
             let after = ids();
             if result.is_err() {
                 assert_eq!(after, before, "{result:?}");
@@ -289,7 +303,7 @@ fn sums_are_those_of_the_rows_and_owners_do_not_touch_each_other() {
                 rows.iter().filter(is_others).cloned().collect::<Vec<_>>()
             };
             assert_eq!(others(&after), others(&before), "of others nothing goes");
-            assert!(after.iter().map(|(_, bytes)| bytes).sum::<u64>() <= QUOTA);
+            assert!(after.iter().map(|(_, bytes)| bytes).sum::<u64>() <= SUMS_QUOTA);
             let sums = "SELECT owner, sum(bytes) FROM (SELECT owner, bytes FROM responses UNION ALL \
                  SELECT owner, bytes FROM conversations \
                  UNION ALL SELECT owner, bytes FROM conversation_items) \
@@ -356,10 +370,10 @@ fn no_owner_takes_the_room_of_anothers_files_and_batches() {
 fn the_log_is_emptied_without_holding_up_writes() {
     let folder = tempfile::tempdir().unwrap();
     let store = std::sync::Arc::new(open(folder.path()));
-    store.add_response(response("a", None, 1), None, u64::MAX).unwrap();
+    store.add_response(response("a", None, 1), u64::MAX).unwrap();
     let reader = rusqlite::Connection::open(folder.path().join("store.sqlite")).unwrap();
     reader.execute_batch("BEGIN; SELECT count(*) FROM responses").unwrap();
-    store.add_response(response("b", None, 1), None, u64::MAX).unwrap();
+    store.add_response(response("b", None, 1), u64::MAX).unwrap();
     let settling = {
         let store = std::sync::Arc::clone(&store);
         std::thread::spawn(move || store.settle_log().unwrap())
@@ -367,7 +381,7 @@ fn the_log_is_emptied_without_holding_up_writes() {
     let begun = std::time::Instant::now();
     let mut n_written = 0;
     while !settling.is_finished() {
-        store.add_response(response(&format!("c{n_written}"), None, 1), None, u64::MAX).unwrap();
+        store.add_response(response(&format!("c{n_written}"), None, 1), u64::MAX).unwrap();
         n_written += 1;
     }
     assert!(!settling.join().unwrap(), "somebody reads");
@@ -386,8 +400,8 @@ fn what_is_worked_on_is_abandoned_when_its_process_is_gone() {
         runner: runner.into(),
         ..response(id, None, 1)
     };
-    first.add_response(queued("a", mine.id()), None, u64::MAX).unwrap();
-    second.add_response(queued("b", theirs.id()), None, u64::MAX).unwrap();
+    first.add_response(queued("a", mine.id()), u64::MAX).unwrap();
+    second.add_response(queued("b", theirs.id()), u64::MAX).unwrap();
     assert!(first.abandoned_responses(mine.id()).unwrap().is_empty());
     drop(theirs);
     let abandoned = first.abandoned_responses(mine.id()).unwrap();
@@ -417,7 +431,7 @@ fn deletion_leaves_no_trace_on_the_disk() {
     };
     let store = open(folder.path());
     let kept = NewResponse { body: secret.into(), ..response("a", None, 1) };
-    store.add_response(kept, None, u64::MAX).unwrap();
+    store.add_response(kept, u64::MAX).unwrap();
     let file = add(&store, secret.as_bytes(), None);
     assert!(has_trace());
     store.delete_response("o", "a").unwrap();

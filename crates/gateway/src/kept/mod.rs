@@ -7,6 +7,7 @@ mod files;
 mod lines;
 mod list;
 pub(crate) mod responses;
+mod running;
 mod upload;
 
 use std::sync::Arc;
@@ -25,7 +26,8 @@ use tokio::sync::Semaphore;
 use crate::body::Bodies;
 use crate::config::Config;
 pub use crate::kept::lines::models_of_lines;
-use crate::kept::responses::{Keeping, Running};
+use crate::kept::responses::Keeping;
+use crate::kept::running::Running;
 use crate::keys::Caller;
 use crate::respond::{self, RequestId};
 

@@ -9,82 +9,39 @@
 //! two answers at once stand one behind the other, in the order in which they ended; neither knew
 //! of the other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use dialect::openai::{
-    Before, ResponseBody, cancelled, count_response, encode_failed, encode_in_progress,
-    encode_list, encode_queued, failed,
+    Before, Pieces, ResponseBody, ResponseStream, cancelled, count_response, encode_failed,
+    encode_in_progress, encode_list, encode_queued, read_retrieval, replay_response,
 };
-use dialect::{Answer, ApiError, CallMeta, Decoded, Endpoint, Form};
+use dialect::{Answer, ApiError, CallMeta, Decoded, Dialect, Endpoint, Form};
 use serde_json::{Value, json};
 use serve::{Event, EventSender, Events, Generate, Reply};
-use store::{Member, NewItems, NewResponse, ResponseRow, Store, StoreError};
+use store::{NewItems, NewResponse, Progress, ResponseRow, StoreError};
 
+use crate::call::streamed;
 use crate::kept::conversations::{refused_items, rows};
 use crate::kept::files::{answered, names};
+use crate::kept::running::{Live, Running};
 use crate::kept::{Keeper, Kept, conversations, list, now, refused};
 use crate::keys::Caller;
 use crate::respond;
 use crate::routes::Asker;
+use crate::stream::EventBody;
 
 /// How often an answer under way is asked whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
 /// Elements of a list where nothing is said, and at most, as OpenAI's.
 const LIST_DEFAULT: usize = 20;
 const LIST_MAX: usize = 100;
-
-/// The answers in the background of this process.
-#[derive(Clone)]
-pub(crate) struct Running {
-    /// This process among those that use the store.
-    member: Option<Arc<Member>>,
-    /// Of each, whether it was cancelled.
-    flags: Arc<Mutex<HashMap<String, Arc<AtomicBool>>>>,
-}
-
-impl Running {
-    pub(crate) fn new(kept: Option<&Kept>) -> Self {
-        let joined = kept.map(|kept| kept.store.join());
-        let member = joined.and_then(|joined| {
-            joined.inspect_err(|error| tracing::error!(%error, "the store cannot be joined")).ok()
-        });
-        Self { member: member.map(Arc::new), flags: Arc::default() }
-    }
-
-    fn id(&self) -> &str {
-        self.member.as_ref().map_or("", |member| member.id())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<AtomicBool>>> {
-        // One statement each, so a poisoned lock is still good.
-        self.flags.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Says of the answers that nobody works on any more that they failed: their process has
-    /// ended, or could not note their end.
-    pub(crate) fn fail_abandoned(&self, store: &Store, quota: u64) -> Result<(), StoreError> {
-        let fail = |(id, body): (String, String), why: &str| {
-            let body = serde_json::from_str(&body).unwrap_or_else(|_| json!({"id": id}));
-            store.move_response(&id, "failed", failed(body, why).to_string(), None, quota).map(drop)
-        };
-        for gone in store.abandoned_responses(self.id())? {
-            fail(gone, "the server ended before the answer was complete")?;
-        }
-        for own in store.responses_under_way(self.id())? {
-            if !self.lock().contains_key(&own.0) {
-                fail(own, "the answer could not be kept")?;
-            }
-        }
-        Ok(())
-    }
-}
 
 /// Where a call's answer is kept, and whose it is.
 #[derive(Clone)]
@@ -248,23 +205,25 @@ impl Turn {
         meta: CallMeta,
         form: Form,
     ) -> Result<(Events, Option<Value>), ApiError> {
-        let flag = Arc::new(AtomicBool::new(false));
-        let queued = self.is_background.then(|| encode_queued(&meta, &form));
-        match &queued {
-            Some(body) => {
-                let flags = || self.keeping.running.lock();
-                // First, so that the row is never one that nobody works on.
-                flags().insert(meta.id.clone(), Arc::clone(&flag));
-                self.add(&meta, "queued", body, None).map_err(|error| {
-                    flags().remove(&meta.id);
-                    refused(error)
-                })?;
-            }
+        let (listener, followed, queued) = if self.is_background {
+            let live = Arc::new(Live::new(meta.clone(), form.clone()));
+            let queued = encode_queued(&meta, &form);
+            let running = &self.keeping.running;
+            // First, so that the row is never one that nobody works on.
+            running.add(&live);
+            self.add(&meta, Progress::new("queued", queued.to_string())).map_err(|error| {
+                running.remove(&meta.id);
+                refused(error)
+            })?;
+            let followed = live.listen();
+            (Listener::Whoever(live), followed, Some(queued))
+        } else {
             // What cannot be kept is refused before it is computed.
-            None => self.check_share().map_err(refused)?,
-        }
-        let (sender, followed) = serve::channel();
-        let follow = Follow { turn: self, meta, form, flag, sender };
+            self.check_share().map_err(refused)?;
+            let (sender, followed) = serve::channel();
+            (Listener::Asker(sender), followed, None)
+        };
+        let follow = Follow { turn: self, meta, form, listener };
         tokio::runtime::Handle::current().spawn(follow.run(events));
         Ok((followed, queued))
     }
@@ -283,13 +242,8 @@ impl Turn {
         Some(NewItems { conversation: conversation.clone(), items })
     }
 
-    fn add(
-        &self,
-        meta: &CallMeta,
-        status: &str,
-        body: &Value,
-        said: Option<NewItems>,
-    ) -> Result<(), StoreError> {
+    fn add(&self, meta: &CallMeta, progress: Progress) -> Result<(), StoreError> {
+        let Progress { status, body, pieces, said } = progress;
         let Keeping { kept, running, caller } = &self.keeping;
         let quota = kept.rules.responses_bytes_max;
         if !self.is_stored {
@@ -308,9 +262,11 @@ impl Turn {
             runner: running.id().to_owned(),
             created_at: now(),
             input: Value::Array(self.input.clone()).to_string(),
-            body: body.to_string(),
+            body,
+            pieces,
+            said,
         };
-        kept.store.add_response(new, said, quota)
+        kept.store.add_response(new, quota)
     }
 }
 
@@ -319,16 +275,39 @@ struct Follow {
     turn: Turn,
     meta: CallMeta,
     form: Form,
-    flag: Arc<AtomicBool>,
-    sender: EventSender,
+    listener: Listener,
+}
+
+/// Who hears of an answer.
+enum Listener {
+    /// Who asked for it, and cancels it by going away.
+    Asker(EventSender),
+    /// Whoever asks for its stream while it is made.
+    Whoever(Arc<Live>),
+}
+
+impl Listener {
+    fn say(&self, event: Event) {
+        match self {
+            Self::Asker(sender) => sender.send(event),
+            Self::Whoever(live) => live.say(event),
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        match self {
+            Self::Asker(sender) => !sender.is_closed(),
+            Self::Whoever(live) => !live.is_cancelled(),
+        }
+    }
 }
 
 impl Follow {
     async fn run(self, mut events: Events) {
         let this = Arc::new(self);
-        let mut reply = Reply::default();
+        let (mut reply, mut pieces) = (Reply::default(), Pieces::default());
         let mut look = tokio::time::interval(LOOK);
-        while this.is_wanted() {
+        while this.listener.is_there() {
             let event = tokio::select! {
                 event = poll_fn(|context| events.poll_recv(context)) => event,
                 _ = look.tick() => continue,
@@ -338,15 +317,16 @@ impl Follow {
             let is_last = matches!(event, Event::Done { .. } | Event::Failed(_));
             // A failure is kept below.
             drop(reply.push(event.clone()));
-            match this.keep(&event, &reply).await {
+            pieces.push(&event, &reply);
+            match this.keep(&event, &reply, &pieces).await {
                 // Cancelled or deleted meanwhile.
                 Ok(false) if !is_last => break,
-                Ok(_) => this.sender.send(event),
+                Ok(_) => this.listener.say(event),
                 // Nobody could ever fetch it, so nothing more is computed.
                 Err(error) => {
                     let error = unkept(error);
                     this.note_failure(&error).await;
-                    this.sender.send(Event::Failed(error));
+                    this.listener.say(Event::Failed(error));
                     break;
                 }
             }
@@ -355,58 +335,58 @@ impl Follow {
             }
         }
         // Dropping the events cancels the request, where it has not ended.
-        this.turn.keeping.running.lock().remove(&this.meta.id);
-    }
-
-    fn is_wanted(&self) -> bool {
-        match self.turn.is_background {
-            true => !self.flag.load(Ordering::Relaxed),
-            false => !self.sender.is_closed(),
+        if let Listener::Whoever(live) = &this.listener {
+            this.turn.keeping.running.remove(&this.meta.id);
+            live.close();
         }
     }
 
     /// Keeps what an event changes; false where the response was cancelled or deleted meanwhile,
     /// which stands.
-    async fn keep(self: &Arc<Self>, event: &Event, reply: &Reply) -> Result<bool, StoreError> {
+    async fn keep(
+        self: &Arc<Self>,
+        event: &Event,
+        reply: &Reply,
+        pieces: &Pieces,
+    ) -> Result<bool, StoreError> {
         let is_background = self.turn.is_background;
         let (meta, form) = (&self.meta, &self.form);
-        let (status, body) = match event {
+        let progress = match event {
             Event::Done { .. } => {
                 let body = (self.turn.endpoint.whole)(meta, reply, form);
                 let is_cut = body["status"] == "incomplete";
-                (if is_cut { "incomplete" } else { "completed" }, body)
+                Progress {
+                    status: if is_cut { "incomplete" } else { "completed" },
+                    said: self.turn.said(&body),
+                    body: body.to_string(),
+                    pieces: serde_json::to_string(pieces).unwrap_or_default(),
+                }
             }
             Event::Started { .. } if is_background => {
-                ("in_progress", encode_in_progress(meta, form))
+                Progress::new("in_progress", encode_in_progress(meta, form).to_string())
             }
-            Event::Failed(error) if is_background => {
-                ("failed", encode_failed(meta, form, &error.to_string()))
-            }
+            Event::Failed(error) if is_background => self.failure(error),
             _ => return Ok(true),
         };
-        let is_end = matches!(event, Event::Done { .. });
-        let said = is_end.then(|| self.turn.said(&body)).flatten();
         if is_background {
-            return self.note(status, body, said).await;
+            return self.note(progress).await;
         }
         let this = Arc::clone(self);
-        let kept =
-            tokio::task::spawn_blocking(move || this.turn.add(&this.meta, status, &body, said));
+        let kept = tokio::task::spawn_blocking(move || this.turn.add(&this.meta, progress));
         kept.await.unwrap_or(Err(StoreError::Closed)).map(|()| true)
     }
 
+    fn failure(&self, error: &serve::Error) -> Progress {
+        let body = encode_failed(&self.meta, &self.form, &error.to_string());
+        Progress::new("failed", body.to_string())
+    }
+
     /// Says how far an answer in the background is.
-    async fn note(
-        self: &Arc<Self>,
-        status: &'static str,
-        body: Value,
-        said: Option<NewItems>,
-    ) -> Result<bool, StoreError> {
+    async fn note(self: &Arc<Self>, progress: Progress) -> Result<bool, StoreError> {
         let this = Arc::clone(self);
         let noted = tokio::task::spawn_blocking(move || {
             let Kept { store, rules, .. } = &this.turn.keeping.kept;
-            let (id, quota) = (&this.meta.id, rules.responses_bytes_max);
-            store.move_response(id, status, body.to_string(), said, quota)
+            store.move_response(&this.meta.id, progress, rules.responses_bytes_max)
         });
         noted.await.unwrap_or(Err(StoreError::Closed))
     }
@@ -414,11 +394,10 @@ impl Follow {
     /// Says of an answer in the background why it has none. Where that fails too, the next sweep
     /// finds a response that nobody works on.
     async fn note_failure(self: &Arc<Self>, error: &serve::Error) {
-        if self.turn.is_background {
-            let body = encode_failed(&self.meta, &self.form, &error.to_string());
-            if let Err(error) = self.note("failed", body, None).await {
-                tracing::error!(%error, "the end of a response could not be kept");
-            }
+        if self.turn.is_background
+            && let Err(error) = self.note(self.failure(error)).await
+        {
+            tracing::error!(%error, "the end of a response could not be kept");
         }
     }
 }
@@ -447,20 +426,42 @@ pub(crate) async fn read(
 ) -> Response {
     let owner = caller.owner();
     let found = async {
-        let asked = list::asked(&uri, LIST_DEFAULT, LIST_MAX)?.others;
-        if asked.iter().any(|(name, value)| name == "stream" && value == "true") {
-            let why = "an answer that is kept is given whole; ask again while it is in progress";
-            return Err(ApiError::not_supported("stream", why));
-        }
+        let asked = read_retrieval(list::pairs(&uri)?)?;
         let store = keeper.kept()?.store.clone();
-        let row = respond::computed(move || store.response(&owner, &response).map_err(refused));
-        let mut response = respond::json(StatusCode::OK, &body_of(&row.await?)?);
-        let is_said = |(name, value): &(String, String)| name == "stream" && value == "false";
-        let others = asked.into_iter().filter(|pair| !is_said(pair)).collect();
-        respond::list_ignored(&mut response, &names(others));
-        Ok(response)
+        let find = move || store.response(&owner, &response).map_err(refused);
+        let row = respond::computed(find.clone()).await?;
+        let mut answer = if !asked.stream {
+            respond::json(StatusCode::OK, &body_of(&row)?)
+        } else if let Some(live) = keeper.running.get(&row.id) {
+            let encoder = ResponseStream::new(live.meta.clone(), live.form.clone());
+            let encoder = Box::new(encoder.after(asked.after));
+            let heartbeat = keeper.config.heartbeat;
+            let body = EventBody::new(None, live.listen(), encoder, heartbeat);
+            streamed(Dialect::OpenAi, Body::new(body))
+        } else {
+            // Its end may have come since.
+            let row = respond::computed(find).await?;
+            streamed(Dialect::OpenAi, Body::from(told_again(&row, asked.after)?))
+        };
+        respond::list_ignored(&mut answer, &asked.ignored);
+        Ok(answer)
     };
     answered(found.await, &id)
+}
+
+/// The stream of an answer that has its end.
+fn told_again(row: &ResponseRow, after: Option<u64>) -> Result<String, ApiError> {
+    let body = body_of(row)?;
+    if matches!(row.status.as_str(), "queued" | "in_progress") {
+        let why = "another process works on the answer; ask again when it has its end";
+        return Err(ApiError::not_supported("stream", why));
+    }
+    if after.is_some() && body["background"] != true {
+        let why = "only the events of a response in the background keep their numbers";
+        return Err(ApiError::not_supported("starting_after", why));
+    }
+    let pieces = serde_json::from_str(&row.pieces).unwrap_or_default();
+    Ok(replay_response(&body, &pieces, after))
 }
 
 fn body_of(row: &ResponseRow) -> Result<Value, ApiError> {
@@ -542,8 +543,8 @@ pub(crate) async fn cancel(
                 return Err(ApiError::new(400, message).with_code("response_not_cancellable"));
             }
             let quota = kept.rules.responses_bytes_max;
-            let body = cancelled(body).to_string();
-            kept.store.move_response(&response, "cancelled", body, None, quota).map_err(refused)?;
+            let end = Progress::new("cancelled", cancelled(body).to_string());
+            kept.store.move_response(&response, end, quota).map_err(refused)?;
             // What stands now: where it had ended before, that.
             body_of(&kept.store.response(&owner, &response).map_err(refused)?)
         });
@@ -552,13 +553,4 @@ pub(crate) async fn cancel(
         Ok(respond::json(StatusCode::OK, &body))
     };
     answered(done.await, &id)
-}
-
-impl Running {
-    /// Has an answer under way stop.
-    fn cancel(&self, id: &str) {
-        if let Some(flag) = self.lock().get(id) {
-            flag.store(true, Ordering::Relaxed);
-        }
-    }
 }

@@ -272,4 +272,54 @@ with client.responses.create(
         break
 done = until("completed", lambda: client.responses.retrieve(begun))
 assert done.output_text == "You said: pause ♥"
+
+
+# The stream of an answer can be gone on with where it broke off, while it is made and later.
+def events(response_id, **more):
+    return list(client.responses.retrieve(response_id, stream=True, **more))
+
+
+def create(text, **more):
+    return client.responses.create(model=MODEL, input=text, background=True, **more)
+
+
+with create("pause", stream=True) as stream:
+    seen = [next(iter(stream)), next(iter(stream))]
+rest = events(seen[0].response.id, starting_after=seen[-1].sequence_number)
+told = seen + rest
+assert [event.sequence_number for event in told] == list(range(len(told))), told
+deltas = [event.delta for event in told if event.type == "response.output_text.delta"]
+assert "".join(deltas) == "You said: pause ♥" and len(deltas) > 1, deltas
+assert (told[0].type, told[-1].type) == ("response.created", "response.completed"), told
+again = events(seen[0].response.id)
+assert again == told, (again, told)
+for n in range(len(told)):
+    assert events(seen[0].response.id, starting_after=n) == told[n + 1 :]
+many = [create("pause", stream=True) for _ in range(4)]
+whole = [list(stream) for stream in many]
+assert [events(one[0].response.id) for one in whole] == whole
+# One that is not in the background is told whole.
+assert "".join(e.delta for e in events(second.id) if e.type == "response.output_text.delta") == SAID
+assert events(second.id)[-1].response.to_dict() == client.responses.retrieve(second.id).to_dict()
+retrieve = client.responses.retrieve
+error = refused(openai.BadRequestError, retrieve, second.id, stream=True, starting_after=3)
+assert error.param == "starting_after", error
+refused(openai.NotFoundError, retrieve, "resp_0", stream=True)
+for status, response_id in (("failed", broken.id), ("cancelled", endless.id)):
+    end = events(response_id, starting_after=7)
+    assert [(e.type, e.sequence_number) for e in end] == [("response.failed", 8)], end
+    assert end[0].response.status == status, end
+# Who cancels ends the streams that are listened to, and who leaves one cancels nothing.
+endless = create("slow")
+until("in_progress", lambda: retrieve(endless.id))
+for _ in range(2):
+    with retrieve(endless.id, stream=True) as stream:
+        for event in stream:
+            if event.type == "response.output_text.delta":
+                break
+with retrieve(endless.id, stream=True) as stream:
+    for event in stream:
+        if event.type == "response.output_text.delta" and endless:
+            endless = client.responses.cancel(endless.id) and None
+assert event.type == "response.failed", event
 print("ok")

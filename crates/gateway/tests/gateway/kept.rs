@@ -167,42 +167,27 @@ fn what_one_key_keeps_is_not_there_for_another() {
     let response = json!({"model": "own/script", "input": "hi"});
     let response = ask(&server, &mine, "POST", "/v1/responses", &response).json();
     let response = response["id"].as_str().unwrap().to_owned();
-    let item = |id: &str| json!({"id": id, "role": "user", "content": "hi"});
-    let talk = ask(&server, &mine, "POST", "/v1/conversations", &json!({"items": [item("m1")]}));
-    let talk = talk.json()["id"].as_str().unwrap().to_owned();
     let paths = [
         ("GET", format!("/v1/files/{kept}")),
         ("GET", format!("/v1/files/{kept}/content")),
         ("GET", format!("/v1/batches/{batch}")),
         ("GET", format!("/v1/responses/{response}")),
+        ("GET", format!("/v1/responses/{response}?stream=true")),
         ("GET", format!("/v1/responses/{response}/input_items")),
         ("POST", format!("/v1/batches/{batch}/cancel")),
         ("POST", format!("/v1/responses/{response}/cancel")),
-        ("GET", format!("/v1/conversations/{talk}")),
-        ("POST", format!("/v1/conversations/{talk}")),
-        ("GET", format!("/v1/conversations/{talk}/items")),
-        ("POST", format!("/v1/conversations/{talk}/items")),
-        ("GET", format!("/v1/conversations/{talk}/items/m1")),
-        ("DELETE", format!("/v1/conversations/{talk}/items/m1")),
-        ("DELETE", format!("/v1/conversations/{talk}")),
         ("DELETE", format!("/v1/files/{kept}")),
         ("DELETE", format!("/v1/responses/{response}")),
     ];
     for (method, path) in &paths {
-        let body = json!({"items": [item("m2")], "metadata": {}});
-        let body = if *method == "POST" { &body } else { &Value::Null };
-        let refused = ask(&server, &other, method, path, body);
+        let refused = ask(&server, &other, method, path, &Value::Null);
         assert_eq!(refused.status, 404, "{method} {path}: {refused:?}");
     }
     let refused = ask(&server, &other, "POST", "/v1/batches", &asked);
     assert_eq!((refused.status, &refused.error()["param"]), (404, &json!("input_file_id")));
     let next = json!({"model": "own/script", "input": "hi", "previous_response_id": response});
     assert_eq!(ask(&server, &other, "POST", "/v1/responses", &next).status, 404);
-    let within = json!({"model": "own/script", "input": "hi", "conversation": talk});
-    assert_eq!(ask(&server, &other, "POST", "/v1/responses", &within).status, 404);
-    let count = ask(&server, &other, "POST", "/v1/responses/input_tokens", &within);
-    assert_eq!((count.status, &count.error()["param"]), (404, &json!("conversation")));
-    for path in ["/v1/files", "/v1/batches", "/v1/conversations"] {
+    for path in ["/v1/files", "/v1/batches"] {
         let listed = ask(&server, &other, "GET", path, &Value::Null).json();
         assert_eq!(listed["data"], json!([]), "{path}");
         let listed = ask(&server, &mine, "GET", path, &Value::Null).json();
@@ -227,6 +212,50 @@ fn what_one_key_keeps_is_not_there_for_another() {
         let row = store.batch(&owner_of(&store), again);
         row.is_ok_and(|row| row.status.has_ended() && row.completed + row.failed == 1)
     });
+}
+
+#[test]
+fn a_conversation_of_one_key_is_not_there_for_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_keeping(config(), folder.path());
+    let store = Store::open(&folder.path().join("store.sqlite")).unwrap();
+    let key =
+        |name: &str| store.create_key(NewKey { name: name.into(), ..NewKey::default() }).unwrap().1;
+    let (mine, other) = (key("mine"), key("other"));
+    let item = |id: &str| json!({"id": id, "role": "user", "content": "hi"});
+    let talk = ask(&server, &mine, "POST", "/v1/conversations", &json!({"items": [item("m1")]}));
+    let talk = talk.json()["id"].as_str().unwrap().to_owned();
+    let paths = [
+        ("GET", format!("/v1/conversations/{talk}")),
+        ("POST", format!("/v1/conversations/{talk}")),
+        ("GET", format!("/v1/conversations/{talk}/items")),
+        ("POST", format!("/v1/conversations/{talk}/items")),
+        ("GET", format!("/v1/conversations/{talk}/items/m1")),
+        ("DELETE", format!("/v1/conversations/{talk}/items/m1")),
+        ("DELETE", format!("/v1/conversations/{talk}")),
+    ];
+    let more = json!({"items": [item("m2")], "metadata": {"k": "v"}});
+    let ask_at = |key: &str, (method, path): &(&str, String)| {
+        let body = if *method == "POST" { &more } else { &Value::Null };
+        ask(&server, key, method, path, body)
+    };
+    for asked in &paths {
+        let refused = ask_at(&other, asked);
+        assert_eq!(refused.status, 404, "{asked:?}: {refused:?}");
+    }
+    let within = json!({"model": "own/script", "input": "hi", "conversation": talk});
+    assert_eq!(ask(&server, &other, "POST", "/v1/responses", &within).status, 404);
+    let count = ask(&server, &other, "POST", "/v1/responses/input_tokens", &within);
+    assert_eq!((count.status, &count.error()["param"]), (404, &json!("conversation")));
+    let listed = |key: &str| {
+        let listed = ask(&server, key, "GET", "/v1/conversations", &Value::Null).json();
+        listed["data"].as_array().unwrap().len()
+    };
+    assert_eq!((listed(&other), listed(&mine)), (0, 1));
+    assert_eq!(ask(&server, &mine, "POST", "/v1/responses", &within).status, 200);
+    for asked in &paths {
+        assert_eq!(ask_at(&mine, asked).status, 200, "{asked:?}");
+    }
 }
 
 #[test]
@@ -320,6 +349,26 @@ fn an_answer_that_cannot_be_noted_stops() {
     });
 }
 
+/// Two servers over one store: who does not make an answer can tell its stream when it has its end.
+#[test]
+fn a_stream_can_be_had_from_another_server_when_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) =
+        (start_keeping(config(), folder.path()), start_keeping(config(), folder.path()));
+    let asked = json!({"model": "own/script", "input": "pause", "background": true});
+    let queued = ask(&first, "", "POST", "/v1/responses", &asked).json();
+    let path = format!("/v1/responses/{}?stream=true", queued["id"].as_str().unwrap());
+    let stream = |server: &Running| raw(server.address, &request("GET", &path, b""));
+    let refused = stream(&second);
+    assert_eq!((refused.status, &refused.error()["param"]), (400, &json!("stream")));
+    let own = stream(&first);
+    assert_eq!((own.status, own.header("content-type")), (200, Some("text/event-stream")));
+    assert!(own.body.contains("event: response.completed"), "{own:?}");
+    // Signs of life are no events.
+    let frames = |body: &str| body.replace(": waiting\n\n", "");
+    assert_eq!(frames(&stream(&second).body), frames(&own.body));
+}
+
 /// Whose the only owner's things are.
 fn owner_of(store: &Store) -> String {
     let keys = store.keys().unwrap();
@@ -346,6 +395,15 @@ fn lists_say_what_they_were_asked_and_refuse_the_rest() {
     assert_eq!(get("/v1/files?after=file-0").status, 404);
     let listed = get("/v1/files?more=1&limit=3");
     assert_eq!((listed.status, listed.header("x-freehold-ignored")), (200, Some("more")));
+    for (query, param) in [
+        ("stream=maybe", "stream"),
+        ("stream=true&starting_after=-1", "starting_after"),
+        ("starting_after=x", "starting_after"),
+        ("starting_after=18446744073709551615", "starting_after"),
+    ] {
+        let refused = get(&format!("/v1/responses/resp_1?{query}"));
+        assert_eq!((refused.status, &refused.error()["param"]), (400, &json!(param)), "{query}");
+    }
     let empty = json!({"object": "list", "first_id": null, "last_id": null, "has_more": false,
         "data": []});
     assert_eq!(listed.json(), empty);

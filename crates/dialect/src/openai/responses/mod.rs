@@ -6,6 +6,7 @@ mod decode;
 mod encode;
 mod items;
 mod replay;
+mod retrieve;
 mod stream;
 mod tools;
 
@@ -17,4 +18,5 @@ pub use encode::{
 };
 pub(crate) use items::kept as kept_items;
 pub use replay::{Pieces, replay_response};
+pub use retrieve::{Retrieval, read_retrieval};
 pub use stream::ResponseStream;
