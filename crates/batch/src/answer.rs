@@ -76,9 +76,7 @@ pub(crate) fn answer(task: &Task, generate: &dyn Generate, now: u64) -> Outcome 
         Err(End::Refused(error)) if is_busy(&error) => {
             Outcome::Busy(Duration::from_secs(error.retry_after.unwrap_or(1).into()))
         }
-        Err(End::Refused(error)) => {
-            Outcome::Answered(record::refused(batch, place, custom_id, &error))
-        }
+        Err(End::Refused(error)) => Outcome::Answered(record::refused(batch, &task.line, &error)),
     }
 }
 

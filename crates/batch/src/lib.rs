@@ -12,18 +12,27 @@
 mod answer;
 mod desk;
 mod input;
+mod messages;
 mod object;
 mod record;
 mod runner;
 
 pub use desk::{Batches, Rules, Task};
 pub use input::{INPUT_BYTES_MAX, Input, LINE_BYTES_MAX, LINES_MAX, Line, LineFault, validate};
+pub use messages::{
+    MESSAGES_ENDPOINT, MessageResults, encode_message_batch, message_batch_id, message_batch_row_id,
+};
 pub use object::encode_batch;
 pub use runner::{Models, Runner};
 
 /// The endpoints that lines may be requests to.
-pub const ENDPOINTS: [&str; 4] =
-    ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"];
+pub const ENDPOINTS: [&str; 5] = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/responses",
+    MESSAGES_ENDPOINT,
+];
 
 /// Whether this server answers requests to an endpoint of [`ENDPOINTS`].
 #[must_use]

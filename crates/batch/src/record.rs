@@ -1,10 +1,11 @@
 //! One line of a file of answers or of errors, in OpenAI's shape.
 
-use dialect::ApiError;
-use dialect::openai::encode_error;
+use dialect::{ApiError, Dialect};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use store::LineRow;
+
+use crate::input::Line;
 
 /// Hexadecimal digits that are a line's own: of its batch and its place.
 pub(crate) fn line_id(batch: &str, place: u64) -> String {
@@ -29,9 +30,11 @@ pub(crate) fn answered(
 }
 
 /// The refusal or failure of a line, as its HTTP call would have had it.
-pub(crate) fn refused(batch: &str, place: u64, custom_id: &str, error: &ApiError) -> LineRow {
-    let response = response(batch, place, error.status, &encode_error(error));
-    row(batch, place, custom_id, false, response, Value::Null)
+pub(crate) fn refused(batch: &str, line: &Line, error: &ApiError) -> LineRow {
+    let dialect = Dialect::of_path(&line.url);
+    let (status, body) = dialect.error(error, &line_id(batch, line.place));
+    let response = response(batch, line.place, status, &body);
+    row(batch, line.place, &line.custom_id, false, response, Value::Null)
 }
 
 /// A line that was not answered before the batch ended.

@@ -165,9 +165,8 @@ impl Shared {
     }
 
     fn work_on(&self, task: &Task) {
-        let refused = |error: ApiError| -> LineRow {
-            record::refused(&task.batch, task.line.place, &task.line.custom_id, &error)
-        };
+        let refused =
+            |error: ApiError| -> LineRow { record::refused(&task.batch, &task.line, &error) };
         let outcome = match (self.models)(task) {
             Ok(generate) => answer(task, &*generate, (self.now)()),
             Err(error) if is_busy(&error) => Outcome::Busy(PAUSE),

@@ -244,6 +244,7 @@ impl From<Value> for Answer {
 pub(crate) const OTHERS: &[(&str, &str, &[Parameter])] = &[
     ("POST", "/api/pull", ollama::PULL_PARAMETERS),
     ("POST", "/v1/batches", openai::BATCH_PARAMETERS),
+    ("POST", "/v1/messages/batches", anthropic::BATCH_PARAMETERS),
     ("POST", "/v1/conversations", openai::CONVERSATION_PARAMETERS),
     ("POST", "/v1/conversations/{id}", openai::CONVERSATION_UPDATE_PARAMETERS),
     ("POST", "/v1/conversations/{id}/items", openai::ITEMS_PARAMETERS),

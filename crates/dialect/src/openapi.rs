@@ -45,6 +45,8 @@ pub enum Content {
     Text,
     /// The bytes of a file.
     Bytes,
+    /// JSON lines.
+    Lines,
     /// Nothing is well: the route is known and not done.
     NotDone,
 }
@@ -89,7 +91,7 @@ impl Route {
     }
 }
 
-use Content::{Bytes, Json, NotDone, Streamed, Text};
+use Content::{Bytes, Json, Lines, NotDone, Streamed, Text};
 
 const AFTER: Field = optional("after", Shape::Text);
 const ORDER: Field = optional("order", Shape::Word(&["asc", "desc"]));
@@ -97,6 +99,11 @@ const PART: &[Field] = &[AFTER, optional("limit", Shape::Integer(1, 100)), ORDER
 const PART_OF_FILES: &[Field] =
     &[AFTER, optional("limit", Shape::Integer(1, 10_000)), ORDER, optional("purpose", Shape::Text)];
 
+const PART_BESIDE: &[Field] = &[
+    optional("after_id", Shape::Text),
+    optional("before_id", Shape::Text),
+    optional("limit", Shape::Integer(1, 1_000)),
+];
 const RETRIEVAL: &[Field] =
     &[optional("stream", Shape::Bool), optional("starting_after", Shape::Integer(0, i64::MAX))];
 
@@ -106,6 +113,10 @@ const TALKS: &str = "/v1/conversations";
 const TALK: &str = "/v1/conversations/{id}";
 const TALK_ITEMS: &str = "/v1/conversations/{id}/items";
 const TALK_ITEM: &str = "/v1/conversations/{id}/items/{item}";
+const TASKS: &str = "/v1/messages/batches";
+const TASK: &str = "/v1/messages/batches/{id}";
+const TASK_CANCEL: &str = "/v1/messages/batches/{id}/cancel";
+const TASK_RESULTS: &str = "/v1/messages/batches/{id}/results";
 const MESSAGE_TOKENS: &str = "/v1/messages/count_tokens";
 const SCORES: &str = "Scores documents against a query.";
 
@@ -156,6 +167,12 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/v1/messages", Streamed(answers::MESSAGE), "Answers a conversation."),
     route("POST", MESSAGE_TOKENS, Json(answers::TOKEN_COUNT), "Counts the tokens of a prompt.")
         .without(&["max_tokens"]),
+    route("POST", TASKS, Json(kept::MESSAGE_BATCH), "Has requests answered.").kept(),
+    route("GET", TASKS, Json(kept::MESSAGE_BATCHES), "The batches.").kept().asks(PART_BESIDE),
+    route("GET", TASK, Json(kept::MESSAGE_BATCH), "One batch.").kept(),
+    route("DELETE", TASK, Json(kept::MESSAGE_BATCH_DELETED), "Deletes a batch.").kept(),
+    route("POST", TASK_CANCEL, Json(kept::MESSAGE_BATCH), "Stops a batch.").kept(),
+    route("GET", TASK_RESULTS, Lines, "What its requests came to.").kept(),
     route("POST", "/api/chat", Streamed(answers::OLLAMA_CHAT), "Answers a conversation."),
     route("POST", "/api/generate", Streamed(answers::OLLAMA_GENERATE), "Answers a prompt."),
     route("GET", "/api/tags", Json(answers::OLLAMA_TAGS), "The models."),
@@ -263,6 +280,7 @@ impl Route {
             }
             Text => put(200, "The answer.", json!({"text/plain": {"schema": {"type": "string"}}})),
             Bytes => put(200, "The answer.", json!({"application/octet-stream": {}})),
+            Lines => put(200, "The answer.", json!({"application/x-jsonl": {}})),
             NotDone => {}
         }
         let error = || json_of(self.dialect().error_shape().schema());

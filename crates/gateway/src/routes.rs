@@ -260,7 +260,7 @@ async fn generation(
     answered.await.unwrap_or_else(|error| respond::error(dialect, &error, &id))
 }
 
-fn read_headers(dialect: Dialect, headers: &HeaderMap) -> Result<Vec<String>, ApiError> {
+pub(crate) fn read_headers(dialect: Dialect, headers: &HeaderMap) -> Result<Vec<String>, ApiError> {
     dialect.headers(|name| headers.get(name).and_then(|value| value.to_str().ok()))
 }
 

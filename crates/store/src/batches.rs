@@ -19,7 +19,7 @@ const ACTIVE_MAX: u64 = 1_000;
 
 const COLUMNS: &str = "id, owner, tenant, endpoint, input_file_id, completion_window, metadata, \
     output_lasts, status, created_at, expires_at, in_progress_at, finalizing_at, cancelling_at, \
-    ended_at, total, completed, failed, output_file_id, error_file_id, errors";
+    ended_at, total, completed, failed, output_file_id, error_file_id, errors, unanswered";
 
 /// How far a batch is, in OpenAI's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +101,8 @@ pub struct NewBatch {
     pub created_at: u64,
     /// Unix time in seconds when its time is over.
     pub expires_at: u64,
+    /// Lines of the input; 0 where they have not been counted.
+    pub n_lines: u64,
 }
 
 /// A batch.
@@ -120,12 +122,14 @@ pub struct BatchRow {
     pub cancelling_at: Option<u64>,
     /// It ended.
     pub ended_at: Option<u64>,
-    /// Lines of the input.
+    /// Lines of the input; 0 where they have not been counted yet.
     pub total: u64,
     /// Lines with an answer.
     pub completed: u64,
     /// Lines with an error.
     pub failed: u64,
+    /// Those of the last that have one only because the batch ended before them.
+    pub unanswered: u64,
     /// The file of answers, where there are any.
     pub output_file_id: Option<String>,
     /// The file of errors, where there are any.
@@ -199,8 +203,8 @@ impl Store {
             }
             transaction.execute(
                 "INSERT INTO batches (id, owner, tenant, endpoint, input_file_id, \
-                 completion_window, metadata, output_lasts, status, created_at, expires_at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'validating', ?9, ?10)",
+                 completion_window, metadata, output_lasts, status, created_at, expires_at, total) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'validating', ?9, ?10, ?11)",
                 params![
                     id,
                     new.owner,
@@ -211,7 +215,8 @@ impl Store {
                     new.metadata,
                     new.output_lasts,
                     new.created_at,
-                    new.expires_at
+                    new.expires_at,
+                    new.n_lines
                 ],
             )?;
             by_id(transaction, &id)
@@ -230,12 +235,18 @@ impl Store {
         Ok(found)
     }
 
-    /// Batches of an owner.
+    /// Batches of an owner, of one endpoint or of all.
     ///
     /// # Errors
     /// The page begins behind a batch that is not there, or the store cannot be read.
-    pub fn batches(&self, owner: &str, page: &Page) -> Result<Listed<BatchRow>, StoreError> {
-        let listing = Listing { table: "batches", columns: COLUMNS, owner, filter: None };
+    pub fn batches(
+        &self,
+        owner: &str,
+        endpoint: Option<&str>,
+        page: &Page,
+    ) -> Result<Listed<BatchRow>, StoreError> {
+        let filter = endpoint.map(|endpoint| ("endpoint", endpoint));
+        let listing = Listing { table: "batches", columns: COLUMNS, owner, filter };
         self.read(|connection| listing.read(connection, page, batch_row))
     }
 
@@ -381,7 +392,7 @@ impl Store {
             let [output_id, error_id] =
                 [output, errors].map(|file| file.as_ref().map(|file| file.row.id.clone()));
             let sql = "UPDATE batches SET status = ?2, ended_at = ?3, failed = failed + ?4, \
-                       output_file_id = ?5, error_file_id = ?6 \
+                       unanswered = ?4, output_file_id = ?5, error_file_id = ?6 \
                        WHERE id = ?1 AND status IN ('finalizing', 'cancelling')";
             let values = params![id, status.word(), now, unanswered, output_id, error_id];
             if transaction.execute(sql, values)? == 0 {
@@ -397,6 +408,34 @@ impl Store {
             paths.iter().for_each(|path| Settled::take_back(path));
         }
         ended
+    }
+
+    /// Deletes a batch of an owner that has ended, with its files; the file of its lines too, where
+    /// that has this purpose.
+    ///
+    /// # Errors
+    /// There is none that has ended, or the store cannot be written. What is deleted when a file
+    /// cannot be is not there any more, and the file goes when its time comes.
+    pub fn delete_batch(&self, owner: &str, id: &str, input: &str) -> Result<(), StoreError> {
+        let (owned, batch) = (owner.to_owned(), id.to_owned());
+        let row = self.write(move |transaction| {
+            let row = by_id(transaction, &batch)?;
+            if row.asked.owner != owned || row.ended_at.is_none() {
+                return Err(StoreError::Unknown { id: batch });
+            }
+            transaction.execute("DELETE FROM batches WHERE id = ?1", [&batch])?;
+            Ok(row)
+        })?;
+        let lines = self.file(owner, &row.asked.input_file_id).ok();
+        let lines = lines.filter(|file| file.purpose == input).map(|file| file.id);
+        for file in [lines, row.output_file_id, row.error_file_id].into_iter().flatten() {
+            match self.delete_file(owner, &file) {
+                // The owner was first.
+                Ok(()) | Err(StoreError::Unknown { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Forgets the batches that ended before `before`; says how many.
@@ -442,6 +481,7 @@ fn batch_row(row: &Row<'_>) -> rusqlite::Result<BatchRow> {
             output_lasts: row.get(7)?,
             created_at: row.get(9)?,
             expires_at: row.get(10)?,
+            n_lines: row.get(15)?,
         },
         status: BatchStatus::of_word(&status).ok_or_else(unknown)?,
         in_progress_at: row.get(11)?,
@@ -454,5 +494,6 @@ fn batch_row(row: &Row<'_>) -> rusqlite::Result<BatchRow> {
         output_file_id: row.get(18)?,
         error_file_id: row.get(19)?,
         errors: row.get(20)?,
+        unanswered: row.get(21)?,
     })
 }

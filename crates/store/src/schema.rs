@@ -21,6 +21,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/shares.sql"),
     include_str!("schema/conversations.sql"),
     include_str!("schema/streams.sql"),
+    include_str!("schema/message_batches.sql"),
 ];
 
 /// Brings the file to today's form.

@@ -98,6 +98,7 @@ fn files_end_in_time_but_not_while_a_batch_reads_them() {
         output_lasts: None,
         created_at: 1,
         expires_at: 99,
+        n_lines: 0,
     };
     let batch = store.add_batch(batch, u64::MAX).unwrap();
     assert_eq!(store.expire_files(10).unwrap(), 1);
@@ -348,6 +349,7 @@ fn no_owner_takes_the_room_of_anothers_files_and_batches() {
             output_lasts: None,
             created_at: 1,
             expires_at: 99,
+            n_lines: 0,
         };
         store.add_batch(new, quota)
     };

@@ -58,6 +58,8 @@ const SUITES: [Suite; 2] = [
             "test_models.py",
             "beta/test_messages.py",
             "beta/test_models.py",
+            "messages",
+            "beta/messages",
         ],
     },
 ];

@@ -3,8 +3,10 @@ mock, such as the batch `batch_id`, makes one at the server at $SERVER and names
 
 import json
 import os
+import time
 import urllib.request
 
+import anthropic._base_client
 import openai._base_client
 
 MODEL = "model_id"
@@ -12,11 +14,15 @@ FORM = "multipart/form-data; boundary=B"
 PART = '--B\r\ncontent-disposition: form-data; name="{}"{}\r\n\r\n{}\r\n'
 
 
-def post(path, body, kind="application/json"):
+def ask(path, body=None, kind="application/json"):
     address = os.environ["SERVER"] + "/v1" + path
-    request = urllib.request.Request(address, body.encode(), {"content-type": kind})
-    with urllib.request.urlopen(request) as answer:
-        return json.load(answer)["id"]
+    body = body and body.encode()
+    with urllib.request.urlopen(urllib.request.Request(address, body, {"content-type": kind})) as got:
+        return json.load(got)
+
+
+def post(path, body, kind="application/json"):
+    return ask(path, body, kind)["id"]
 
 
 def file(says="hi"):
@@ -42,6 +48,17 @@ def conversation():
     return post("/conversations", json.dumps({"items": items}))
 
 
+def message_batch(is_ended):
+    # What is deleted must have ended, and what is cancelled must not.
+    messages = [{"role": "user", "content": "hi" if is_ended else "slow"}]
+    params = {"model": MODEL, "max_tokens": 9, "messages": messages}
+    asked = {"requests": [{"custom_id": "a", "params": params}]}
+    made = post("/messages/batches", json.dumps(asked))
+    while is_ended and ask(f"/messages/batches/{made}")["processing_status"] != "ended":
+        time.sleep(0.02)
+    return made
+
+
 # What is cancelled must not have ended.
 CANCELLED = {
     "batch_id": lambda: batch("slow"),
@@ -64,14 +81,17 @@ LISTS = {"/files": file, "/batches": batch}
 build = openai._base_client.BaseClient._build_request
 
 
-def is_mocked(options):
-    """Whether a test answers for the server itself."""
-    headers = options.headers or {}
-    return options.url == "/files/file_id/content" and headers.get("Accept") == "application/binary"
+is_mocked = False
+
+
+def pytest_runtest_setup(item):
+    """Whether the test answers for the server itself."""
+    global is_mocked
+    is_mocked = "respx_mock" in item.fixturenames
 
 
 def with_things(self, options, *more, **named):
-    if is_mocked(options):
+    if is_mocked:
         return build(self, options, *more, **named)
     parts = options.url.split("/")
     makers = MADE | CANCELLED if parts[-1] == "cancel" else MADE
@@ -91,3 +111,15 @@ def with_things(self, options, *more, **named):
 
 
 openai._base_client.BaseClient._build_request = with_things
+build_messages = anthropic._base_client.BaseClient._build_request
+
+
+def with_message_batches(self, options, *more, **named):
+    if "message_batch_id" in options.url and not is_mocked:
+        made = message_batch(options.method.lower() == "delete")
+        changed = {"url": options.url.replace("message_batch_id", made)}
+        options = options.model_copy(update=changed)
+    return build_messages(self, options, *more, **named)
+
+
+anthropic._base_client.BaseClient._build_request = with_message_batches

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use batch::{Batches, Rules, Task};
+use batch::{Batches, Rules, Task, encode_message_batch};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use store::{BatchRow, BatchStatus, LineRow, Store};
 
-use crate::support::{add, line, records};
+use crate::support::{add_counted, line, records, results};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -116,8 +116,10 @@ impl World<'_> {
         let Some(task) = self.pick(at) else { return };
         self.n_results += 1;
         let (line, custom_id) = (task.line.place, &task.line.custom_id);
-        let record = json!({"custom_id": custom_id, "try": self.n_results});
-        let row = LineRow { line, is_ok: line % 3 != 0, record: record.to_string() };
+        let is_ok = line % 3 != 0;
+        let response = json!({"status_code": if is_ok { 200 } else { 400 }, "body": {}});
+        let record = json!({"custom_id": custom_id, "try": self.n_results, "response": response});
+        let row = LineRow { line, is_ok, record: record.to_string() };
         self.batches.keep(&task, row).unwrap();
         let status = self.row(&task.batch).status;
         assert!(matches!(status, BatchStatus::InProgress | BatchStatus::Cancelling), "{status:?}");
@@ -140,6 +142,17 @@ impl World<'_> {
         }
     }
 
+    /// What Anthropic's clients are told of an end is what they find in the results.
+    fn check_messages(&self, row: &BatchRow) {
+        let told = encode_message_batch(row);
+        assert_eq!(told["processing_status"], "ended");
+        let mut found = results(&self.store, row);
+        for (name, count) in told["request_counts"].as_object().unwrap() {
+            assert_eq!(found.remove(name).unwrap_or(0), count.as_u64().unwrap(), "{name}: {told}");
+        }
+        assert!(found.is_empty(), "{found:?}");
+    }
+
     /// Works on without crashes, until all have ended.
     fn finish(&mut self) {
         for _ in 0..200 {
@@ -153,7 +166,7 @@ impl World<'_> {
         let row = self.row(id);
         assert!(row.status.has_ended(), "{row:?}");
         let records = records(&self.store, &row);
-        if row.in_progress_at.is_none() {
+        if row.in_progress_at.is_none() && row.asked.n_lines == 0 {
             assert_eq!((row.status, row.total, records.len()), (BatchStatus::Cancelled, 0, 0));
             return;
         }
@@ -174,6 +187,9 @@ impl World<'_> {
                 }
             }
         }
+        let n_late = records.values().filter(|(_, record)| record["error"].is_object()).count();
+        assert_eq!(row.unanswered, n_late as u64);
+        self.check_messages(&row);
         let n_ok = records.values().filter(|(is_ok, _)| *is_ok).count() as u64;
         assert_eq!(row.completed, n_ok);
         assert_eq!(self.store.lines_done(id).unwrap(), [0u64; 0], "rows go when files are there");
@@ -193,9 +209,10 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path());
         let request = |n: u64| line(&format!("r{n}"), &json!({"model": "m", "prompt": "x"}));
-        let ids = sizes.iter().map(|size| {
+        let ids = sizes.iter().enumerate().map(|(n, size)| {
             let lines: Vec<String> = (0..*size).map(request).collect();
-            add(&store, "o", &lines, lasts)
+            let n_lines = if n % 2 == 0 { 0 } else { *size };
+            add_counted(&store, "o", &lines, lasts, n_lines)
         });
         let ids: Vec<String> = ids.collect();
         let rules = Rules { lines_max: 3, open_max };

@@ -1,6 +1,6 @@
 //! Files, batches and responses that are kept.
 
-use super::{ID, object, record};
+use super::{ID, object, of_kind, record};
 use crate::shape::{COUNT, Field, OBJECT, Record, Shape, always, list, nullable};
 use Shape::{Bool, Map, Null, Text, Word};
 
@@ -120,3 +120,38 @@ pub(crate) const INPUT_TOKENS: Shape = record(&Record::new(
     "ResponseInputCount",
     &[object(&["response.input_tokens"]), always("input_tokens", COUNT)],
 ));
+
+const MESSAGE_COUNTS: Shape = record(&Record::new(
+    "MessageBatchCounts",
+    &[
+        always("processing", COUNT),
+        always("succeeded", COUNT),
+        always("errored", COUNT),
+        always("canceled", COUNT),
+        always("expired", COUNT),
+    ],
+));
+/// Anthropic's batch.
+pub(crate) const MESSAGE_BATCH: Shape = record(&Record::new(
+    "MessageBatch",
+    &[
+        ID,
+        of_kind(&["message_batch"]),
+        always("processing_status", Word(&["in_progress", "canceling", "ended"])),
+        always("request_counts", MESSAGE_COUNTS),
+        always("created_at", Text),
+        always("expires_at", Text),
+        nullable("ended_at", Text),
+        nullable("cancel_initiated_at", Text),
+        always("archived_at", Null),
+        nullable("results_url", Text),
+    ],
+));
+/// `GET /v1/messages/batches`.
+pub(crate) const MESSAGE_BATCHES: Shape = record(&Record::new(
+    "MessageBatches",
+    &[FIRST, LAST, MORE, always("data", list(&MESSAGE_BATCH))],
+));
+/// `DELETE /v1/messages/batches/{id}`.
+pub(crate) const MESSAGE_BATCH_DELETED: Shape =
+    record(&Record::new("MessageBatchDeleted", &[ID, of_kind(&["message_batch_deleted"])]));

@@ -1,5 +1,6 @@
 //! The Anthropic dialect: messages, counts of tokens, models, errors.
 
+mod batches;
 mod blocks;
 mod encode;
 mod error;
@@ -15,12 +16,15 @@ use serve::Generate;
 use crate::endpoint::{Answer, Decoded, Endpoint, Query};
 use crate::error::ApiError;
 
+pub use batches::{
+    MessageBatchPage, MessageBatchRequest, decode_message_batch, read_message_batch_page,
+};
 pub(crate) use encode::Signature;
 pub use encode::{encode_message, encode_model, encode_models};
 pub use error::encode_error;
 pub use messages::{decode_count, decode_messages};
 pub use stream::MessageStream;
-pub use table::MESSAGES_PARAMETERS;
+pub use table::{BATCH_PARAMETERS, MESSAGES_PARAMETERS};
 
 /// The versions of the interface that are spoken here. The later one takes less (no parameters of
 /// sampling, no documents in turns of the model); what it takes means the same.

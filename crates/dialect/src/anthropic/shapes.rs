@@ -112,3 +112,10 @@ pub(crate) const OUTPUT_CONFIG: Shape = record(&Record::new(
         optional("effort", Word(&["low", "medium", "high", "xhigh", "max"])),
     ],
 ));
+
+const BATCH_REQUEST: Shape = Shape::Record(&Record::new(
+    "MessageBatchRequest",
+    &[always("custom_id", Text), always("params", OBJECT)],
+));
+/// The requests of a batch.
+pub(crate) const REQUESTS: Shape = filled(&BATCH_REQUEST);

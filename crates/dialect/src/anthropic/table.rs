@@ -1,7 +1,7 @@
 //! The parameters of Anthropic's messages and what happens to each.
 
 use crate::anthropic::shapes::{
-    FORMAT, MESSAGES, OUTPUT_CONFIG, SYSTEM, THINKING, TOOL_CHOICE, TOOLS,
+    FORMAT, MESSAGES, OUTPUT_CONFIG, REQUESTS, SYSTEM, THINKING, TOOL_CHOICE, TOOLS,
 };
 use crate::parameters::{Parameter, honoured, refused, without_effect};
 use crate::shape::{COUNT, POSITIVE, SHARE, STRINGS, Shape};
@@ -35,4 +35,11 @@ pub const MESSAGES_PARAMETERS: &[Parameter] = &[
     without_effect("workspace_id"),
     refused("container", &[], "there are no containers"),
     refused("mcp_servers", &["[]"], "the server calls no tools by itself"),
+];
+
+/// `POST /v1/messages/batches`.
+pub const BATCH_PARAMETERS: &[Parameter] = &[
+    honoured("requests").takes(REQUESTS, "Requests, each with a name for its result.").needed(),
+    without_effect("user_profile_id"),
+    without_effect("workspace_id"),
 ];

@@ -77,6 +77,7 @@ fn add(kept: &Kept, asked: BatchRequest, caller: Caller) -> Result<BatchRow, Api
         output_lasts: asked.output_lasts,
         created_at,
         expires_at: created_at.saturating_add(asked.window_seconds),
+        n_lines: 0,
     };
     kept.store.add_batch(new, kept.rules.files_bytes_max).map_err(|error| match error {
         StoreError::Unknown { .. } => about_file(refused(error)),
@@ -94,7 +95,7 @@ pub(crate) async fn list(
     let listed = async {
         let asked = list::asked(&uri, LIST_DEFAULT, LIST_MAX)?;
         let (store, page) = (keeper.kept()?.store.clone(), list::page(&asked));
-        let part = respond::computed(move || store.batches(&owner, &page).map_err(refused));
+        let part = respond::computed(move || store.batches(&owner, None, &page).map_err(refused));
         Ok(list::answer(&part.await?, encode_batch, asked.others))
     };
     answered(listed.await, &id)

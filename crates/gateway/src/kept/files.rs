@@ -1,24 +1,18 @@
 //! `/v1/files`.
 
-use std::fs::File;
-use std::future::Future as _;
-use std::io::{self, Read as _};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use dialect::{ApiError, Dialect};
-use http_body::{Frame, SizeHint};
 use serde_json::{Value, json};
 use store::FileRow;
-use tokio::task::JoinHandle;
 
 use crate::body::discard;
 use crate::gate::full;
+use crate::kept::content::Content;
 use crate::kept::{Keeper, UPLOADS_MAX, list, refused, upload};
 use crate::keys::Caller;
 use crate::respond;
@@ -27,8 +21,6 @@ use crate::routes::Asker;
 /// Elements of a list where nothing is said, and at most, as OpenAI's.
 const LIST_DEFAULT: usize = 10_000;
 const LIST_MAX: usize = 10_000;
-/// Bytes of a content that are read at once.
-const PIECE_BYTES: usize = 64 << 10;
 
 /// A file as OpenAI's clients read it.
 fn encode(row: &FileRow) -> Value {
@@ -152,58 +144,4 @@ pub(crate) fn answered(response: Result<Response, ApiError>, id: &str) -> Respon
 /// Names of parameters that have no effect.
 pub(crate) fn names(pairs: Vec<(String, String)>) -> Vec<String> {
     pairs.into_iter().map(|(name, _)| name).collect()
-}
-
-/// A content as a body. A thread reads a piece while the one before is sent, and none waits for a
-/// client: those who read slowly must not take the threads of those who compute.
-struct Content {
-    reading: Option<JoinHandle<io::Result<(File, Bytes)>>>,
-    left: u64,
-}
-
-impl Content {
-    fn of(file: File, bytes: u64) -> Self {
-        Self { reading: Some(read_piece(file)), left: bytes }
-    }
-}
-
-fn read_piece(mut file: File) -> JoinHandle<io::Result<(File, Bytes)>> {
-    tokio::task::spawn_blocking(move || {
-        let mut piece = vec![0; PIECE_BYTES];
-        let n_bytes = file.read(&mut piece)?;
-        piece.truncate(n_bytes);
-        Ok((file, Bytes::from(piece)))
-    })
-}
-
-impl HttpBody for Content {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
-        let read = ready!(Pin::new(reading).poll(context));
-        self.reading = None;
-        Poll::Ready(match read.unwrap_or_else(|error| Err(error.into())) {
-            Ok((_, piece)) if piece.is_empty() => None,
-            Ok((file, piece)) => {
-                self.left = self.left.saturating_sub(piece.len() as u64);
-                self.reading = (self.left > 0).then(|| read_piece(file));
-                Some(Ok(Frame::data(piece)))
-            }
-            Err(error) => Some(Err(error)),
-        })
-    }
-
-    /// Who knows the length asks no further, and that is no client that went away.
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
 }

@@ -2,10 +2,12 @@
 //! [`store`], what is done with it in [`batch`].
 
 mod batches;
+mod content;
 mod conversations;
 mod files;
 mod lines;
 mod list;
+mod message_batches;
 pub(crate) mod responses;
 mod running;
 mod upload;
@@ -183,6 +185,7 @@ where
             get(conversations::read_item).delete(conversations::delete_item),
         )
         .layer(from_fn(of_openai))
+        .merge(message_batches::routes())
 }
 
 /// Anthropic's clients have paths of the same names, and would read other fields in the answers.
@@ -192,7 +195,8 @@ async fn of_openai(request: Request, next: Next) -> Response {
     }
     let (method, path) = (request.method(), request.uri().path());
     let message = format!(
-        "there is nothing at {method} {path} in Anthropic's interface; what is kept is kept by OpenAI's"
+        "there is nothing at {method} {path} in Anthropic's interface here; its batches are at \
+         /v1/messages/batches, and files, responses and conversations are OpenAI's"
     );
     let error = ApiError::new(404, message);
     let id = request.extensions().get::<RequestId>().map_or("", |RequestId(id)| id.as_str());

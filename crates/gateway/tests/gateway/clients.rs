@@ -68,6 +68,14 @@ fn the_openai_client_works_unmodified_with_files_and_batches_and_kept_responses(
 }
 
 #[test]
+fn the_anthropic_client_works_unmodified_with_batches() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_keeping(config(), folder.path());
+    drive(python, "batches_client.py", &format!("http://{}", server.address));
+}
+
+#[test]
 fn the_anthropic_client_works_unmodified() {
     drives("anthropic_client.py", "");
 }

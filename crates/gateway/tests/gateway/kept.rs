@@ -215,6 +215,52 @@ fn what_one_key_keeps_is_not_there_for_another() {
 }
 
 #[test]
+fn a_batch_of_messages_of_one_key_is_not_there_for_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_keeping(config(), folder.path());
+    let store = Store::open(&folder.path().join("store.sqlite")).unwrap();
+    let key =
+        |name: &str| store.create_key(NewKey { name: name.into(), ..NewKey::default() }).unwrap().1;
+    let (mine, other) = (key("mine"), key("other"));
+    let params = json!({"model": "own/script", "max_tokens": 9,
+        "messages": [{"role": "user", "content": "tenant"}]});
+    let asked = json!({"requests": [{"custom_id": "a", "params": params}]});
+    let made = ask(&server, &mine, "POST", "/v1/messages/batches", &asked).json();
+    let path = format!("/v1/messages/batches/{}", made["id"].as_str().unwrap());
+    eventually("the end of the batch", || {
+        let now = ask(&server, &mine, "GET", &path, &Value::Null).json();
+        now["processing_status"] == "ended"
+    });
+    let paths = [
+        ("GET", path.clone()),
+        ("GET", format!("{path}/results")),
+        ("POST", format!("{path}/cancel")),
+        ("DELETE", path.clone()),
+        ("GET", format!("/v1/messages/batches?after_id={}", made["id"].as_str().unwrap())),
+    ];
+    for (method, path) in &paths {
+        let refused = ask(&server, &other, method, path, &Value::Null);
+        assert_eq!(refused.status, 404, "{method} {path}: {refused:?}");
+    }
+    let listed = ask(&server, &other, "GET", "/v1/messages/batches", &Value::Null).json();
+    assert_eq!((&listed["data"], &listed["last_id"]), (&json!([]), &Value::Null));
+    // It is answered as what its key asks alone.
+    let results = ask(&server, &mine, "GET", &format!("{path}/results"), &Value::Null);
+    assert_eq!(results.header("content-type"), Some("application/x-jsonl"));
+    let body = json!({"model": "own/script", "max_tokens": 9,
+        "messages": [{"role": "user", "content": "tenant"}]});
+    let alone = ask(&server, &mine, "POST", "/v1/messages", &body).json();
+    let result = results.json();
+    assert_eq!(result["result"]["message"]["content"], alone["content"]);
+    // What a server stores at all, and how much, is the same for both interfaces.
+    let files = ask(&server, &mine, "GET", "/v1/files?purpose=message_batch", &Value::Null).json();
+    assert_eq!(files["data"].as_array().unwrap().len(), 1);
+    assert_eq!(ask(&server, &mine, "DELETE", &path, &Value::Null).status, 200);
+    let files = ask(&server, &mine, "GET", "/v1/files", &Value::Null).json();
+    assert_eq!(files["data"], json!([]));
+}
+
+#[test]
 fn a_conversation_of_one_key_is_not_there_for_another() {
     let folder = tempfile::tempdir().unwrap();
     let server = start_keeping(config(), folder.path());
@@ -419,6 +465,10 @@ fn a_server_without_a_store_says_so() {
         "/v1/files/f/content",
         "/v1/conversations/conv_1",
     ];
+    for path in ["/v1/messages/batches", "/v1/messages/batches/msgbatch_1/results"] {
+        let refused = raw(server.address, &request("GET", path, b""));
+        assert_eq!((refused.status, &refused.json()["type"]), (501, &json!("error")));
+    }
     for path in paths {
         let refused = raw(server.address, &request("GET", path, b""));
         assert_eq!((refused.status, &refused.error()["code"]), (501, &json!("not_supported")));
