@@ -148,7 +148,9 @@ impl SamplingParams {
         part("xtc_probability", self.xtc_probability)?;
         share("xtc_threshold", self.xtc_threshold)?;
         let factor = self.repetition_penalty;
-        number("repetition_penalty", factor, factor > 0.0, "a finite number > 0")?;
+        // Far beyond any use, and far from where a logit would overflow.
+        let in_range = (0.01..=100.0).contains(&factor);
+        number("repetition_penalty", factor, in_range, "a number from 0.01 to 100")?;
         finite("presence_penalty", self.presence_penalty)?;
         finite("frequency_penalty", self.frequency_penalty)?;
         from_0("dry_multiplier", self.dry.multiplier)?;

@@ -29,7 +29,12 @@ pub(super) fn run(context: &Context) -> Result<Findings> {
         .context("the server gives no document")?;
     let mut document: Value =
         serde_json::from_str(&answer.body).context("the document is not JSON")?;
-    name_the_model(&mut document);
+    for (path, route) in document["paths"].as_object_mut().into_iter().flatten() {
+        // What is pulled is none of those that are served.
+        if path != "/api/pull" {
+            name_the_model(route);
+        }
+    }
     let path = std::path::absolute(context.models.join("openapi.json"))?;
     fs::write(&path, document.to_string())
         .with_context(|| format!("cannot write {}", path.display()))?;
@@ -71,9 +76,13 @@ fn tool(context: &Context) -> Result<PathBuf> {
 fn name_the_model(value: &mut Value) {
     match value {
         Value::Object(object) => {
+            let is_needed = object.get("required").is_some_and(|required| {
+                required.as_array().into_iter().flatten().any(|name| name == "model")
+            });
             for (name, inner) in object.iter_mut() {
                 if name == "properties" && inner["model"]["x-freehold-treatment"] == "honoured" {
-                    inner["model"] = json!({"type": "string", "enum": [NAME]});
+                    let names = if is_needed { json!([NAME]) } else { json!([NAME, null]) };
+                    inner["model"] = json!({"enum": names});
                 }
                 name_the_model(inner);
             }
@@ -91,9 +100,12 @@ mod tests {
     fn the_model_is_named_where_requests_name_one() {
         let model = json!({"type": "string", "x-freehold-treatment": "honoured"});
         let answer = json!({"properties": {"model": {"type": "string"}}});
-        let mut document = json!({"paths": [{"properties": {"model": model}}, answer]});
+        let may = json!({"properties": {"model": model}, "required": ["prompt"]});
+        let must = json!({"properties": {"model": model}, "required": ["model"]});
+        let mut document = json!({"paths": [may, must, answer]});
         name_the_model(&mut document);
-        assert_eq!(document["paths"][0]["properties"]["model"]["enum"], json!([NAME]));
-        assert_eq!(document["paths"][1], answer);
+        let named = |at: usize| &document["paths"][at]["properties"]["model"]["enum"];
+        assert_eq!((named(0), named(1)), (&json!([NAME, null]), &json!([NAME])));
+        assert_eq!(document["paths"][2], answer);
     }
 }

@@ -131,6 +131,7 @@ fn refusals_are_typed() {
         SamplingParams { top_p: 0.0, ..Default::default() },
         SamplingParams { min_p: 1.5, ..Default::default() },
         SamplingParams { repetition_penalty: 0.0, ..Default::default() },
+        SamplingParams { repetition_penalty: f32::MIN_POSITIVE, ..Default::default() },
         SamplingParams { frequency_penalty: f32::INFINITY, ..Default::default() },
     ] {
         let refused = engine.submit(Request { sampling, ..request(&[1], 1) });
