@@ -48,15 +48,19 @@ def conversation():
     return post("/conversations", json.dumps({"items": items}))
 
 
-def message_batch(is_ended):
-    # What is deleted must have ended, and what is cancelled must not.
-    messages = [{"role": "user", "content": "hi" if is_ended else "slow"}]
+def message_batch(says="hi"):
+    messages = [{"role": "user", "content": says}]
     params = {"model": MODEL, "max_tokens": 9, "messages": messages}
     asked = {"requests": [{"custom_id": "a", "params": params}]}
-    made = post("/messages/batches", json.dumps(asked))
-    while is_ended and ask(f"/messages/batches/{made}")["processing_status"] != "ended":
+    return post("/messages/batches", json.dumps(asked))
+
+
+def ended(made):
+    for _ in range(500):
+        if ask(f"/messages/batches/{made}")["processing_status"] == "ended":
+            return made
         time.sleep(0.02)
-    return made
+    raise AssertionError(f"{made} did not end")
 
 
 # What is cancelled must not have ended.
@@ -87,7 +91,7 @@ is_mocked = False
 def pytest_runtest_setup(item):
     """Whether the test answers for the server itself."""
     global is_mocked
-    is_mocked = "respx_mock" in item.fixturenames
+    is_mocked = any(name.startswith("respx") for name in item.fixturenames)
 
 
 def with_things(self, options, *more, **named):
@@ -116,7 +120,9 @@ build_messages = anthropic._base_client.BaseClient._build_request
 
 def with_message_batches(self, options, *more, **named):
     if "message_batch_id" in options.url and not is_mocked:
-        made = message_batch(options.method.lower() == "delete")
+        made = message_batch("slow" if "/cancel" in options.url else "hi")
+        if options.method.lower() == "delete":
+            made = ended(made)
         changed = {"url": options.url.replace("message_batch_id", made)}
         options = options.model_copy(update=changed)
     return build_messages(self, options, *more, **named)
