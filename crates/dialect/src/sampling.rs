@@ -17,13 +17,13 @@ const PENALTY_MAX: f32 = 2.0;
 const BIAS_MAX: f64 = 100.0;
 /// Bounds of what multiplies and divides: far beyond any use, and far from overflow.
 const FACTOR_MAX: f32 = 100.0;
-const FACTOR_MIN: f32 = 0.01;
+const FACTOR_MIN: f64 = 0.01;
 
 /// The same bounds as shapes.
 pub(crate) const TEMPERATURE: Shape = Shape::Number(0.0, TEMPERATURE_MAX as f64);
 pub(crate) const PENALTY: Shape = Shape::Number(-PENALTY_MAX as f64, PENALTY_MAX as f64);
 pub(crate) const FACTOR: Shape = Shape::Number(0.0, FACTOR_MAX as f64);
-pub(crate) const REPETITION: Shape = Shape::Number(FACTOR_MIN as f64, FACTOR_MAX as f64);
+pub(crate) const REPETITION: Shape = Shape::Number(FACTOR_MIN, FACTOR_MAX as f64);
 pub(crate) const BIASES: Shape = Shape::ByToken(&Shape::Number(-BIAS_MAX, BIAS_MAX));
 
 pub(crate) fn sampling(fields: &Fields<'_>) -> Result<Sampling, FieldError> {
@@ -59,7 +59,7 @@ pub(crate) fn share(fields: &Fields<'_>, name: &str) -> Result<Option<f32>, Fiel
 
 /// vLLM's name and llama.cpp's for one thing.
 fn repetition_penalty(fields: &Fields<'_>) -> Result<Option<f32>, FieldError> {
-    let number = |name| fields.number(name, FACTOR_MIN..=FACTOR_MAX);
+    let number = |name| fields.number(name, FACTOR_MIN as f32..=FACTOR_MAX);
     match (number("repetition_penalty")?, number("repeat_penalty")?) {
         (Some(a), Some(b)) if a != b => {
             let message =
