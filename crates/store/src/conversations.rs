@@ -11,7 +11,7 @@ use crate::page::{Listed, Listing, Page};
 use crate::responses::{CONVERSATION_BYTES_MAX, make_room};
 use crate::store::Store;
 
-/// Most items of a conversation that are read.
+/// Most items of a conversation.
 pub const ITEMS_MAX: usize = 10_000;
 /// What a row counts beside its JSON, so that many small ones are not free: about what its ids,
 /// its numbers and its places in the indices take.
@@ -96,13 +96,16 @@ impl Store {
     ) -> Result<ConversationRow, StoreError> {
         let (owner, id) = (owner.to_owned(), id.to_owned());
         self.write(move |transaction| {
+            let before = by_id(transaction, &owner, &id)?;
             let bytes = ROW_BYTES + metadata.len() as u64;
-            let sql = "UPDATE conversations SET metadata = ?3, bytes = ?4 \
-                       WHERE owner = ?1 AND id = ?2";
-            transaction.execute(sql, params![owner, id, metadata, bytes])?;
-            let row = by_id(transaction, &owner, &id)?;
-            make_room(transaction, "", bytes, &owner, quota)?;
-            Ok(row)
+            let sql = "UPDATE conversations SET metadata = ?2, bytes = ?3 WHERE id = ?1";
+            transaction.execute(sql, params![id, metadata, bytes])?;
+            // What becomes smaller needs no room, although others may have taken it since.
+            let grown = metadata.len().saturating_sub(before.metadata.len()) as u64;
+            if grown > 0 {
+                make_room(transaction, "", grown, &owner, quota)?;
+            }
+            Ok(ConversationRow { metadata, ..before })
         })
     }
 
@@ -124,7 +127,8 @@ impl Store {
     /// Adds items to the end of a conversation, all or none, together.
     ///
     /// # Errors
-    /// As [`Store::add_conversation`], or there is no such conversation.
+    /// As [`Store::add_conversation`]; there is no such conversation, or it would become longer than
+    /// [`ITEMS_MAX`] and [`CONVERSATION_BYTES_MAX`] allow.
     pub fn add_items(&self, owner: &str, new: NewItems, quota: u64) -> Result<(), StoreError> {
         let owner = owner.to_owned();
         self.write(move |transaction| {
@@ -149,32 +153,19 @@ impl Store {
     /// All items of a conversation, the first first.
     ///
     /// # Errors
-    /// There is no such conversation, it is longer than [`ITEMS_MAX`] or
-    /// [`CONVERSATION_BYTES_MAX`], or the store cannot be read.
+    /// There is no such conversation, or the store cannot be read.
     pub fn all_items(&self, owner: &str, conversation: &str) -> Result<Vec<ItemRow>, StoreError> {
         self.read(|connection| {
             by_id(connection, owner, conversation)?;
             let sql =
                 "SELECT id, item FROM conversation_items WHERE conversation = ?1 ORDER BY seq";
             let mut statement = connection.prepare_cached(sql)?;
-            let (mut items, mut n_bytes) = (Vec::new(), 0usize);
-            for row in statement.query_map([conversation], item_row)? {
-                let row = row?;
-                n_bytes = n_bytes.saturating_add(row.item.len());
-                if items.len() == ITEMS_MAX {
-                    return Err(StoreError::TooLongAgo { limit: ITEMS_MAX, what: "items" });
-                }
-                if n_bytes > CONVERSATION_BYTES_MAX {
-                    let limit = CONVERSATION_BYTES_MAX;
-                    return Err(StoreError::TooLongAgo { limit, what: "bytes" });
-                }
-                items.push(row);
-            }
-            Ok(items)
+            let items = statement.query_map([conversation], item_row)?;
+            Ok(items.collect::<Result<Vec<_>, _>>()?)
         })
     }
 
-    /// A part of the items of a conversation.
+    /// A part of the items of a conversation; fewer than asked for where they are large.
     ///
     /// # Errors
     /// There is no such conversation, or no item in it that `page.after` names, or the store
@@ -190,7 +181,7 @@ impl Store {
             let filter = Some(("conversation", conversation));
             let listing =
                 Listing { table: "conversation_items", columns: "id, item", owner, filter };
-            listing.read(connection, page, item_row)
+            listing.read_sized(connection, page, item_row, |row| row.item.len())
         })
     }
 
@@ -230,7 +221,8 @@ impl Store {
     }
 }
 
-/// Adds items to the end of a conversation of an owner; says how many bytes they count.
+/// Adds items to the end of a conversation of an owner, which must not become longer than
+/// [`ITEMS_MAX`] and [`CONVERSATION_BYTES_MAX`]; says how many bytes they count.
 pub(crate) fn append(
     transaction: &Transaction<'_>,
     owner: &str,
@@ -248,7 +240,19 @@ pub(crate) fn append(
         }
         added = added.saturating_add(bytes);
     }
-    Ok(added)
+    let sums = "SELECT n_items, n_bytes FROM conversations WHERE id = ?1";
+    let sums = transaction.query_row(sums, [&new.conversation], |row| {
+        Ok((row.get::<_, usize>(0)?, row.get::<_, usize>(1)?))
+    });
+    match sums? {
+        (n_items, _) if n_items > ITEMS_MAX => {
+            Err(StoreError::TooLongAgo { limit: ITEMS_MAX, what: "items" })
+        }
+        (_, n_bytes) if n_bytes > CONVERSATION_BYTES_MAX => {
+            Err(StoreError::TooLongAgo { limit: CONVERSATION_BYTES_MAX, what: "bytes" })
+        }
+        _ => Ok(added),
+    }
 }
 
 const COLUMNS: &str = "id, created_at, metadata";

@@ -94,12 +94,12 @@ pub enum StoreError {
         /// Most of them, while others have what they have.
         limit: u64,
     },
-    /// The turns of a conversation are more than are read.
-    #[error("the conversation before has more than {limit} {what}")]
+    /// The turns of a conversation are more than are read, or its items than may be in it.
+    #[error("the conversation has more than {limit} {what}")]
     TooLongAgo {
         /// Most of them.
         limit: usize,
-        /// Turns, or bytes.
+        /// Turns, items, or bytes.
         what: &'static str,
     },
     /// Nobody could look for so long that what is in memory may be old.

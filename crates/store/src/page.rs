@@ -24,6 +24,9 @@ pub struct Listed<T> {
     pub has_more: bool,
 }
 
+/// Most bytes of a part, where rows may be large; one row there is however large.
+const PART_BYTES_MAX: usize = 4 << 20;
+
 /// What of a table is listed: rows of one owner that `filter` leaves.
 pub(crate) struct Listing<'a> {
     pub(crate) table: &'static str,
@@ -44,21 +47,44 @@ impl Listing<'_> {
         page: &Page,
         row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Listed<T>, StoreError> {
+        self.read_sized(connection, page, row, |_| 0)
+    }
+
+    /// Reads one part of rows that may be large: fewer than asked for where they are.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_sized<T>(
+        &self,
+        connection: &Connection,
+        page: &Page,
+        row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+        n_bytes: impl Fn(&T) -> usize,
+    ) -> Result<Listed<T>, StoreError> {
         let Self { table, columns, owner, .. } = *self;
-        let after = page.after.as_deref().map(|id| self.place(connection, id)).transpose()?;
+        let after: Option<i64> =
+            page.after.as_deref().map(|id| self.place(connection, id)).transpose()?;
         let (beyond, order) = if page.newest_first { ("<", "DESC") } else { (">", "ASC") };
         let (column, wanted) = self.only();
+        // A condition that may not be one would keep the index from being used for it.
+        let behind = after.map_or(String::new(), |_| format!("AND seq {beyond} ?3"));
         let sql = format!(
-            "SELECT {columns} FROM {table} WHERE owner = ?1 AND {column} = ?2 \
-             AND (?3 IS NULL OR seq {beyond} ?3) ORDER BY seq {order} LIMIT ?4"
+            "SELECT {columns} FROM {table} WHERE owner = ?1 AND {column} = ?2 {behind} \
+             ORDER BY seq {order} LIMIT ?4"
         );
         let one_more = i64::try_from(page.limit.saturating_add(1)).unwrap_or(i64::MAX);
         let values: [&dyn ToSql; 4] = [&owner, &wanted, &after, &one_more];
         let mut statement = connection.prepare_cached(&sql)?;
-        let mut rows = statement.query_map(values, row)?.collect::<Result<Vec<T>, _>>()?;
-        let has_more = rows.len() > page.limit;
-        rows.truncate(page.limit);
-        Ok(Listed { rows, has_more })
+        let (mut rows, mut all_bytes) = (Vec::new(), 0usize);
+        for row in statement.query_map(values, row)? {
+            let row = row?;
+            all_bytes = all_bytes.saturating_add(n_bytes(&row));
+            if rows.len() == page.limit || (!rows.is_empty() && all_bytes > PART_BYTES_MAX) {
+                return Ok(Listed { rows, has_more: true });
+            }
+            rows.push(row);
+        }
+        Ok(Listed { rows, has_more: false })
     }
 
     /// The column that all rows have alike, and what it is.

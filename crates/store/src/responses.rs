@@ -22,6 +22,8 @@ pub const TURNS_MAX: usize = 1_000;
 pub const CONVERSATION_BYTES_MAX: usize = 16 << 20;
 
 const TABLE: &str = "responses";
+/// What counts to it.
+const WHAT: &str = "responses and conversations";
 /// Those that somebody works on.
 const ACTIVE: &str = "status IN ('queued', 'in_progress')";
 
@@ -188,17 +190,18 @@ impl Store {
     pub fn check_response(&self, owner: &str, asked: u64, quota: u64) -> Result<(), StoreError> {
         self.read(|connection| {
             let Taken { limit, .. } = taken(connection, TABLE, owner, quota)?;
-            // Neither what is worked on nor a conversation goes to make room.
+            // Neither what is worked on nor a conversation goes to make room. The plus has the few
+            // rows found by their status, and not by their owner.
             let sql = format!(
                 "SELECT (SELECT coalesce(sum(bytes), 0) FROM responses \
-                         WHERE owner = ?1 AND {ACTIVE}) \
+                         WHERE +owner = ?1 AND {ACTIVE}) \
                      + coalesce((SELECT bytes FROM taken \
                                  WHERE what = 'conversations' AND owner = ?1), 0)"
             );
             let used: u64 =
                 connection.prepare_cached(&sql)?.query_row([owner], |row| row.get(0))?;
             if used.saturating_add(asked) > limit {
-                return Err(StoreError::Quota { what: TABLE, used, asked, limit });
+                return Err(StoreError::Quota { what: WHAT, used, asked, limit });
             }
             Ok(())
         })
@@ -256,8 +259,7 @@ impl Store {
             let mut next = Some(id.to_owned());
             while let Some(id) = next {
                 let turn = by_id(connection, owner, &id)?;
-                n_bytes =
-                    n_bytes.saturating_add(turn.input.len() + turn.body.len() + turn.pieces.len());
+                n_bytes = n_bytes.saturating_add(turn.input.len() + turn.body.len());
                 if turns.len() == TURNS_MAX {
                     return Err(StoreError::TooLongAgo { limit: TURNS_MAX, what: "turns" });
                 }
@@ -370,7 +372,7 @@ pub(crate) fn make_room(
         let Some(freed) = freed else {
             let used = used.saturating_sub(asked);
             // The caller's savepoint goes back to where nothing was deleted.
-            return Err(StoreError::Quota { what: TABLE, used, asked, limit });
+            return Err(StoreError::Quota { what: WHAT, used, asked, limit });
         };
         used = used.saturating_sub(freed);
     }

@@ -1,6 +1,9 @@
 //! Conversations as objects: order, owners, shares, and what goes with what.
 
-use store::{ConversationRow, ItemRow, NewItems, NewResponse, Page, Progress, Store, StoreError};
+use store::{
+    CONVERSATION_BYTES_MAX, ConversationRow, ITEMS_MAX, ItemRow, NewItems, NewResponse, Page,
+    Progress, Store, StoreError,
+};
 
 const QUOTA: u64 = 4_000;
 /// What a row counts beside its JSON.
@@ -99,7 +102,12 @@ fn another_owners_conversation_is_not_there_and_a_share_is_kept() {
     assert_eq!(store.conversations("b", &page).expect("a list").rows, []);
     let used = ROW + 2 + ROW + 400;
     let full = store.add_items("a", to("c1", [item("2", 900)]), QUOTA);
-    let expected = StoreError::Quota { what: "responses", used, asked: ROW + 900, limit: 2_000 };
+    let expected = StoreError::Quota {
+        what: "responses and conversations",
+        used,
+        asked: ROW + 900,
+        limit: 2_000,
+    };
     assert_eq!(full, Err(expected));
     assert_eq!(all(&store, "c1"), ["1"]);
     let left = 2_000 - used;
@@ -148,4 +156,52 @@ fn an_answer_is_kept_with_what_it_adds_to_its_conversation_or_not_at_all() {
     let full = store.add_items("a", to("c1", [item("6", 1)]), QUOTA);
     assert!(matches!(full, Err(StoreError::Quota { .. })), "{full:?}");
     assert_eq!(all(&store, "c1"), ["1", "2", "3", "4", "5"]);
+}
+
+/// What could not be gone on with is not added, so a conversation is never too long to be read.
+#[test]
+fn a_conversation_has_a_longest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(&folder.path().join("store.sqlite")).expect("a store");
+    let quota = 1 << 30;
+    store.add_conversation("", row("c1"), Vec::new(), quota).expect("new");
+    let many = |from: usize, n: usize| -> Vec<ItemRow> {
+        (from..from + n).map(|n| item(&n.to_string(), 1)).collect()
+    };
+    store.add_items("", to("c1", many(0, ITEMS_MAX)), quota).expect("as many as there may be");
+    let more = || store.add_items("", to("c1", [item("one", 1)]), quota);
+    assert!(matches!(more(), Err(StoreError::TooLongAgo { what: "items", .. })));
+    store.delete_item("", "c1", "7").expect("deleted");
+    assert_eq!(more(), Ok(()));
+    store.add_conversation("", row("c2"), Vec::new(), quota).expect("new");
+    let half = CONVERSATION_BYTES_MAX / 2;
+    store.add_items("", to("c2", [item("1", half), item("2", half)]), quota).expect("so long");
+    let more = store.add_items("", to("c2", [item("3", 1)]), quota);
+    assert!(matches!(more, Err(StoreError::TooLongAgo { what: "bytes", .. })));
+    // Large items are listed one by one.
+    let page = |after: Option<&str>| Page {
+        after: after.map(str::to_owned),
+        limit: 100,
+        newest_first: false,
+    };
+    let first = store.list_items("", "c2", &page(None)).expect("a part");
+    assert_eq!((ids(&first.rows), first.has_more), (vec!["1"], true));
+    let second = store.list_items("", "c2", &page(Some("1"))).expect("a part");
+    assert_eq!((ids(&second.rows), second.has_more), (vec!["2"], false));
+    store.delete_conversation("", "c1").expect("deleted with all items");
+    assert_eq!(store.all_items("", "c2").expect("items").len(), 2);
+}
+
+/// An owner that came to be over its share, because others grew, may still make things smaller.
+#[test]
+fn what_becomes_smaller_needs_no_room() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(&folder.path().join("store.sqlite")).expect("a store");
+    let long =
+        ConversationRow { metadata: format!("{{\"k\":\"{}\"}}", "v".repeat(500)), ..row("a1") };
+    store.add_conversation("a", long, vec![item("1", 900)], QUOTA).expect("new");
+    store.add_conversation("b", row("b1"), vec![item("1", 500)], QUOTA).expect("new");
+    let update = |metadata: String| store.update_conversation("a", "a1", metadata, QUOTA);
+    assert!(matches!(update("x".repeat(510)), Err(StoreError::Quota { asked: 2, .. })));
+    assert_eq!(update("{}".into()).expect("smaller").metadata, "{}");
 }

@@ -210,7 +210,10 @@ fn no_owner_pushes_out_the_responses_of_another() {
     let large = NewResponse { body: "x".repeat(400), ..of("a", "large", 99) };
     let refused = store.add_response(large, quota);
     let StoreError::Quota { what, used, asked, limit } = refused.unwrap_err() else { panic!() };
-    assert_eq!((what, used, asked, limit), ("responses", 0, 402, (quota - 8 * 14) / 2));
+    assert_eq!(
+        (what, used, asked, limit),
+        ("responses and conversations", 0, 402, (quota - 8 * 14) / 2)
+    );
     assert!(store.response("a", "large").is_err());
     assert_eq!((n_kept("a", 0..40), n_kept("b", 0..40)), (15, 8), "nothing went for it");
     // An answer that has become too large leaves its response as it was.

@@ -6,7 +6,10 @@ CREATE TABLE conversations (
     created_at INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
     -- JSON object.
-    metadata TEXT NOT NULL
+    metadata TEXT NOT NULL,
+    -- Of its items.
+    n_items INTEGER NOT NULL DEFAULT 0,
+    n_bytes INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE conversation_items (
     -- The order within the conversation.
@@ -44,8 +47,12 @@ CREATE TRIGGER conversation_items_come AFTER INSERT ON conversation_items BEGIN
     INSERT INTO taken VALUES
         ('responses', NEW.owner, NEW.bytes), ('conversations', NEW.owner, NEW.bytes)
         ON CONFLICT DO UPDATE SET bytes = bytes + NEW.bytes;
+    UPDATE conversations SET n_items = n_items + 1, n_bytes = n_bytes + octet_length(NEW.item)
+        WHERE id = NEW.conversation;
 END;
 CREATE TRIGGER conversation_items_go AFTER DELETE ON conversation_items BEGIN
     UPDATE taken SET bytes = bytes - OLD.bytes
         WHERE what IN ('responses', 'conversations') AND owner = OLD.owner;
+    UPDATE conversations SET n_items = n_items - 1, n_bytes = n_bytes - octet_length(OLD.item)
+        WHERE id = OLD.conversation;
 END;
