@@ -103,6 +103,7 @@ impl From<serve::Error> for ApiError {
                 Self { retry_after, ..refused(provider_status(fault)).with_code(fault.code()) }
             }
             E::QueueFull { .. } => refused(429).with_code("queue_full").with_retry(),
+            E::Cancelled => refused(400).with_code("cancelled"),
             E::Stopping => refused(503).with_code("shutting_down").with_retry(),
             _ => refused(500),
         }

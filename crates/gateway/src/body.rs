@@ -50,7 +50,38 @@ impl Drop for WholeBody {
     }
 }
 
+/// Bytes that count as those of a body.
+#[derive(Debug)]
+pub(crate) struct Held {
+    n_bytes: usize,
+    held: Arc<AtomicUsize>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.n_bytes, Ordering::Relaxed);
+    }
+}
+
 impl Bodies {
+    /// Counts so many bytes of what is kept as those of a body, as long as they are worked on:
+    /// what a small request has read takes as much memory as a large one.
+    ///
+    /// # Errors
+    /// 503 where bodies take what all may take together.
+    pub(crate) fn hold(&self, n_bytes: usize) -> Result<Held, ApiError> {
+        let before = self.held.fetch_add(n_bytes, Ordering::Relaxed);
+        let held = Held { n_bytes, held: Arc::clone(&self.held) };
+        if before.saturating_add(n_bytes) > self.all_bytes_max {
+            return Err(self.no_room());
+        }
+        Ok(held)
+    }
+
+    fn no_room(&self) -> ApiError {
+        full(&format!("bodies under way take {} bytes together", self.all_bytes_max))
+    }
+
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             bytes_max: config.body_bytes_max,
@@ -85,9 +116,7 @@ impl Bodies {
                 let message = format!("the body is longer than the limit of {limit} bytes");
                 ApiError::new(413, message).with_code("body_too_large")
             }
-            Fault::NoRoom => {
-                full(&format!("bodies under way take {} bytes together", self.all_bytes_max))
-            }
+            Fault::NoRoom => self.no_room(),
             Fault::Broken(message) => {
                 ApiError::new(400, format!("the body could not be read: {message}"))
             }

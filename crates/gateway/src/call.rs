@@ -10,13 +10,12 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use dialect::{ApiError, CallMeta, Decoded, Dialect, Endpoint, Form};
-use serde_json::Value;
 use serve::{Event, Events, Generate, Input, Reply, ResponseFormat};
 use tokio::time::timeout;
 
 use crate::body::WholeBody;
 use crate::config::Config;
-use crate::kept::responses::{Keeping, Turn};
+use crate::kept::responses::{Followed, Keeping, Turn};
 use crate::observe;
 use crate::respond;
 use crate::stream::EventBody;
@@ -33,9 +32,7 @@ struct Accepted {
     ignored: Vec<String>,
     /// Whether the model is to be there, and nothing to be generated.
     loads_only: bool,
-    events: Events,
-    /// The body to give at once, where the client comes back for the answer.
-    queued: Option<Value>,
+    answer: Followed,
 }
 
 /// Answers one call.
@@ -53,23 +50,31 @@ pub(crate) async fn answer(
     let id = format!("{}{request_id}", endpoint.id_prefix);
     let desk = Desk { endpoint, id, generate, keeping, exchange: observe::current() };
     let accepted = desk.take(body).await?;
-    let Accepted { meta, form, stream, ignored, loads_only, mut events, queued } = accepted;
+    let Accepted { meta, form, stream, ignored, loads_only, answer } = accepted;
+    let encode = endpoint.stream.filter(|_| stream);
     let mut cuts = Vec::new();
-    let mut response = if let Some(body) = queued.filter(|_| !stream) {
-        respond::json(StatusCode::OK, &body)
-    } else if loads_only {
-        fold(events).await?;
-        respond::json(StatusCode::OK, &(endpoint.whole)(&meta, &Reply::default(), &form))
-    } else if let Some(encode) = endpoint.stream.filter(|_| stream) {
-        let encoder = encode(meta, form);
-        let heartbeat = encoder.heartbeat().map(|_| config.heartbeat);
-        let first = first(&mut events, heartbeat).await?;
-        let body = EventBody::new(first.as_ref(), events, encoder, config.heartbeat);
-        streamed(endpoint.dialect(), Body::new(body))
-    } else {
-        let mut reply = fold(events).await?;
-        cuts = std::mem::take(&mut reply.cuts);
-        respond::json(StatusCode::OK, &(endpoint.whole)(&meta, &reply, &form))
+    let mut response = match (answer, encode) {
+        (Followed::Later { listener, .. }, Some(encode)) => {
+            let body = EventBody::new(None, listener, encode(meta, form), config.heartbeat);
+            streamed(endpoint.dialect(), Body::new(body))
+        }
+        (Followed::Later { queued, .. }, None) => respond::json(StatusCode::OK, &queued),
+        (Followed::Now(events), _) if loads_only => {
+            fold(events).await?;
+            respond::json(StatusCode::OK, &(endpoint.whole)(&meta, &Reply::default(), &form))
+        }
+        (Followed::Now(mut events), Some(encode)) => {
+            let encoder = encode(meta, form);
+            let heartbeat = encoder.heartbeat().map(|_| config.heartbeat);
+            let first = first(&mut events, heartbeat).await?;
+            let body = EventBody::new(first.as_ref(), events, encoder, config.heartbeat);
+            streamed(endpoint.dialect(), Body::new(body))
+        }
+        (Followed::Now(events), None) => {
+            let mut reply = fold(events).await?;
+            cuts = std::mem::take(&mut reply.cuts);
+            respond::json(StatusCode::OK, &(endpoint.whole)(&meta, &reply, &form))
+        }
     };
     respond::list_cuts(&mut response, &cuts);
     respond::list_ignored(&mut response, &ignored);
@@ -142,11 +147,11 @@ impl Desk {
             request.max_tokens = Some(0);
         }
         let events = observe::submit(generate, request, self.exchange.as_ref())?;
-        let (events, queued) = match turn {
+        let answer = match turn {
             Some(turn) => turn.follow(events, meta.clone(), form.clone())?,
-            None => (events, None),
+            None => Followed::Now(events),
         };
-        Ok(Accepted { meta, form, stream, ignored, loads_only, events, queued })
+        Ok(Accepted { meta, form, stream, ignored, loads_only, answer })
     }
 }
 

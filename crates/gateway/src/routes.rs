@@ -69,7 +69,7 @@ pub(crate) fn router(
     let gateway = Gateway {
         config: Arc::new(config.clone()),
         models: Models::new(Arc::clone(&generate)),
-        bodies: Bodies::new(config),
+        bodies: keeper.bodies.clone(),
         pulls: Pulls::new(pull),
         keeper,
     };

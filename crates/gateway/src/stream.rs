@@ -1,4 +1,5 @@
-//! Events as a streamed response body; dropping it, as a disconnect does, cancels the request.
+//! Events as a streamed response body; dropping it, as a disconnect does, cancels the request where
+//! nobody else hears of it.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -13,10 +14,24 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// Bytes after which a piece leaves although more events are there.
 const PIECE_BYTES: usize = 16 << 10;
+/// Events after which others have their turn, where what they say does not leave.
+const EVENTS_MAX: usize = 256;
+
+/// Where events come from.
+pub(crate) trait Source: Send + Unpin + 'static {
+    /// Shows the next event; false after the last. Wakes the task where there is none yet.
+    fn poll_next(&mut self, context: &mut Context<'_>, show: &mut dyn FnMut(&Event)) -> Poll<bool>;
+}
+
+impl Source for Events {
+    fn poll_next(&mut self, context: &mut Context<'_>, show: &mut dyn FnMut(&Event)) -> Poll<bool> {
+        self.poll_recv(context).map(|event| event.as_ref().map(show).is_some())
+    }
+}
 
 /// A response body that encodes events as they come.
-pub(crate) struct EventBody {
-    events: Events,
+pub(crate) struct EventBody<S> {
+    events: S,
     encoder: Box<dyn StreamEncoder>,
     heartbeat: Interval,
     /// Encoded and not sent yet.
@@ -24,12 +39,12 @@ pub(crate) struct EventBody {
     is_over: bool,
 }
 
-impl EventBody {
+impl<S: Source> EventBody<S> {
     /// A body that begins with an event already taken from the stream, or without one with a sign
     /// of life.
     pub(crate) fn new(
         first: Option<&Event>,
-        events: Events,
+        events: S,
         mut encoder: Box<dyn StreamEncoder>,
         heartbeat: Duration,
     ) -> Self {
@@ -45,7 +60,7 @@ impl EventBody {
     }
 }
 
-impl HttpBody for EventBody {
+impl<S: Source> HttpBody for EventBody<S> {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -54,13 +69,21 @@ impl HttpBody for EventBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
+        let mut n_events = 0;
         while !this.is_over && this.out.len() < PIECE_BYTES {
-            match this.events.poll_recv(context) {
-                Poll::Ready(Some(event)) => {
-                    this.encoder.push(&event, &mut this.out);
-                    this.is_over = matches!(event, Event::Done { .. } | Event::Failed(_));
-                }
-                Poll::Ready(None) => {
+            if n_events == EVENTS_MAX {
+                context.waker().wake_by_ref();
+                break;
+            }
+            n_events += 1;
+            let Self { encoder, out, is_over, .. } = this;
+            let mut show = |event: &Event| {
+                encoder.push(event, out);
+                *is_over = matches!(event, Event::Done { .. } | Event::Failed(_));
+            };
+            match this.events.poll_next(context, &mut show) {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => {
                     let broken = serve::Error::Internal("the answer broke off".to_owned());
                     this.encoder.push(&Event::Failed(broken), &mut this.out);
                     this.is_over = true;

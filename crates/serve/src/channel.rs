@@ -27,8 +27,6 @@ struct Queue {
     wake_at: usize,
     /// Readers that block; there is at most one.
     n_blocked: usize,
-    /// Whether events stay as they were sent, however many wait.
-    is_unmerged: bool,
     is_ended: bool,
 }
 
@@ -92,14 +90,6 @@ impl EventSender {
         self
     }
 
-    /// The same sender, whose reader gets each event as it was sent, for who counts them. What is
-    /// kept for a slow one is a multiple of the answer then.
-    #[must_use]
-    pub fn unmerged(self) -> Self {
-        self.shared.lock().is_unmerged = true;
-        self
-    }
-
     /// Adds an event, without waiting. What is sent to a closed stream is lost.
     pub fn send(&self, event: Event) {
         if self.is_closed() {
@@ -107,7 +97,7 @@ impl EventSender {
         }
         let mut queue = self.shared.lock();
         let is_last = matches!(event, Event::Done { .. } | Event::Failed(_));
-        let is_full = queue.events.len() >= EVENTS_MAX && !queue.is_unmerged;
+        let is_full = queue.events.len() >= EVENTS_MAX;
         let unmerged = match queue.events.back_mut() {
             Some(last) if is_full => merge(last, event),
             _ => Some(event),
@@ -292,11 +282,6 @@ mod tests {
             })
             .collect();
         assert_eq!(got, expect);
-        let (sender, events) = channel();
-        let sender = sender.unmerged();
-        (0..1_000).for_each(|i| sender.send(text(&i.to_string())));
-        drop(sender);
-        assert_eq!(events.count(), 1_000);
     }
 
     #[test]

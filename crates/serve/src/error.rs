@@ -141,6 +141,9 @@ pub enum Error {
     /// The server is going down.
     #[error("the server is shutting down")]
     Stopping,
+    /// Somebody who may cancelled the answer, or deleted it.
+    #[error("the answer was cancelled")]
+    Cancelled,
     /// The model or its tokenizer failed on this request.
     #[error("generation failed: {0}")]
     Generation(String),
@@ -188,6 +191,7 @@ impl Error {
             Self::NoRoom { .. } => "no_room",
             Self::LoadFailed { .. } => "load_failed",
             Self::Stopping => "stopping",
+            Self::Cancelled => "cancelled",
             Self::Generation(_) => "generation_failed",
             Self::Provider { fault, .. } => fault.code(),
             Self::Internal(_) => "internal",

@@ -33,9 +33,9 @@ pub use list::{ListRequest, encode_list, read_list};
 pub(crate) use logprobs::chat_scores;
 pub(crate) use responses::QUERIES;
 pub use responses::{
-    Before, Pieces, ResponseBody, ResponseStream, Retrieval, cancelled, count_response,
+    Before, Pieces, Replay, ResponseBody, ResponseStream, Retrieval, cancelled, count_response,
     decode_response, encode_failed, encode_in_progress, encode_queued, encode_response, failed,
-    read_retrieval, replay_response,
+    read_retrieval,
 };
 pub use shapes::{FILE_PURPOSES, LASTS_MAX, LASTS_MIN};
 pub use table::{

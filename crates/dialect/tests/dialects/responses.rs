@@ -1,6 +1,8 @@
 //! OpenAI's responses.
 
-use dialect::openai::{Pieces, ResponseStream, decode_response, encode_response, replay_response};
+use std::io::Read as _;
+
+use dialect::openai::{Pieces, Replay, ResponseStream, decode_response, encode_response};
 use dialect::{ApiError, CallMeta, Decoded, Form};
 use serde_json::{Value, json};
 use serve::{
@@ -254,14 +256,20 @@ fn replay_and_stream_agree(form: &Form, events: &[Event], stream: &str) {
     let pieces: Pieces = serde_json::from_str(&kept).unwrap();
     let whole = encode_response(&meta(), &reply, form);
     let frames = frames(stream);
-    assert_eq!(self::frames(&replay_response(&whole, &pieces, None)), frames);
+    let replay = |pieces: &Pieces, after| {
+        let mut replay = Replay::new(whole.clone(), pieces.clone(), after);
+        let mut said = String::new();
+        replay.read_to_string(&mut said).unwrap();
+        self::frames(&said)
+    };
+    assert_eq!(replay(&pieces, None), frames);
     let number = frames.len() / 2;
     let (after, rest) = (Some(number as u64), &frames[number + 1..]);
-    assert_eq!(self::frames(&replay_response(&whole, &pieces, after)), rest);
+    assert_eq!(replay(&pieces, after), rest);
     let mut under_way = ResponseStream::new(meta(), form.clone()).after(after);
     assert_eq!(self::frames(&streamed(&mut under_way, events)), rest);
     // Where the pieces are not known, each item is told in one.
-    let few = self::frames(&replay_response(&whole, &Pieces::default(), None));
+    let few = replay(&Pieces::default(), None);
     assert_eq!(few.last().unwrap().1["response"], whole);
 }
 

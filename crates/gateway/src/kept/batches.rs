@@ -17,10 +17,6 @@ use crate::keys::Caller;
 use crate::respond;
 use crate::routes::Asker;
 
-/// Elements of a list where nothing is said, and at most, as OpenAI's.
-const LIST_DEFAULT: usize = 20;
-const LIST_MAX: usize = 100;
-
 /// `POST /v1/batches`.
 pub(crate) async fn create(
     State(keeper): State<Keeper>,
@@ -93,7 +89,7 @@ pub(crate) async fn list(
 ) -> Response {
     let owner = caller.owner();
     let listed = async {
-        let asked = list::asked(&uri, LIST_DEFAULT, LIST_MAX)?;
+        let asked = list::asked(&uri, list::DEFAULT, list::MAX)?;
         let (store, page) = (keeper.kept()?.store.clone(), list::page(&asked));
         let part = respond::computed(move || store.batches(&owner, None, &page).map_err(refused));
         Ok(list::answer(&part.await?, encode_batch, asked.others))

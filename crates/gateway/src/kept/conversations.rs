@@ -19,10 +19,6 @@ use crate::kept::{Keeper, Kept, list, now, refused};
 use crate::respond;
 use crate::routes::Asker;
 
-/// Elements of a list where nothing is said, and at most, as OpenAI's.
-const LIST_DEFAULT: usize = 20;
-const LIST_MAX: usize = 100;
-
 /// A conversation as OpenAI's clients read it.
 fn encode(row: &ConversationRow) -> Value {
     json!({
@@ -112,7 +108,7 @@ pub(crate) async fn list(
     uri: Uri,
 ) -> Response {
     let listed = async {
-        let asked = list::asked(&uri, LIST_DEFAULT, LIST_MAX)?;
+        let asked = list::asked(&uri, list::DEFAULT, list::MAX)?;
         let (owner, page) = (caller.owner(), list::page(&asked));
         let read = move |store: &Store, _| store.conversations(&owner, &page);
         let part: Listed<ConversationRow> = with_store(&keeper, read).await?;
@@ -180,7 +176,7 @@ pub(crate) async fn items(
     uri: Uri,
 ) -> Response {
     let listed = async {
-        let asked = list::asked(&uri, LIST_DEFAULT, LIST_MAX)?;
+        let asked = list::asked(&uri, list::DEFAULT, list::MAX)?;
         let (owner, page) = (caller.owner(), list::page(&asked));
         let read = move |store: &Store, _| store.list_items(&owner, &conversation, &page);
         Ok(list::answer(&with_store(&keeper, read).await?, item, asked.others))

@@ -11,6 +11,10 @@ use store::{Listed, Page};
 use crate::kept::files::names;
 use crate::respond;
 
+/// Elements of most lists where nothing is said, and at most, as OpenAI's.
+pub(crate) const DEFAULT: usize = 20;
+pub(crate) const MAX: usize = 100;
+
 /// Which part of a list a request asks for.
 ///
 /// # Errors

@@ -90,13 +90,15 @@ pub(crate) struct Keeper {
     pub(crate) kept: Option<Kept>,
     pub(crate) running: Running,
     pub(crate) uploads: Arc<Semaphore>,
+    pub(crate) bodies: Bodies,
     pub(crate) config: Arc<Config>,
 }
 
 impl Keeper {
     pub(crate) fn new(kept: Option<Kept>, config: Arc<Config>) -> Self {
         let uploads = Arc::new(Semaphore::new(UPLOADS_MAX));
-        Self { running: Running::new(kept.as_ref()), kept, uploads, config }
+        let bodies = Bodies::new(&config);
+        Self { running: Running::new(kept.as_ref()), kept, uploads, bodies, config }
     }
 
     /// What is kept.
@@ -114,14 +116,16 @@ impl Keeper {
     /// Where the answer to a call is kept, if its endpoint keeps answers.
     pub(crate) fn keeping(&self, endpoint: &Endpoint, caller: &Caller) -> Option<Keeping> {
         let kept = self.kept.clone().filter(|_| endpoint.path == RESPONSES)?;
-        Some(Keeping { kept, running: self.running.clone(), caller: caller.clone() })
+        let (running, bodies) = (self.running.clone(), self.bodies.clone());
+        Some(Keeping { kept, running, bodies, caller: caller.clone() })
     }
 
     /// Where the conversations are kept that a query may go on from.
     pub(crate) fn counting(&self, query: &Query, caller: &Caller) -> Option<Keeping> {
         let kept = self.kept.clone().filter(|_| query.path == COUNT)?;
         let caller = caller.clone().without_place();
-        Some(Keeping { kept, running: self.running.clone(), caller })
+        let (running, bodies) = (self.running.clone(), self.bodies.clone());
+        Some(Keeping { kept, running, bodies, caller })
     }
 
     /// Deletes what is too old, again and again.

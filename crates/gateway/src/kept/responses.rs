@@ -11,6 +11,7 @@
 
 use std::collections::HashSet;
 use std::future::poll_fn;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,18 +20,20 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use dialect::openai::{
-    Before, Pieces, ResponseBody, ResponseStream, cancelled, count_response, encode_failed,
-    encode_in_progress, encode_list, encode_queued, read_retrieval, replay_response,
+    Before, Pieces, Replay, ResponseBody, ResponseStream, cancelled, count_response, encode_failed,
+    encode_in_progress, encode_list, encode_queued, read_retrieval,
 };
 use dialect::{Answer, ApiError, CallMeta, Decoded, Dialect, Endpoint, Form};
 use serde_json::{Value, json};
 use serve::{Event, EventSender, Events, Generate, Reply};
 use store::{NewItems, NewResponse, Progress, ResponseRow, StoreError};
 
+use crate::body::{Bodies, Held};
 use crate::call::streamed;
+use crate::kept::content::Content;
 use crate::kept::conversations::{refused_items, rows};
 use crate::kept::files::{answered, names};
-use crate::kept::running::{Live, Running};
+use crate::kept::running::{Listener, Live, Running};
 use crate::kept::{Keeper, Kept, conversations, list, now, refused};
 use crate::keys::Caller;
 use crate::respond;
@@ -39,15 +42,13 @@ use crate::stream::EventBody;
 
 /// How often an answer under way is asked whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
-/// Elements of a list where nothing is said, and at most, as OpenAI's.
-const LIST_DEFAULT: usize = 20;
-const LIST_MAX: usize = 100;
 
 /// Where a call's answer is kept, and whose it is.
 #[derive(Clone)]
 pub(crate) struct Keeping {
     pub(crate) kept: Kept,
     pub(crate) running: Running,
+    pub(crate) bodies: Bodies,
     /// Whose it is. Its place among the requests of its key is held as long as an answer in the
     /// background is worked on.
     pub(crate) caller: Caller,
@@ -78,9 +79,9 @@ impl Keeping {
         id: &str,
     ) -> Result<(Decoded, Option<Turn>), ApiError> {
         let body = ResponseBody::parse(body)?;
-        let earlier = match &body.before {
-            Some(before) => self.earlier(before)?,
-            None => Vec::new(),
+        let (earlier, _held) = match &body.before {
+            Some(before) => self.earlier(before).map(|(items, held)| (items, Some(held)))?,
+            None => (Vec::new(), None),
         };
         let decoded = body.decode(id, &earlier)?;
         let is_stored = body.store.unwrap_or(true);
@@ -113,11 +114,16 @@ impl Keeping {
     /// # Errors
     /// The decoder's, or there is no such conversation or model.
     pub(crate) fn count(&self, body: &[u8], generate: &dyn Generate) -> Result<Answer, ApiError> {
-        count_response(body, generate, |before| self.earlier(before))
+        let mut all_held = None;
+        count_response(body, generate, |before| {
+            let (items, held) = self.earlier(before)?;
+            all_held = Some(held);
+            Ok(items)
+        })
     }
 
-    /// What comes before.
-    fn earlier(&self, before: &Before) -> Result<Vec<Value>, ApiError> {
+    /// What comes before; it counts as a body while it is held.
+    fn earlier(&self, before: &Before) -> Result<(Vec<Value>, Held), ApiError> {
         match before {
             Before::Response(id) => self.turns_to(id),
             Before::Conversation(id) => {
@@ -126,13 +132,14 @@ impl Keeping {
                     StoreError::Unknown { id } => unknown_conversation(&id),
                     other => refused(other).with_param("conversation"),
                 })?;
-                Ok(items.iter().map(conversations::item).collect())
+                let held = self.bodies.hold(items.iter().map(|row| row.item.len()).sum())?;
+                Ok((items.iter().map(conversations::item).collect(), held))
             }
         }
     }
 
     /// The items of the turns to the answer with this id.
-    fn turns_to(&self, id: &str) -> Result<Vec<Value>, ApiError> {
+    fn turns_to(&self, id: &str) -> Result<(Vec<Value>, Held), ApiError> {
         let about = |error: ApiError| error.with_param("previous_response_id");
         let turns = self.kept.store.conversation(&self.caller.owner(), id);
         let turns = turns.map_err(|error| match error {
@@ -155,7 +162,8 @@ impl Keeping {
             );
             return Err(about(ApiError::new(400, message).with_code("response_in_conversation")));
         }
-        Ok(turns.iter().flat_map(|turn| items(turn).chain(output(turn))).collect())
+        let held = self.bodies.hold(n_bytes(&turns))?;
+        Ok((turns.iter().flat_map(|turn| items(turn).chain(output(turn))).collect(), held))
     }
 }
 
@@ -172,6 +180,10 @@ fn check_new(earlier: &[Value], input: &[Value]) -> Result<(), ApiError> {
         Some(id) => Err(refused_items(StoreError::Exists { id: id.to_owned() }, "input")),
         None => Ok(()),
     }
+}
+
+fn n_bytes(turns: &[ResponseRow]) -> usize {
+    turns.iter().map(|turn| turn.input.len() + turn.body.len()).sum()
 }
 
 /// The conversation that a turn was added to: what came before it is there, and not in turns.
@@ -195,7 +207,7 @@ fn output(turn: &ResponseRow) -> impl Iterator<Item = Value> + use<> {
 
 impl Turn {
     /// Follows an answer; the events that are returned are the same, the last of them after the
-    /// answer is kept. With it the body to give at once, where the answer is in the background.
+    /// answer is kept.
     ///
     /// # Errors
     /// What is to be kept is more than the owner's share, or the store cannot be written.
@@ -204,8 +216,8 @@ impl Turn {
         events: Events,
         meta: CallMeta,
         form: Form,
-    ) -> Result<(Events, Option<Value>), ApiError> {
-        let (listener, followed, queued) = if self.is_background {
+    ) -> Result<Followed, ApiError> {
+        let (hearer, followed) = if self.is_background {
             let live = Arc::new(Live::new(meta.clone(), form.clone()));
             let queued = encode_queued(&meta, &form);
             let running = &self.keeping.running;
@@ -215,17 +227,17 @@ impl Turn {
                 running.remove(&meta.id);
                 refused(error)
             })?;
-            let followed = live.listen();
-            (Listener::Whoever(live), followed, Some(queued))
+            let listener = Listener::new(Arc::clone(&live));
+            (Hearer::Whoever(live), Followed::Later { queued, listener })
         } else {
             // What cannot be kept is refused before it is computed.
             self.check_share().map_err(refused)?;
             let (sender, followed) = serve::channel();
-            (Listener::Asker(sender), followed, None)
+            (Hearer::Asker(sender), Followed::Now(followed))
         };
-        let follow = Follow { turn: self, meta, form, listener };
+        let follow = Follow { turn: self, meta, form, hearer };
         tokio::runtime::Handle::current().spawn(follow.run(events));
-        Ok((followed, queued))
+        Ok(followed)
     }
 
     fn check_share(&self) -> Result<(), StoreError> {
@@ -244,7 +256,7 @@ impl Turn {
 
     fn add(&self, meta: &CallMeta, progress: Progress) -> Result<(), StoreError> {
         let Progress { status, body, pieces, said } = progress;
-        let Keeping { kept, running, caller } = &self.keeping;
+        let Keeping { kept, running, caller, .. } = &self.keeping;
         let quota = kept.rules.responses_bytes_max;
         if !self.is_stored {
             let add = |said| kept.store.add_items(&caller.owner(), said, quota);
@@ -270,23 +282,31 @@ impl Turn {
     }
 }
 
+/// How a client hears of an answer that is followed.
+pub(crate) enum Followed {
+    /// It waits.
+    Now(Events),
+    /// It comes back, with the body that it is given at once; or it listens.
+    Later { queued: Value, listener: Listener },
+}
+
 /// An answer under way that is to be kept.
 struct Follow {
     turn: Turn,
     meta: CallMeta,
     form: Form,
-    listener: Listener,
+    hearer: Hearer,
 }
 
 /// Who hears of an answer.
-enum Listener {
+enum Hearer {
     /// Who asked for it, and cancels it by going away.
     Asker(EventSender),
     /// Whoever asks for its stream while it is made.
     Whoever(Arc<Live>),
 }
 
-impl Listener {
+impl Hearer {
     fn say(&self, event: Event) {
         match self {
             Self::Asker(sender) => sender.send(event),
@@ -306,8 +326,9 @@ impl Follow {
     async fn run(self, mut events: Events) {
         let this = Arc::new(self);
         let (mut reply, mut pieces) = (Reply::default(), Pieces::default());
+        let mut is_told = false;
         let mut look = tokio::time::interval(LOOK);
-        while this.listener.is_there() {
+        while this.hearer.is_there() {
             let event = tokio::select! {
                 event = poll_fn(|context| events.poll_recv(context)) => event,
                 _ = look.tick() => continue,
@@ -317,16 +338,22 @@ impl Follow {
             let is_last = matches!(event, Event::Done { .. } | Event::Failed(_));
             // A failure is kept below.
             drop(reply.push(event.clone()));
-            pieces.push(&event, &reply);
+            if this.turn.is_background {
+                pieces.push(&event, &reply);
+            }
             match this.keep(&event, &reply, &pieces).await {
-                // Cancelled or deleted meanwhile.
-                Ok(false) if !is_last => break,
-                Ok(_) => this.listener.say(event),
+                // Cancelled or deleted meanwhile, also where it has come to its end.
+                Ok(false) => break,
+                Ok(true) => {
+                    this.hearer.say(event);
+                    is_told = is_last;
+                }
                 // Nobody could ever fetch it, so nothing more is computed.
                 Err(error) => {
                     let error = unkept(error);
                     this.note_failure(&error).await;
-                    this.listener.say(Event::Failed(error));
+                    this.hearer.say(Event::Failed(error));
+                    is_told = true;
                     break;
                 }
             }
@@ -335,7 +362,10 @@ impl Follow {
             }
         }
         // Dropping the events cancels the request, where it has not ended.
-        if let Listener::Whoever(live) = &this.listener {
+        if let Hearer::Whoever(live) = &this.hearer {
+            if !is_told {
+                live.say(Event::Failed(serve::Error::Cancelled));
+            }
             this.turn.keeping.running.remove(&this.meta.id);
             live.close();
         }
@@ -431,17 +461,22 @@ pub(crate) async fn read(
         let find = move || store.response(&owner, &response).map_err(refused);
         let row = respond::computed(find.clone()).await?;
         let mut answer = if !asked.stream {
-            respond::json(StatusCode::OK, &body_of(&row)?)
+            respond::json_text(StatusCode::OK, row.body)
         } else if let Some(live) = keeper.running.get(&row.id) {
             let encoder = ResponseStream::new(live.meta.clone(), live.form.clone());
             let encoder = Box::new(encoder.after(asked.after));
             let heartbeat = keeper.config.heartbeat;
-            let body = EventBody::new(None, live.listen(), encoder, heartbeat);
+            let body = EventBody::new(None, Listener::new(live), encoder, heartbeat);
             streamed(Dialect::OpenAi, Body::new(body))
         } else {
-            // Its end may have come since.
-            let row = respond::computed(find).await?;
-            streamed(Dialect::OpenAi, Body::from(told_again(&row, asked.after)?))
+            let bodies = keeper.bodies.clone();
+            let again = respond::computed(move || {
+                // Its end may have come since.
+                let row = find()?;
+                let held = bodies.hold(row.body.len())?;
+                Ok(ToldAgain { replay: told_again(&row, asked.after)?, _held: held })
+            });
+            streamed(Dialect::OpenAi, Body::new(Content::unmeasured(again.await?)))
         };
         respond::list_ignored(&mut answer, &asked.ignored);
         Ok(answer)
@@ -449,11 +484,22 @@ pub(crate) async fn read(
     answered(found.await, &id)
 }
 
-/// The stream of an answer that has its end.
-fn told_again(row: &ResponseRow, after: Option<u64>) -> Result<String, ApiError> {
+/// The stream of an answer that has its end, which counts as a body.
+struct ToldAgain {
+    replay: Replay,
+    _held: Held,
+}
+
+impl Read for ToldAgain {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.replay.read(into)
+    }
+}
+
+fn told_again(row: &ResponseRow, after: Option<u64>) -> Result<Replay, ApiError> {
     let body = body_of(row)?;
     if matches!(row.status.as_str(), "queued" | "in_progress") {
-        let why = "another process works on the answer; ask again when it has its end";
+        let why = "the answer is not made here and has no end yet; ask again later";
         return Err(ApiError::not_supported("stream", why));
     }
     if after.is_some() && body["background"] != true {
@@ -461,7 +507,7 @@ fn told_again(row: &ResponseRow, after: Option<u64>) -> Result<String, ApiError>
         return Err(ApiError::not_supported("starting_after", why));
     }
     let pieces = serde_json::from_str(&row.pieces).unwrap_or_default();
-    Ok(replay_response(&body, &pieces, after))
+    Ok(Replay::new(body, pieces, after))
 }
 
 fn body_of(row: &ResponseRow) -> Result<Value, ApiError> {
@@ -487,7 +533,8 @@ pub(crate) async fn delete(
     answered(deleted.await, &id)
 }
 
-/// `GET /v1/responses/{id}/input_items`: all that the answer was given, what came before too.
+/// `GET /v1/responses/{id}/input_items`: all that the answer was given, the turns before it too; of
+/// one in a conversation what was given beyond that.
 pub(crate) async fn input_items(
     State(keeper): State<Keeper>,
     Asker { caller, id }: Asker,
@@ -496,11 +543,12 @@ pub(crate) async fn input_items(
 ) -> Response {
     let owner = caller.owner();
     let listed = async {
-        let asked = list::asked(&uri, LIST_DEFAULT, LIST_MAX)?;
+        let asked = list::asked(&uri, list::DEFAULT, list::MAX)?;
         let store = keeper.kept()?.store.clone();
         let turns =
             respond::computed(move || store.conversation(&owner, &response).map_err(refused));
         let turns = turns.await?;
+        let _held = keeper.bodies.hold(n_bytes(&turns))?;
         let n_before = turns.len().saturating_sub(1);
         let mut all: Vec<Value> = Vec::new();
         for (place, turn) in turns.iter().enumerate() {

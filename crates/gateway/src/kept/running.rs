@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use dialect::openai::failed;
 use dialect::{CallMeta, Form};
 use serde_json::json;
-use serve::{Event, EventSender, Events};
+use serve::Event;
 use store::{Member, Progress, Store, StoreError};
 
 use crate::kept::Kept;
+use crate::stream::Source;
 
 /// The answers in the background of this process.
 #[derive(Clone)]
@@ -90,8 +92,9 @@ pub(crate) struct Live {
 
 #[derive(Default)]
 struct Said {
-    events: Vec<Event>,
-    listeners: Vec<EventSender>,
+    events: Vec<Arc<Event>>,
+    /// Of those who wait for the next.
+    wakers: Vec<Waker>,
     is_over: bool,
 }
 
@@ -109,35 +112,57 @@ impl Live {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All events from the first on, as they come. Who stops listening cancels nothing.
-    pub(crate) fn listen(&self) -> Events {
-        let (sender, events) = serve::channel();
-        let sender = sender.unmerged();
+    fn change(&self, change: impl FnOnce(&mut Said)) {
         let mut said = self.lock();
-        for event in &said.events {
-            sender.send(event.clone());
-        }
-        if !said.is_over {
-            said.listeners.push(sender);
-        }
-        events
+        change(&mut said);
+        let wakers = std::mem::take(&mut said.wakers);
+        drop(said);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Tells an event to all who listen, now or later.
     pub(crate) fn say(&self, event: Event) {
-        let mut said = self.lock();
-        said.listeners.retain(|listener| !listener.is_closed());
-        for listener in &said.listeners {
-            listener.send(event.clone());
-        }
-        said.events.push(event);
+        self.change(|said| said.events.push(Arc::new(event)));
     }
 
     /// Ends it: nothing more is said.
     pub(crate) fn close(&self) {
-        let mut said = self.lock();
-        said.is_over = true;
-        said.listeners.clear();
+        self.change(|said| said.is_over = true);
+    }
+}
+
+/// All events of an answer from the first on, as they come. Who stops listening cancels nothing.
+pub(crate) struct Listener {
+    live: Arc<Live>,
+    /// Events that were heard.
+    n_heard: usize,
+}
+
+impl Listener {
+    pub(crate) fn new(live: Arc<Live>) -> Self {
+        Self { live, n_heard: 0 }
+    }
+}
+
+impl Source for Listener {
+    fn poll_next(&mut self, context: &mut Context<'_>, show: &mut dyn FnMut(&Event)) -> Poll<bool> {
+        let mut said = self.live.lock();
+        match said.events.get(self.n_heard).cloned() {
+            Some(event) => {
+                drop(said);
+                self.n_heard += 1;
+                show(&event);
+                Poll::Ready(true)
+            }
+            None if said.is_over => Poll::Ready(false),
+            None => {
+                let waker = context.waker();
+                if !said.wakers.iter().any(|other| other.will_wake(waker)) {
+                    said.wakers.push(waker.clone());
+                }
+                Poll::Pending
+            }
+        }
     }
 }
 
@@ -156,11 +181,22 @@ mod tests {
         Live::new(meta, Form::default())
     }
 
+    fn hear(live: &Arc<Live>) -> Vec<Event> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let mut listener = Listener::new(Arc::clone(live));
+        let mut heard = Vec::new();
+        runtime.block_on(async {
+            let mut show = |event: &Event| heard.push(event.clone());
+            while std::future::poll_fn(|context| listener.poll_next(context, &mut show)).await {}
+        });
+        heard
+    }
+
     /// Whoever comes whenever hears every event once and in order, however slow.
     #[test]
     fn whoever_listens_hears_everything_once() {
         const N_EVENTS: usize = 2_000;
-        let live = live();
+        let live = Arc::new(live());
         let heard: Vec<Vec<Event>> = std::thread::scope(|scope| {
             let listeners: Vec<_> = (0..8)
                 .map(|n| {
@@ -169,18 +205,17 @@ mod tests {
                         while live.lock().events.len() < n * N_EVENTS / 8 {
                             std::thread::yield_now();
                         }
-                        live.listen().collect()
+                        hear(live)
                     })
                 })
                 .collect();
-            drop(live.listen());
             (0..N_EVENTS).for_each(|n| live.say(text(n)));
             live.close();
             listeners.into_iter().map(|listener| listener.join().expect("it listens")).collect()
         });
         let all: Vec<Event> = (0..N_EVENTS).map(text).collect();
         assert!(heard.iter().all(|heard| *heard == all));
-        assert_eq!(live.listen().collect::<Vec<_>>(), all, "after the end too");
-        assert!(live.lock().listeners.is_empty());
+        assert_eq!(hear(&live), all, "after the end too");
+        assert!(live.lock().wakers.is_empty());
     }
 }

@@ -77,13 +77,14 @@ refused(openai.NotFoundError, client.responses.retrieve, second.id)
 client.conversations.items.create(talk.id, items=[{"role": "user", "content": "turns"}])
 silent = client.responses.create(model=MODEL, conversation=talk.id)
 assert silent.output_text == "7 turns", silent
-queued = answer("pause", talk.id, background=True)
+queued = answer("hold", talk.id, background=True)
 assert queued.conversation.id == talk.id and len(oldest(talk.id)) == 8, queued
+client.responses.create(model=MODEL, input="release", store=False)
 for _ in range(500):
     if client.responses.retrieve(queued.id).status == "completed":
         break
     time.sleep(0.02)
-assert said(oldest(talk.id))[-2:] == [("user", "pause"), ("assistant", "You said: pause ♥")]
+assert said(oldest(talk.id))[-2:] == [("user", "hold"), ("assistant", "You said: hold ♥")]
 count = client.responses.input_tokens.count
 alone, after = (count(model=MODEL, input="more", **w) for w in ({}, {"conversation": talk.id}))
 assert alone.input_tokens < after.input_tokens, (alone, after)
@@ -98,12 +99,17 @@ refused(openai.InternalServerError, answer, "fail", talk.id)
 for event in answer("slow", talk.id, stream=True):
     if event.type == "response.output_text.delta":
         break
-endless = answer("slow", talk.id, background=True)
-client.responses.cancel(endless.id)
+held = answer("hold", talk.id, background=True)
+client.responses.cancel(held.id)
+client.responses.create(model=MODEL, input="release", store=False)
 for _ in range(500):
     if client.responses.retrieve(failed.id).status == "failed":
         break
     time.sleep(0.02)
+# What came behind it has its end, so it has had the time to be added.
+assert answer("turns", talk.id, store=False).output_text
+assert said(oldest(talk.id)[n_items:])[0] == ("user", "turns")
+n_items += 2
 assert len(oldest(talk.id)) == n_items
 
 

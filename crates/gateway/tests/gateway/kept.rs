@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use gateway::KeepRules;
+use gateway::{Config, KeepRules};
 use serde_json::{Value, json};
 use store::{NewKey, Store};
 
@@ -52,6 +52,12 @@ fn ask(server: &Running, key: &str, method: &str, path: &str, body: &Value) -> R
     let text = String::from_utf8(request(method, path, body.as_bytes())).unwrap();
     let header = format!("host: localhost\r\nx-api-key: {key}\r\n");
     raw(server.address, text.replacen("host: localhost\r\n", &header, 1).as_bytes())
+}
+
+/// Has the answers to `hold` go on.
+fn release(server: &Running) {
+    let asked = json!({"model": "own/script", "input": "release", "store": false});
+    assert_eq!(ask(server, "", "POST", "/v1/responses", &asked).status, 200);
 }
 
 fn contents(folder: &Path) -> Vec<String> {
@@ -401,12 +407,13 @@ fn a_stream_can_be_had_from_another_server_when_it_is_whole() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) =
         (start_keeping(config(), folder.path()), start_keeping(config(), folder.path()));
-    let asked = json!({"model": "own/script", "input": "pause", "background": true});
+    let asked = json!({"model": "own/script", "input": "hold", "background": true});
     let queued = ask(&first, "", "POST", "/v1/responses", &asked).json();
     let path = format!("/v1/responses/{}?stream=true", queued["id"].as_str().unwrap());
     let stream = |server: &Running| raw(server.address, &request("GET", &path, b""));
     let refused = stream(&second);
     assert_eq!((refused.status, &refused.error()["param"]), (400, &json!("stream")));
+    release(&first);
     let own = stream(&first);
     assert_eq!((own.status, own.header("content-type")), (200, Some("text/event-stream")));
     assert!(own.body.contains("event: response.completed"), "{own:?}");
@@ -480,6 +487,29 @@ fn a_server_without_a_store_says_so() {
     assert_eq!((refused.status, &refused.error()["param"]), (400, &json!("conversation")));
 }
 
+/// What a small request has read takes as much memory as a large one, and counts as that.
+#[test]
+fn what_is_read_for_a_request_counts_as_its_body() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { bodies_bytes_max: 80_000, ..config() };
+    let server = start_keeping(config, folder.path());
+    let talk = ask(&server, "", "POST", "/v1/conversations", &json!({})).json();
+    let talk = talk["id"].as_str().unwrap();
+    let add = || {
+        let item = json!({"role": "user", "content": "x".repeat(45_000)});
+        let path = format!("/v1/conversations/{talk}/items");
+        ask(&server, "", "POST", &path, &json!({"items": [item]})).status
+    };
+    let go_on = || {
+        let asked = json!({"model": "own/script", "input": "hi", "conversation": talk});
+        let count = ask(&server, "", "POST", "/v1/responses/input_tokens", &asked);
+        (ask(&server, "", "POST", "/v1/responses", &asked).status, count.status)
+    };
+    assert_eq!((add(), go_on(), add()), (200, (200, 200), 200));
+    // As often as one likes: what was held is given back.
+    assert_eq!((go_on(), go_on()), ((503, 503), (503, 503)));
+}
+
 /// A conversation that goes while an answer to it is computed: who waits is told, and nothing is
 /// left of either.
 #[test]
@@ -489,7 +519,7 @@ fn an_answer_outlives_no_conversation() {
     let talk = ask(&server, "", "POST", "/v1/conversations", &json!({}));
     let talk = talk.json()["id"].as_str().unwrap().to_owned();
     let within = |more: Value| {
-        let mut body = json!({"model": "own/script", "input": "pause", "conversation": talk});
+        let mut body = json!({"model": "own/script", "input": "hold", "conversation": talk});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         ask(&server, "", "POST", "/v1/responses", &body)
     };
@@ -499,6 +529,7 @@ fn an_answer_outlives_no_conversation() {
         eventually("two answers", || server.n_running.load(Ordering::SeqCst) == 2);
         let path = format!("/v1/conversations/{talk}");
         assert_eq!(ask(&server, "", "DELETE", &path, &Value::Null).status, 200);
+        release(&server);
         whole.join().unwrap()
     });
     assert_eq!((whole.status, &whole.error()["param"]), (400, &json!("conversation")));

@@ -22,7 +22,8 @@ use serve::{
 use store::Store;
 use tokio::sync::oneshot;
 
-/// The last user text decides: `slow` never ends by itself, `busy` is refused, `long` does not
+/// The last user text decides: `slow` never ends by itself, `hold` waits until somebody asks
+/// `release`, `busy` is refused, `long` does not
 /// fit, `break` breaks off, `fail` fails midway, `call` calls the tools there are, `stop` meets a
 /// stop string, `json` gives an object, `turns` counts the turns, `tenant` says whose it is;
 /// anything else is answered in three pieces, after some
@@ -31,6 +32,8 @@ use tokio::sync::oneshot;
 pub(crate) struct Scripted {
     pub(crate) n_running: Arc<AtomicUsize>,
     pub(crate) n_cancelled: Arc<AtomicUsize>,
+    /// How often `release` was asked.
+    pub(crate) n_released: Arc<AtomicUsize>,
     /// Answers by any name, not by its own alone.
     pub(crate) takes_any_model: bool,
 }
@@ -110,7 +113,16 @@ impl Generate for Scripted {
         let (sender, events) = channel();
         let (running, cancelled) = (Arc::clone(&self.n_running), Arc::clone(&self.n_cancelled));
         running.fetch_add(1, Ordering::SeqCst);
+        let released = Arc::clone(&self.n_released);
+        let n_released = match prompt.as_str() {
+            "release" => released.fetch_add(1, Ordering::SeqCst),
+            _ => released.load(Ordering::SeqCst),
+        };
         std::thread::spawn(move || {
+            let is_held = || released.load(Ordering::SeqCst) == n_released && !sender.is_closed();
+            while prompt == "hold" && is_held() {
+                std::thread::sleep(Duration::from_millis(2));
+            }
             speak(&sender, &prompt, &request, &cancelled);
             running.fetch_sub(1, Ordering::SeqCst);
         });

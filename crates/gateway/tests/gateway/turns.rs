@@ -73,7 +73,7 @@ pub(crate) fn start_turns(turns: Vec<Turn>) -> (Running, Arc<Mutex<Heard>>) {
     let base = Scripted {
         n_running: Arc::clone(&counts.0),
         n_cancelled: Arc::clone(&counts.1),
-        takes_any_model: false,
+        ..Scripted::default()
     };
     let turns = Turns { base, turns, heard: Arc::clone(&heard) };
     let config = gateway::Config { body_bytes_max: 1 << 24, ..config() };

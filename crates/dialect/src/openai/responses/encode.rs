@@ -59,6 +59,7 @@ pub(crate) enum State {
     InProgress,
     Completed,
     Incomplete(&'static str),
+    Cancelled,
     /// What happened, in words.
     Failed(String),
 }
@@ -76,6 +77,7 @@ pub(crate) fn response(
         State::InProgress => ("in_progress", Value::Null, Value::Null),
         State::Completed => ("completed", Value::Null, Value::Null),
         State::Incomplete(reason) => ("incomplete", json!({"reason": reason}), Value::Null),
+        State::Cancelled => ("cancelled", Value::Null, Value::Null),
         State::Failed(message) => {
             ("failed", Value::Null, json!({"code": "server_error", "message": message}))
         }

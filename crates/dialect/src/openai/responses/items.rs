@@ -51,7 +51,13 @@ pub(crate) fn read_list(
 pub(crate) fn kept(fields: &Fields<'_>, stem: &str) -> Result<Vec<Value>, FieldError> {
     let asked = fields.array("items")?.map_or(&[][..], Vec::as_slice);
     // What has no effect now will have none then, and is told then.
-    read_list(asked, "items", &mut Vec::new(), &mut Vec::new())?;
+    let mut messages = Vec::new();
+    read_list(asked, "items", &mut messages, &mut Vec::new())?;
+    let mut parts = messages.iter().flat_map(|message| &message.content);
+    if parts.any(|part| matches!(part, Part::Image { .. })) {
+        // No model here could go on with them.
+        return Err(FieldError::new("items", "items: images are not supported"));
+    }
     let items = listed(fields, "items", stem)?;
     check_ids(&items, "items")?;
     Ok(items)

@@ -17,6 +17,6 @@ pub use encode::{
     cancelled, encode_failed, encode_in_progress, encode_queued, encode_response, failed,
 };
 pub(crate) use items::kept as kept_items;
-pub use replay::{Pieces, replay_response};
+pub use replay::{Pieces, Replay};
 pub use retrieve::{Retrieval, read_retrieval};
 pub use stream::ResponseStream;

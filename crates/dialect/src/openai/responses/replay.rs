@@ -1,6 +1,8 @@
 //! The stream of an answer that is kept, from the answer and from how long the pieces were in which
 //! it was told, so that each event has the number that it had.
 
+use std::io::{self, Read};
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use serve::{Choice, Delta, Event, Reply, Span};
@@ -69,42 +71,168 @@ impl Frames {
     }
 }
 
-/// The events of an answer that has its end, as frames; where `after` is given, those behind the
-/// event with that number. An item without pieces is told in one.
+/// The events of an answer that has its end, as frames, some at a time: an answer is told several
+/// times in its stream, so the whole of it would be many times as large.
 ///
 /// Of an answer that failed or was cancelled nothing is kept but its end, which is told with the
 /// next number that the client does not have.
-#[must_use]
-pub fn replay_response(body: &Value, pieces: &Pieces, after: Option<u64>) -> String {
-    let mut replay = Replay { frames: Frames::after(after), out: String::new() };
-    let mut begun = body.clone();
-    begun["status"] = json!("in_progress");
-    begun["output"] = json!([]);
-    for unknown in ["usage", "error", "incomplete_details"] {
-        begun[unknown] = Value::Null;
-    }
-    replay.event("response.created", json!({"response": begun}));
-    replay.event("response.in_progress", json!({"response": begun}));
-    let kind = match body["status"].as_str() {
-        Some("completed") => "response.completed",
-        Some("incomplete") => "response.incomplete",
-        _ => {
-            replay.frames.next = replay.frames.next.max(replay.frames.from);
-            "response.failed"
-        }
-    };
-    let items = body["output"].as_array().map_or(&[][..], Vec::as_slice);
-    for (place, item) in items.iter().enumerate() {
-        let pieces = pieces.0.get(place).map_or(&[][..], Vec::as_slice);
-        replay.item(place, item, pieces);
-    }
-    replay.event(kind, json!({"response": body}));
-    replay.out
+#[derive(Debug)]
+pub struct Replay {
+    body: Value,
+    pieces: Pieces,
+    frames: Frames,
+    next: Step,
+    out: String,
+    /// Bytes of `out` that were read.
+    n_read: usize,
 }
 
-struct Replay {
-    frames: Frames,
-    out: String,
+/// What is told next.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Begin,
+    /// The beginning of the item at a place.
+    Item(usize),
+    /// A delta of that item: which, and where its text and its scores begin.
+    Delta {
+        place: usize,
+        piece: usize,
+        at: [usize; 2],
+    },
+    Last,
+    Over,
+}
+
+impl Replay {
+    /// The stream of a whole answer; where `after` is given, what is behind the event with that
+    /// number. An item without pieces is told in one.
+    #[must_use]
+    pub fn new(body: Value, pieces: Pieces, after: Option<u64>) -> Self {
+        let (next, out) = (Step::Begin, String::new());
+        Self { body, pieces, frames: Frames::after(after), next, out, n_read: 0 }
+    }
+
+    fn event(&mut self, kind: &str, value: Value) {
+        self.frames.push(kind, value, &mut self.out);
+    }
+
+    fn step(&mut self) {
+        self.next = match self.next {
+            Step::Begin => self.begin(),
+            Step::Item(place) => self.begin_item(place),
+            Step::Delta { place, piece, at } => self.delta(place, piece, at),
+            Step::Last => self.end(),
+            Step::Over => Step::Over,
+        };
+    }
+
+    fn begin(&mut self) -> Step {
+        let mut begun = Map::new();
+        for (name, value) in self.body.as_object().into_iter().flatten() {
+            let value = match name.as_str() {
+                "status" => json!("in_progress"),
+                "output" => json!([]),
+                "usage" | "error" | "incomplete_details" => Value::Null,
+                _ => value.clone(),
+            };
+            begun.insert(name.clone(), value);
+        }
+        let begun = Value::Object(begun);
+        self.event("response.created", json!({"response": begun}));
+        self.event("response.in_progress", json!({"response": begun}));
+        self.item_or_last(0)
+    }
+
+    fn item_or_last(&self, place: usize) -> Step {
+        let n_items = self.body["output"].as_array().map_or(0, Vec::len);
+        if place < n_items { Step::Item(place) } else { Step::Last }
+    }
+
+    fn begin_item(&mut self, place: usize) -> Step {
+        let item = &self.body["output"][place];
+        let added = json!({"output_index": place, "item": begun(item)});
+        let part = said(item).and_then(|said| {
+            let (_, empty) = said.part.as_ref()?;
+            Some(said.about(item, place, "part", empty.clone()))
+        });
+        self.event("response.output_item.added", added);
+        if let Some(part) = part {
+            self.event("response.content_part.added", part);
+        }
+        Step::Delta { place, piece: 0, at: [0, 0] }
+    }
+
+    fn delta(&mut self, place: usize, piece: usize, at: [usize; 2]) -> Step {
+        let item = &self.body["output"][place];
+        let pieces = self.pieces.0.get(place).map_or(&[][..], Vec::as_slice);
+        let cut = said(item).and_then(|said| {
+            let (to, delta) = said.cut(at, pieces.get(piece))?;
+            Some((format!("response.{}.delta", said.kind), to, said.about_all(item, place, delta)))
+        });
+        match cut {
+            Some((kind, to, delta)) => {
+                self.event(&kind, delta);
+                Step::Delta { place, piece: piece + 1, at: to }
+            }
+            None => self.end_item(place),
+        }
+    }
+
+    fn end_item(&mut self, place: usize) -> Step {
+        let item = &self.body["output"][place];
+        let done = json!({"output_index": place, "item": item});
+        let said = said(item).map(|said| {
+            let whole = match said.kind {
+                "function_call_arguments" => json!({"name": item["name"], "arguments": said.text}),
+                "output_text" => json!({"text": said.text, "logprobs": said.scores}),
+                _ => json!({"text": said.text}),
+            };
+            let part = said.part.as_ref().map(|(part, _)| (*part).clone());
+            (
+                format!("response.{}.done", said.kind),
+                said.about_all(item, place, whole),
+                part.map(|part| said.about(item, place, "part", part)),
+            )
+        });
+        if let Some((kind, whole, part)) = said {
+            self.event(&kind, whole);
+            if let Some(part) = part {
+                self.event("response.content_part.done", part);
+            }
+        }
+        self.event("response.output_item.done", done);
+        self.item_or_last(place + 1)
+    }
+
+    fn end(&mut self) -> Step {
+        let kind = match self.body["status"].as_str() {
+            Some("completed") => "response.completed",
+            Some("incomplete") => "response.incomplete",
+            _ => {
+                self.frames.next = self.frames.next.max(self.frames.from);
+                "response.failed"
+            }
+        };
+        let whole = json!({"response": self.body.take()});
+        self.event(kind, whole);
+        Step::Over
+    }
+}
+
+impl Read for Replay {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.n_read == self.out.len() {
+            if matches!(self.next, Step::Over) {
+                return Ok(0);
+            }
+            self.out.clear();
+            self.n_read = 0;
+            self.step();
+        }
+        let n_bytes = (&self.out.as_bytes()[self.n_read..]).read(into)?;
+        self.n_read += n_bytes;
+        Ok(n_bytes)
+    }
 }
 
 /// What an item says piece by piece.
@@ -118,73 +246,44 @@ struct Said<'a> {
     part: Option<(&'a Value, Value)>,
 }
 
-impl Replay {
-    fn event(&mut self, kind: &str, value: Value) {
-        self.frames.push(kind, value, &mut self.out);
-    }
-
-    fn item(&mut self, place: usize, item: &Value, pieces: &[[usize; 2]]) {
-        let added = json!({"output_index": place, "item": begun(item)});
-        self.event("response.output_item.added", added);
-        if let Some(said) = said(item) {
-            self.said(place, item, &said, pieces);
-        }
-        self.event("response.output_item.done", json!({"output_index": place, "item": item}));
-    }
-
-    fn said(&mut self, place: usize, item: &Value, said: &Said<'_>, pieces: &[[usize; 2]]) {
-        let about = |rest: Value| {
-            let mut about = Map::new();
-            about.insert("item_id".to_owned(), item["id"].clone());
-            about.insert("output_index".to_owned(), json!(place));
-            if said.part.is_some() {
-                about.insert("content_index".to_owned(), json!(0));
-            }
-            about.extend(rest.as_object().cloned().unwrap_or_default());
-            Value::Object(about)
-        };
-        if let Some((_, empty)) = &said.part {
-            self.event("response.content_part.added", about(json!({"part": empty})));
-        }
-        let delta = format!("response.{}.delta", said.kind);
-        for (text, scores) in said.cut(pieces) {
-            let mut rest = json!({"delta": text});
-            if let Some(scores) = scores {
-                rest["logprobs"] = json!(scores);
-            }
-            self.event(&delta, about(rest));
-        }
-        let whole = match said.kind {
-            "function_call_arguments" => json!({"name": item["name"], "arguments": said.text}),
-            "output_text" => json!({"text": said.text, "logprobs": said.scores}),
-            _ => json!({"text": said.text}),
-        };
-        self.event(&format!("response.{}.done", said.kind), about(whole));
-        if let Some((part, _)) = said.part {
-            self.event("response.content_part.done", about(json!({"part": part})));
-        }
-    }
-}
-
 impl<'a> Said<'a> {
-    /// Its text and its scores in pieces; what they leave is one more.
-    fn cut(&self, pieces: &[[usize; 2]]) -> Vec<(&'a str, Option<&'a [Value]>)> {
-        let (mut text, mut scores) = (self.text, self.scores);
-        let mut cut = Vec::new();
-        for [n_bytes, n_scores] in pieces {
-            let Some((head, rest)) = text.split_at_checked(*n_bytes) else { break };
-            text = rest;
-            let head_scores = scores.map(|all| {
-                let (head, rest) = all.split_at((*n_scores).min(all.len()));
-                scores = Some(rest);
-                head
-            });
-            cut.push((head, head_scores));
+    /// An event about it, with one thing beside.
+    fn about(&self, item: &Value, place: usize, name: &str, value: Value) -> Value {
+        let mut rest = Map::new();
+        rest.insert(name.to_owned(), value);
+        self.about_all(item, place, Value::Object(rest))
+    }
+
+    /// An event about it.
+    fn about_all(&self, item: &Value, place: usize, rest: Value) -> Value {
+        let mut about = Map::new();
+        about.insert("item_id".to_owned(), item["id"].clone());
+        about.insert("output_index".to_owned(), json!(place));
+        if self.part.is_some() {
+            about.insert("content_index".to_owned(), json!(0));
         }
-        if !text.is_empty() {
-            cut.push((text, scores));
+        if let Value::Object(rest) = rest {
+            about.extend(rest);
         }
-        cut
+        Value::Object(about)
+    }
+
+    /// The delta that begins at a place of the text and one of the scores, and where it ends: as
+    /// long as the piece, or where there is none all that is left. None where nothing is left.
+    fn cut(&self, at: [usize; 2], piece: Option<&[usize; 2]>) -> Option<([usize; 2], Value)> {
+        let rest = self.text.get(at[0]..)?;
+        let piece = piece.and_then(|piece| Some((rest.get(..piece[0])?, piece[1])));
+        if piece.is_none() && rest.is_empty() {
+            return None;
+        }
+        let (text, n_scores) = piece.unwrap_or((rest, usize::MAX));
+        let mut delta = json!({"delta": text});
+        let mut to = [at[0] + text.len(), at[1]];
+        if let Some(all) = self.scores {
+            to[1] = at[1].saturating_add(n_scores).min(all.len());
+            delta["logprobs"] = json!(all.get(at[1]..to[1]));
+        }
+        Some((to, delta))
     }
 }
 

@@ -2,7 +2,7 @@
 //! fold to, so the last object of a stream is the whole answer.
 
 use serde_json::{Value, json};
-use serve::{Choice, Delta, Event, Reply, Span};
+use serve::{Choice, Delta, Error, Event, Reply, Span};
 
 use crate::endpoint::{CallMeta, Form, StreamEncoder};
 use crate::openai::logprobs::chat_scores;
@@ -157,7 +157,10 @@ impl ResponseStream {
 impl StreamEncoder for ResponseStream {
     fn push(&mut self, event: &Event, out: &mut String) {
         if let Event::Failed(error) = event {
-            let state = State::Failed(error.to_string());
+            let state = match error {
+                Error::Cancelled => State::Cancelled,
+                other => State::Failed(other.to_string()),
+            };
             let failed = response(&self.meta, &self.form, &state, Vec::new(), None);
             self.event("response.failed", json!({"response": failed}), out);
             return;
