@@ -416,7 +416,7 @@ pub(crate) struct Serve {
     /// Unload a model that nobody asked for so long, such as 10m; off is never [default: 10m, with one model off]
     #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
     pub(crate) idle_unload: Option<units::Limit>,
-    /// Keep a response of /v1/responses so long after its last use, such as 7d; off is until there is no room [default: 30 days]
+    /// Keep a response of /v1/responses so long after its last use, such as 7d; off is until there is no room; conversations stay until they are deleted [default: 30 days]
     #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
     pub(crate) keep_responses: Option<units::Limit>,
     /// What uploaded files and those of batches may take on disk together; a key may have half of what others leave [default: 16G]

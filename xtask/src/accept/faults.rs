@@ -31,6 +31,9 @@ const UNDER_WAY: usize = 16;
 /// `serve` lets answers end for so long.
 const DRAIN: Duration = Duration::from_secs(30);
 const KILLS: usize = 3;
+/// Clients that go on with one conversation, and for how long.
+const TALKERS: usize = 4;
+const TALK: Duration = Duration::from_millis(100);
 const CONTEXT: usize = 512;
 const PARALLEL: usize = 4;
 
@@ -48,6 +51,7 @@ pub(super) fn run(context: &Context) -> Result<Findings> {
     found.markdown.push_str("- The same greedy answer before and after.\n");
     stop(server, address, &mut found)?;
     death(context, &model, &home, &said, &mut found)?;
+    turns(context, &model, &home, &mut found)?;
     Ok(found)
 }
 
@@ -262,6 +266,80 @@ fn death(
     );
     found.missed.extend(halves.into_iter().map(|name| format!("{name} was left")));
     Ok(())
+}
+
+/// Kills the server while several clients go on with one conversation: what was answered is there
+/// with its question, and no half of a turn.
+fn turns(context: &Context, model: &Path, home: &Path, found: &mut Findings) -> Result<()> {
+    let (mut n_told, mut n_there) = (0, 0);
+    for round in 0..KILLS as u64 {
+        let server = serve(context, model, home)?;
+        let address = address(&server)?;
+        let made = http::post(&address.to_string(), "/v1/conversations", "{}")?;
+        let made: Value = serde_json::from_str(&made.body)?;
+        let id = made["id"].as_str().context("a conversation has an id")?;
+        let told = std::thread::scope(|scope| {
+            let clients: Vec<_> =
+                (0..TALKERS).map(|n| scope.spawn(move || talk(address, id, n))).collect();
+            std::thread::sleep(TALK + Duration::from_millis(37 * round));
+            // Dropped is killed (SIGKILL).
+            drop(server);
+            let told = clients.into_iter().map(|client| client.join().unwrap_or_default());
+            told.flatten().collect::<Vec<String>>()
+        });
+        let server = serve(context, model, home)?;
+        let there = said_in(self::address(&server)?, id)?;
+        for pair in there.chunks(2) {
+            let is_turn =
+                matches!(pair, [(asker, _), (model, _)] if asker == "user" && model == "assistant");
+            if !is_turn {
+                found.missed.push(format!("half a turn after a sudden death: {pair:?}"));
+            }
+        }
+        let is_there = |text: &String| there.iter().any(|(_, other)| other == text);
+        let lost = told.iter().filter(|text| !is_there(text));
+        found.missed.extend(lost.map(|text| format!("{text} was answered and is not there")));
+        (n_told, n_there) = (n_told + told.len(), n_there + there.len() / 2);
+    }
+    ensure!(n_told > 0, "nothing was answered before the death");
+    let _ = writeln!(
+        found.markdown,
+        "- Killed {KILLS} times while {TALKERS} clients went on with a conversation: of {n_told} answers that were told all are there, {n_there} turns in all, none of them half."
+    );
+    Ok(())
+}
+
+/// Asks in a conversation until the server is gone; the questions that were answered.
+fn talk(address: SocketAddr, conversation: &str, client: usize) -> Vec<String> {
+    let mut told = Vec::new();
+    for n in 0.. {
+        let text = format!("{client}.{n}");
+        let asked = json!({"model": MODEL, "input": text, "conversation": conversation,
+            "max_output_tokens": 1, "store": n % 2 == 0});
+        match http::post(&address.to_string(), "/v1/responses", &asked.to_string()) {
+            Ok(answer) if answer.status == 200 => told.push(text),
+            // Gone, or the conversation is as long as the model can read.
+            _ => break,
+        }
+    }
+    told
+}
+
+/// Who said what in a conversation.
+fn said_in(address: SocketAddr, conversation: &str) -> Result<Vec<(String, String)>> {
+    let (mut said, mut after) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/v1/conversations/{conversation}/items?order=asc&limit=100{after}");
+        let part: Value = serde_json::from_str(&http::get(&address.to_string(), &path)?.body)?;
+        for item in part["data"].as_array().context("a list of items")? {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            said.push((text(&item["role"]), text(&item["content"][0]["text"])));
+        }
+        if part["has_more"] != true {
+            return Ok(said);
+        }
+        after = format!("&after={}", part["last_id"].as_str().unwrap_or_default());
+    }
 }
 
 /// Files below a folder whose names say that they are not finished.

@@ -21,7 +21,7 @@ fn with_header(header: &str, method: &str, path: &str, body: &Value) -> Vec<u8> 
 #[test]
 fn unknown_paths_have_the_shape_of_their_dialect() {
     let server = start(config());
-    let anthropic = get(&server, "/v1/messages/batches");
+    let anthropic = get(&server, "/v1/messages/nothing");
     assert_eq!(anthropic["error"]["type"], "not_found_error");
     assert!(anthropic["request_id"].is_string());
     assert!(get(&server, "/api/nothing")["error"].is_string());
