@@ -31,9 +31,10 @@ const UNDER_WAY: usize = 16;
 /// `serve` lets answers end for so long.
 const DRAIN: Duration = Duration::from_secs(30);
 const KILLS: usize = 3;
-/// Clients that go on with one conversation, and for how long.
+/// Clients that go on with one conversation, and how many answers they have before a death; the
+/// context has room for some more.
 const TALKERS: usize = 4;
-const TALK: Duration = Duration::from_millis(100);
+const TOLD: usize = 10;
 const CONTEXT: usize = 512;
 const PARALLEL: usize = 4;
 
@@ -272,16 +273,21 @@ fn death(
 /// with its question, and no half of a turn.
 fn turns(context: &Context, model: &Path, home: &Path, found: &mut Findings) -> Result<()> {
     let (mut n_told, mut n_there) = (0, 0);
-    for round in 0..KILLS as u64 {
+    for _ in 0..KILLS {
         let server = serve(context, model, home)?;
         let address = address(&server)?;
         let made = http::post(&address.to_string(), "/v1/conversations", "{}")?;
         let made: Value = serde_json::from_str(&made.body)?;
         let id = made["id"].as_str().context("a conversation has an id")?;
+        let n_answers = AtomicUsize::new(0);
         let told = std::thread::scope(|scope| {
-            let clients: Vec<_> =
-                (0..TALKERS).map(|n| scope.spawn(move || talk(address, id, n))).collect();
-            std::thread::sleep(TALK + Duration::from_millis(37 * round));
+            let talk = |n| talk(address, id, n, &n_answers);
+            let clients: Vec<_> = (0..TALKERS).map(|n| scope.spawn(move || talk(n))).collect();
+            while n_answers.load(Ordering::Relaxed) < TOLD
+                && !clients.iter().all(|client| client.is_finished())
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             // Dropped is killed (SIGKILL).
             drop(server);
             let told = clients.into_iter().map(|client| client.join().unwrap_or_default());
@@ -301,7 +307,7 @@ fn turns(context: &Context, model: &Path, home: &Path, found: &mut Findings) -> 
         found.missed.extend(lost.map(|text| format!("{text} was answered and is not there")));
         (n_told, n_there) = (n_told + told.len(), n_there + there.len() / 2);
     }
-    ensure!(n_told > 0, "nothing was answered before the death");
+    ensure!(n_told >= KILLS * TOLD, "{n_told} answers before the deaths");
     let _ = writeln!(
         found.markdown,
         "- Killed {KILLS} times while {TALKERS} clients went on with a conversation: of {n_told} answers that were told all are there, {n_there} turns in all, none of them half."
@@ -310,14 +316,22 @@ fn turns(context: &Context, model: &Path, home: &Path, found: &mut Findings) -> 
 }
 
 /// Asks in a conversation until the server is gone; the questions that were answered.
-fn talk(address: SocketAddr, conversation: &str, client: usize) -> Vec<String> {
+fn talk(
+    address: SocketAddr,
+    conversation: &str,
+    client: usize,
+    n_answers: &AtomicUsize,
+) -> Vec<String> {
     let mut told = Vec::new();
     for n in 0.. {
         let text = format!("{client}.{n}");
         let asked = json!({"model": MODEL, "input": text, "conversation": conversation,
             "max_output_tokens": 1, "store": n % 2 == 0});
         match http::post(&address.to_string(), "/v1/responses", &asked.to_string()) {
-            Ok(answer) if answer.status == 200 => told.push(text),
+            Ok(answer) if answer.status == 200 => {
+                told.push(text);
+                n_answers.fetch_add(1, Ordering::Relaxed);
+            }
             // Gone, or the conversation is as long as the model can read.
             _ => break,
         }
