@@ -33,7 +33,7 @@ pub(crate) struct Bodies {
 #[derive(Debug)]
 pub(crate) struct WholeBody {
     bytes: Vec<u8>,
-    held: Arc<AtomicUsize>,
+    _held: Held,
 }
 
 impl Deref for WholeBody {
@@ -44,22 +44,25 @@ impl Deref for WholeBody {
     }
 }
 
-impl Drop for WholeBody {
-    fn drop(&mut self) {
-        self.held.fetch_sub(self.bytes.len(), Ordering::Relaxed);
-    }
-}
-
-/// Bytes that count as those of a body.
+/// Bytes that count among those of all bodies in memory.
 #[derive(Debug)]
 pub(crate) struct Held {
     n_bytes: usize,
-    held: Arc<AtomicUsize>,
+    all: Arc<AtomicUsize>,
+}
+
+impl Held {
+    /// Counts so many more; whether all together are within the limit.
+    fn grow(&mut self, n_bytes: usize, all_bytes_max: usize) -> bool {
+        self.n_bytes += n_bytes;
+        let before = self.all.fetch_add(n_bytes, Ordering::Relaxed);
+        before.saturating_add(n_bytes) <= all_bytes_max
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.held.fetch_sub(self.n_bytes, Ordering::Relaxed);
+        self.all.fetch_sub(self.n_bytes, Ordering::Relaxed);
     }
 }
 
@@ -70,12 +73,12 @@ impl Bodies {
     /// # Errors
     /// 503 where bodies take what all may take together.
     pub(crate) fn hold(&self, n_bytes: usize) -> Result<Held, ApiError> {
-        let before = self.held.fetch_add(n_bytes, Ordering::Relaxed);
-        let held = Held { n_bytes, held: Arc::clone(&self.held) };
-        if before.saturating_add(n_bytes) > self.all_bytes_max {
-            return Err(self.no_room());
-        }
-        Ok(held)
+        let mut held = self.nothing_held();
+        if held.grow(n_bytes, self.all_bytes_max) { Ok(held) } else { Err(self.no_room()) }
+    }
+
+    fn nothing_held(&self) -> Held {
+        Held { n_bytes: 0, all: Arc::clone(&self.held) }
     }
 
     fn no_room(&self) -> ApiError {
@@ -128,20 +131,18 @@ impl Bodies {
         if body.size_hint().lower() > limit as u64 {
             return Err(Fault::TooLong);
         }
-        let mut whole = WholeBody { bytes: Vec::new(), held: Arc::clone(&self.held) };
+        let (mut whole, mut held) = (Vec::new(), self.nothing_held());
         while let Some(bytes) = next(body).await {
             let bytes = bytes.map_err(|error| Fault::Broken(error.to_string()))?;
-            if whole.bytes.len() + bytes.len() > limit {
+            if whole.len() + bytes.len() > limit {
                 return Err(Fault::TooLong);
             }
-            let before = self.held.fetch_add(bytes.len(), Ordering::Relaxed);
-            if before + bytes.len() > self.all_bytes_max {
-                self.held.fetch_sub(bytes.len(), Ordering::Relaxed);
+            if !held.grow(bytes.len(), self.all_bytes_max) {
                 return Err(Fault::NoRoom);
             }
-            whole.bytes.extend_from_slice(&bytes);
+            whole.extend_from_slice(&bytes);
         }
-        Ok(whole)
+        Ok(WholeBody { bytes: whole, _held: held })
     }
 }
 

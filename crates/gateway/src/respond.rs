@@ -109,6 +109,13 @@ pub(crate) fn json(status: StatusCode, value: &Value) -> Response {
     json_text(status, value.to_string())
 }
 
+/// The response of one JSON value that is well, with the parameters that had no effect.
+pub(crate) fn told(value: &Value, ignored: &[String]) -> Response {
+    let mut response = json(StatusCode::OK, value);
+    list_ignored(&mut response, ignored);
+    response
+}
+
 /// The response of a text that is JSON.
 pub(crate) fn json_text(status: StatusCode, text: String) -> Response {
     let mut response = Response::new(Body::from(text));

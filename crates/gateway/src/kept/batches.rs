@@ -8,7 +8,7 @@ use batch::{ENDPOINTS, encode_batch, is_served};
 use dialect::ApiError;
 use dialect::openai::{BatchRequest, decode_batch};
 use serde_json::Value;
-use store::{BatchRow, BatchStatus, NewBatch, StoreError};
+use store::{BatchRow, BatchStatus, NewBatch, Page, Store, StoreError};
 
 use crate::body::Bodies;
 use crate::kept::files::answered;
@@ -88,13 +88,8 @@ pub(crate) async fn list(
     uri: Uri,
 ) -> Response {
     let owner = caller.owner();
-    let listed = async {
-        let asked = list::asked(&uri, list::DEFAULT, list::MAX)?;
-        let (store, page) = (keeper.kept()?.store.clone(), list::page(&asked));
-        let part = respond::computed(move || store.batches(&owner, None, &page).map_err(refused));
-        Ok(list::answer(&part.await?, encode_batch, asked.others))
-    };
-    answered(listed.await, &id)
+    let read = move |store: &Store, page: &Page| store.batches(&owner, None, page);
+    answered(list::part(&keeper, &uri, read, encode_batch).await, &id)
 }
 
 /// `GET /v1/batches/{id}`.

@@ -4,14 +4,14 @@ use std::future::Future;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::Uri;
 use axum::response::Response;
 use dialect::ApiError;
 use dialect::openai::{
     decode_conversation, decode_conversation_items, decode_conversation_update, encode_list,
 };
 use serde_json::{Value, json};
-use store::{ConversationRow, ItemRow, Listed, NewItems, Store, StoreError};
+use store::{ConversationRow, ItemRow, NewItems, Page, Store, StoreError};
 
 use crate::body::Bodies;
 use crate::kept::files::{answered, names};
@@ -68,12 +68,7 @@ async fn one(
     made: impl Future<Output = Result<(Value, Vec<String>), ApiError>>,
     id: &str,
 ) -> Response {
-    let response = made.await.map(|(body, ignored)| {
-        let mut response = respond::json(StatusCode::OK, &body);
-        respond::list_ignored(&mut response, &ignored);
-        response
-    });
-    answered(response, id)
+    answered(made.await.map(|(body, ignored)| respond::told(&body, &ignored)), id)
 }
 
 /// `POST /v1/conversations`.
@@ -107,14 +102,9 @@ pub(crate) async fn list(
     Asker { caller, id }: Asker,
     uri: Uri,
 ) -> Response {
-    let listed = async {
-        let asked = list::asked(&uri, list::DEFAULT, list::MAX)?;
-        let (owner, page) = (caller.owner(), list::page(&asked));
-        let read = move |store: &Store, _| store.conversations(&owner, &page);
-        let part: Listed<ConversationRow> = with_store(&keeper, read).await?;
-        Ok(list::answer(&part, encode, asked.others))
-    };
-    answered(listed.await, &id)
+    let owner = caller.owner();
+    let read = move |store: &Store, page: &Page| store.conversations(&owner, page);
+    answered(list::part(&keeper, &uri, read, encode).await, &id)
 }
 
 /// `GET /v1/conversations/{id}`.
@@ -175,13 +165,9 @@ pub(crate) async fn items(
     Path(conversation): Path<String>,
     uri: Uri,
 ) -> Response {
-    let listed = async {
-        let asked = list::asked(&uri, list::DEFAULT, list::MAX)?;
-        let (owner, page) = (caller.owner(), list::page(&asked));
-        let read = move |store: &Store, _| store.list_items(&owner, &conversation, &page);
-        Ok(list::answer(&with_store(&keeper, read).await?, item, asked.others))
-    };
-    answered(listed.await, &id)
+    let owner = caller.owner();
+    let read = move |store: &Store, page: &Page| store.list_items(&owner, &conversation, page);
+    answered(list::part(&keeper, &uri, read, item).await, &id)
 }
 
 /// `POST /v1/conversations/{id}/items`.

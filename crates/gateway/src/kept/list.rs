@@ -6,9 +6,10 @@ use axum::response::Response;
 use dialect::ApiError;
 use dialect::openai::{ListRequest, encode_list, read_list};
 use serde_json::Value;
-use store::{Listed, Page};
+use store::{Listed, Page, Store, StoreError};
 
 use crate::kept::files::names;
+use crate::kept::{Keeper, refused};
 use crate::respond;
 
 /// Elements of most lists where nothing is said, and at most, as OpenAI's.
@@ -48,4 +49,20 @@ pub(crate) fn answer<T>(
     let mut response = respond::json(StatusCode::OK, &encode_list(data, part.has_more));
     respond::list_ignored(&mut response, &names(others));
     response
+}
+
+/// Reads a part of a list that is as long as most are.
+///
+/// # Errors
+/// The query string asks for what there is not, nothing is kept, or the store's.
+pub(crate) async fn part<T: Send + 'static>(
+    keeper: &Keeper,
+    uri: &Uri,
+    read: impl FnOnce(&Store, &Page) -> Result<Listed<T>, StoreError> + Send + 'static,
+    encode: fn(&T) -> Value,
+) -> Result<Response, ApiError> {
+    let asked = asked(uri, DEFAULT, MAX)?;
+    let (store, page) = (keeper.kept()?.store.clone(), page(&asked));
+    let part = respond::computed(move || read(&store, &page).map_err(refused)).await?;
+    Ok(answer(&part, encode, asked.others))
 }

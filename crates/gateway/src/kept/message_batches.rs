@@ -1,13 +1,12 @@
 //! `/v1/messages/batches`: batches for Anthropic's clients. What they send at once is kept as a file
 //! of lines, and from there on it is a batch as others.
 
-use std::io::BufReader;
-use std::io::Read as _;
+use std::io::{BufReader, Read};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRef, Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::Response;
 use axum::routing::{get, post};
 use batch::{
@@ -23,7 +22,7 @@ use crate::body::Bodies;
 use crate::kept::content::Content;
 use crate::kept::{Keeper, Kept, list, now, refused};
 use crate::keys::Caller;
-use crate::respond;
+use crate::respond::{self, told};
 use crate::routes::{Asker, read_headers};
 
 /// The time for a batch, as Anthropic's.
@@ -50,13 +49,6 @@ where
 /// A response, or an error in Anthropic's shape.
 fn answered(response: Result<Response, ApiError>, id: &str) -> Response {
     response.unwrap_or_else(|error| respond::error(Dialect::Anthropic, &error, id))
-}
-
-/// One JSON value, and the parameters without effect.
-fn told(body: &Value, ignored: &[String]) -> Response {
-    let mut response = respond::json(StatusCode::OK, body);
-    respond::list_ignored(&mut response, ignored);
-    response
 }
 
 async fn create(
@@ -203,8 +195,7 @@ async fn cancel(
         let row = row.await?;
         // A second wish to cancel is no error, one that comes too late is.
         if row.status.has_ended() && row.status != BatchStatus::Cancelled {
-            let message =
-                format!("the batch `{batch}` has ended", batch = message_batch_id(&row.id));
+            let message = format!("the batch `{}` has ended", message_batch_id(&row.id));
             return Err(ApiError::new(400, message));
         }
         Ok(told(&encode_message_batch(&row), &[]))
@@ -252,7 +243,7 @@ async fn results(
             Ok([open(row.output_file_id)?, open(row.error_file_id)?])
         });
         let [output, errors] = files.await?.map(|file| match file {
-            Some(file) => Box::new(file) as Box<dyn std::io::Read + Send>,
+            Some(file) => Box::new(file) as Box<dyn Read + Send>,
             None => Box::new(std::io::empty()),
         });
         let lines = MessageResults::new(BufReader::new(output.chain(errors)));

@@ -26,7 +26,7 @@ use dialect::openai::{
 use dialect::{Answer, ApiError, CallMeta, Decoded, Dialect, Endpoint, Form};
 use serde_json::{Value, json};
 use serve::{Event, EventSender, Events, Generate, Reply};
-use store::{NewItems, NewResponse, Progress, ResponseRow, StoreError};
+use store::{ItemRow, NewItems, NewResponse, Progress, ResponseRow, StoreError};
 
 use crate::body::{Bodies, Held};
 use crate::call::streamed;
@@ -59,8 +59,8 @@ pub(crate) struct Turn {
     keeping: Keeping,
     endpoint: &'static Endpoint,
     before: Option<Before>,
-    /// Items, each with an id.
-    input: Vec<Value>,
+    /// What was given, as it is kept.
+    input: Vec<ItemRow>,
     /// Whether the answer can be fetched, and not only found in its conversation.
     is_stored: bool,
     is_background: bool,
@@ -102,7 +102,7 @@ impl Keeping {
             keeping,
             endpoint,
             before: body.before,
-            input,
+            input: rows(&input),
             is_stored,
             is_background: body.background,
         };
@@ -242,14 +242,14 @@ impl Turn {
 
     fn check_share(&self) -> Result<(), StoreError> {
         let Keeping { kept: Kept { store, rules, .. }, caller, .. } = &self.keeping;
-        let n_bytes = self.input.iter().map(|item| item.to_string().len() as u64).sum();
+        let n_bytes = self.input.iter().map(|row| row.item.len() as u64).sum();
         store.check_response(&caller.owner(), n_bytes, rules.responses_bytes_max)
     }
 
     /// What an answer adds to its conversation.
     fn said(&self, body: &Value) -> Option<NewItems> {
         let Some(Before::Conversation(conversation)) = &self.before else { return None };
-        let mut items = rows(&self.input);
+        let mut items = self.input.clone();
         items.extend(rows(body["output"].as_array().map_or(&[], Vec::as_slice)));
         Some(NewItems { conversation: conversation.clone(), items })
     }
@@ -266,6 +266,7 @@ impl Turn {
             Some(Before::Response(id)) => Some(id.clone()),
             _ => None,
         };
+        let input: Vec<&str> = self.input.iter().map(|row| row.item.as_str()).collect();
         let new = NewResponse {
             id: meta.id.clone(),
             owner: caller.owner(),
@@ -273,7 +274,7 @@ impl Turn {
             status: status.to_owned(),
             runner: running.id().to_owned(),
             created_at: now(),
-            input: Value::Array(self.input.clone()).to_string(),
+            input: format!("[{}]", input.join(",")),
             body,
             pieces,
             said,

@@ -6,7 +6,7 @@ import sys
 import time
 
 import openai
-from refusals import refused
+from refusals import refused, until
 
 client = openai.OpenAI(base_url=sys.argv[1], api_key="none", max_retries=0, timeout=30)
 MODEL = "own/script"
@@ -80,10 +80,7 @@ assert silent.output_text == "7 turns", silent
 queued = answer("hold", talk.id, background=True)
 assert queued.conversation.id == talk.id and len(oldest(talk.id)) == 8, queued
 client.responses.create(model=MODEL, input="release", store=False)
-for _ in range(500):
-    if client.responses.retrieve(queued.id).status == "completed":
-        break
-    time.sleep(0.02)
+until("completed", lambda: client.responses.retrieve(queued.id))
 assert said(oldest(talk.id))[-2:] == [("user", "hold"), ("assistant", "You said: hold ♥")]
 count = client.responses.input_tokens.count
 alone, after = (count(model=MODEL, input="more", **w) for w in ({}, {"conversation": talk.id}))
@@ -102,10 +99,7 @@ for event in answer("slow", talk.id, stream=True):
 held = answer("hold", talk.id, background=True)
 client.responses.cancel(held.id)
 client.responses.create(model=MODEL, input="release", store=False)
-for _ in range(500):
-    if client.responses.retrieve(failed.id).status == "failed":
-        break
-    time.sleep(0.02)
+until("failed", lambda: client.responses.retrieve(failed.id))
 # What came behind it has its end, so it has had the time to be added.
 assert answer("turns", talk.id, store=False).output_text
 assert said(oldest(talk.id)[n_items:])[0] == ("user", "turns")

@@ -7,20 +7,11 @@ import sys
 import time
 
 import openai
-from refusals import refused
+from refusals import refused, until
 
 client = openai.OpenAI(base_url=sys.argv[1], api_key="none", max_retries=0, timeout=30)
 MODEL = "own/script"
 SAID = "You said: hi ♥"
-
-
-def until(status, read):
-    for _ in range(500):
-        found = read()
-        if found.status == status:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"{found} did not become {status}")
 
 
 # Files.

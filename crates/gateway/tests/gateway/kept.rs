@@ -54,6 +54,10 @@ fn ask(server: &Running, key: &str, method: &str, path: &str, body: &Value) -> R
     raw(server.address, text.replacen("host: localhost\r\n", &header, 1).as_bytes())
 }
 
+fn key(store: &Store, name: &str) -> String {
+    store.create_key(NewKey { name: name.into(), ..NewKey::default() }).unwrap().1
+}
+
 /// Has the answers to `hold` go on.
 fn release(server: &Running) {
     let asked = json!({"model": "own/script", "input": "release", "store": false});
@@ -158,9 +162,7 @@ fn what_one_key_keeps_is_not_there_for_another() {
     let folder = tempfile::tempdir().unwrap();
     let server = start_keeping(config(), folder.path());
     let store = Arc::new(Store::open(&folder.path().join("store.sqlite")).unwrap());
-    let key =
-        |name: &str| store.create_key(NewKey { name: name.into(), ..NewKey::default() }).unwrap().1;
-    let (mine, other) = (key("mine"), key("other"));
+    let (mine, other) = (key(&store, "mine"), key(&store, "other"));
     let headers = format!("{}x-api-key: {mine}\r\n", content_type());
     let line = json!({"custom_id": "a", "method": "POST", "url": "/v1/completions",
         "body": {"model": "own/script", "prompt": "hi"}});
@@ -225,9 +227,7 @@ fn a_batch_of_messages_of_one_key_is_not_there_for_another() {
     let folder = tempfile::tempdir().unwrap();
     let server = start_keeping(config(), folder.path());
     let store = Store::open(&folder.path().join("store.sqlite")).unwrap();
-    let key =
-        |name: &str| store.create_key(NewKey { name: name.into(), ..NewKey::default() }).unwrap().1;
-    let (mine, other) = (key("mine"), key("other"));
+    let (mine, other) = (key(&store, "mine"), key(&store, "other"));
     let params = json!({"model": "own/script", "max_tokens": 9,
         "messages": [{"role": "user", "content": "tenant"}]});
     let asked = json!({"requests": [{"custom_id": "a", "params": params}]});
@@ -271,9 +271,7 @@ fn a_conversation_of_one_key_is_not_there_for_another() {
     let folder = tempfile::tempdir().unwrap();
     let server = start_keeping(config(), folder.path());
     let store = Store::open(&folder.path().join("store.sqlite")).unwrap();
-    let key =
-        |name: &str| store.create_key(NewKey { name: name.into(), ..NewKey::default() }).unwrap().1;
-    let (mine, other) = (key("mine"), key("other"));
+    let (mine, other) = (key(&store, "mine"), key(&store, "other"));
     let item = |id: &str| json!({"id": id, "role": "user", "content": "hi"});
     let talk = ask(&server, &mine, "POST", "/v1/conversations", &json!({"items": [item("m1")]}));
     let talk = talk.json()["id"].as_str().unwrap().to_owned();
@@ -317,9 +315,7 @@ fn keys_do_not_take_each_others_room() {
         KeepRules { responses_bytes_max: 16 << 10, files_bytes_max: 1000, ..KeepRules::default() };
     let server = start_keeping_within(config(), folder.path(), rules);
     let store = Store::open(&folder.path().join("store.sqlite")).unwrap();
-    let key =
-        |name: &str| store.create_key(NewKey { name: name.into(), ..NewKey::default() }).unwrap().1;
-    let (greedy, modest) = (key("greedy"), key("modest"));
+    let (greedy, modest) = (key(&store, "greedy"), key(&store, "modest"));
     let answer = |key: &str, input: &str| {
         ask(&server, key, "POST", "/v1/responses", &json!({"model": "own/script", "input": input}))
     };

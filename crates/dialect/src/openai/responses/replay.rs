@@ -152,8 +152,8 @@ impl Replay {
         let item = &self.body["output"][place];
         let added = json!({"output_index": place, "item": begun(item)});
         let part = said(item).and_then(|said| {
-            let (_, empty) = said.part.as_ref()?;
-            Some(said.about(item, place, "part", empty.clone()))
+            let empty = said.empty_part()?;
+            Some(said.about(item, place, "part", empty))
         });
         self.event("response.output_item.added", added);
         if let Some(part) = part {
@@ -187,7 +187,7 @@ impl Replay {
                 "output_text" => json!({"text": said.text, "logprobs": said.scores}),
                 _ => json!({"text": said.text}),
             };
-            let part = said.part.as_ref().map(|(part, _)| (*part).clone());
+            let part = said.part.cloned();
             (
                 format!("response.{}.done", said.kind),
                 said.about_all(item, place, whole),
@@ -242,11 +242,25 @@ struct Said<'a> {
     text: &'a str,
     /// Scores of its tokens, where it is a text.
     scores: Option<&'a [Value]>,
-    /// The part that holds it, and the same before anything is said.
-    part: Option<(&'a Value, Value)>,
+    /// The part that holds it.
+    part: Option<&'a Value>,
 }
 
-impl<'a> Said<'a> {
+impl Said<'_> {
+    /// The part before anything is said.
+    fn empty_part(&self) -> Option<Value> {
+        let mut empty = Map::new();
+        for (name, value) in self.part?.as_object()? {
+            let value = match name.as_str() {
+                "text" => json!(""),
+                "logprobs" => json!([]),
+                _ => value.clone(),
+            };
+            empty.insert(name.clone(), value);
+        }
+        Some(Value::Object(empty))
+    }
+
     /// An event about it, with one thing beside.
     fn about(&self, item: &Value, place: usize, name: &str, value: Value) -> Value {
         let mut rest = Map::new();
@@ -295,15 +309,11 @@ fn said(item: &Value) -> Option<Said<'_>> {
         "message" => {
             let part = part?;
             let scores = part["logprobs"].as_array().map_or(&[][..], Vec::as_slice);
-            let mut empty = part.clone();
-            (empty["text"], empty["logprobs"]) = (json!(""), json!([]));
-            Said { kind: "output_text", text, scores: Some(scores), part: Some((part, empty)) }
+            Said { kind: "output_text", text, scores: Some(scores), part: Some(part) }
         }
         "reasoning" => {
             let part = part?;
-            let mut empty = part.clone();
-            empty["text"] = json!("");
-            Said { kind: "reasoning_text", text, scores: None, part: Some((part, empty)) }
+            Said { kind: "reasoning_text", text, scores: None, part: Some(part) }
         }
         "function_call" => Said {
             kind: "function_call_arguments",
